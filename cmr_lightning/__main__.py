@@ -1,0 +1,70 @@
+"""`python -m cmr_lightning`: answers at once, and imports what a command needs only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import cmr_lightning
+from cmr_lightning.errors import UserError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("cmr_lightning.cli", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
+    "validate": (
+        "cmr_lightning.cli",
+        "measure a run's best checkpoint on the validation part: --config RUN/config.yaml",
+    ),
+    "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
+    "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
+    "report": ("cmr_lightning.benchmark.report", "put the records of several runs side by side: RUN RUN ..."),
+}
+"""Command -> (module whose `main` runs it, what it does)."""
+
+
+def usage() -> str:
+    """What the program can do, a line per command."""
+    lines = [f"  {command:<10}{purpose}" for command, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"cmr_lightning {cmr_lightning.__version__}: adversarial cross-modal retrieval",
+            "",
+            "usage: python -m cmr_lightning <command> ...",
+            "",
+            *lines,
+            "",
+            "`python -m cmr_lightning <command> --help` lists a command's options.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Command line without the program's name; that of the process if None.
+
+    Returns:
+        Exit code: 0, or 2 if the user has something to mend.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(usage())
+        return 0
+    if command == "--version":
+        print(cmr_lightning.__version__)
+        return 0
+    if command not in COMMANDS:
+        print(f"{usage()}\n\nerror: there is no command {command!r}", file=sys.stderr)
+        return 2
+    try:
+        import_module(COMMANDS[command][0]).main(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What a batch is: the contract between datamodules, which make batches, and retrievers, which read them.
+
+Everything here is a named tuple or a frozen dataclass, so Lightning moves batches between devices by itself and nobody
+changes them on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """A batch of texts as token ids.
+
+    Attributes:
+        ids: Token ids, `(N, L)`, int64, 0 is padding.
+        mask: True at real tokens, `(N, L)`, bool. Every text has at least one.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+
+Text = Tensor | Tokens
+"""Texts of a batch: feature vectors `(N, D)`, or tokens."""
+
+
+class Pairs(NamedTuple):
+    """A training batch: N images, each with one of its texts.
+
+    Attributes:
+        image: Feature vectors `(N, D)`, or uint8 pictures `(N, 3, H, W)`.
+        text: Feature vectors `(N, D)`, or tokens.
+        label: Class index `(N,)` int64, or multi-hot `(N, C)` float32 with values 0 and 1.
+        image_id: Which image of the training part the row shows, `(N,)` int64. Texts of one image share it, so that
+            they are never each other's negatives.
+    """
+
+    image: Tensor
+    text: Text
+    label: Tensor
+    image_id: Tensor
+
+
+class Items(NamedTuple):
+    """An evaluation batch: N items of one modality, each of them encoded exactly once.
+
+    Attributes:
+        content: What is encoded, as `Pairs.image` or `Pairs.text`.
+        label: As in `Pairs`.
+        image_id: The image itself, or the image that the text belongs to, `(N,)` int64.
+        position: Row of the item in its part, `(N,)` int64.
+    """
+
+    content: Text
+    label: Tensor
+    image_id: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Items come as feature vectors of `size` numbers."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images come as uint8 RGB pictures of `size` x `size` pixels."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts come as tokens: `vocabulary` ids, at most `length` of them a text."""
+
+    vocabulary: int
+    length: int
+
+
+Input = Features | Pixels | Words
+"""What an encoder is fed with."""
+
+
+class DataSpec(NamedTuple):
+    """What a model must know of the data before it is built.
+
+    Attributes:
+        image: Form of the images.
+        text: Form of the texts.
+        num_classes: Number of label classes C.
+        class_counts: Training images of each class, `C` integers.
+        multi_label: Whether an item may have several labels (multi-hot) or exactly one (class index).
+        num_images: Distinct training images: the number of classes where every image is its own class.
+        relevance: What makes an image and a text relevant to each other in evaluation: a shared `label`, or that the
+            text belongs to that very `instance`.
+    """
+
+    image: Features | Pixels
+    text: Features | Words
+    num_classes: int
+    class_counts: tuple[int, ...]
+    multi_label: bool
+    num_images: int
+    relevance: Literal["label", "instance"]
+
+
+def rows(content: Text, index: Tensor) -> Text:
+    """Rows `index` of feature vectors, pictures or tokens, in that order."""
+    if isinstance(content, Tokens):
+        return Tokens(content.ids.index_select(0, index), content.mask.index_select(0, index))
+    return content.index_select(0, index)
+
+
+def count(content: Text) -> int:
+    """Number of items in `content`."""
+    return len(content.ids) if isinstance(content, Tokens) else len(content)
+
+
+def one_hot(label: Tensor, num_classes: int) -> Tensor:
+    """Labels as float32 `(N, C)`, whether they came as class indices or already multi-hot."""
+    if label.ndim == 2:
+        return label.float()
+    return torch.nn.functional.one_hot(label, num_classes).float()

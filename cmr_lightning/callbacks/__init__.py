@@ -1,0 +1,20 @@
+"""What happens beside training and testing: checkpoints, progress, diagnostics, records, pictures."""
+
+from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from cmr_lightning.callbacks.diagnostics import AdversarialDiagnostics
+from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile
+from cmr_lightning.callbacks.gallery import RetrievalGallery
+from cmr_lightning.callbacks.interruption import Interruption
+from cmr_lightning.callbacks.progress import RunProgress
+from cmr_lightning.callbacks.record import RecordWriter
+
+__all__ = [
+    "AdversarialDiagnostics",
+    "BestCheckpoint",
+    "EmbeddingsFile",
+    "Interruption",
+    "LastCheckpoint",
+    "RecordWriter",
+    "RetrievalGallery",
+    "RunProgress",
+]

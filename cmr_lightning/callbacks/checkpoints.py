@@ -1,0 +1,50 @@
+"""Which weights of a run are kept: the best on the validation part, and the newest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from cmr_lightning.runs import Run
+
+
+class _RunCheckpoint(ModelCheckpoint):
+    """A checkpoint with a fixed name in the folder of the run, saved also by methods that make no update."""
+
+    def __init__(self, run: Run, name: str, monitor: str | None, mode: Literal["max", "min"]) -> None:
+        super().__init__(
+            dirpath=run.best.parent,
+            filename=name,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )
+        self._last_global_step_saved = -1  # Lightning's 0 means "nothing to save", but a closed form ends at step 0
+
+
+class BestCheckpoint(_RunCheckpoint):
+    """`checkpoints/best.ckpt`, the best by a validation score.
+
+    Args:
+        run: The run.
+        monitor: Name of the score, `val/<protocol id>/mean`.
+        mode: Whether a larger or a smaller score is better.
+    """
+
+    def __init__(self, run: Run, monitor: str, mode: Literal["max", "min"]) -> None:
+        super().__init__(run, run.best.stem, monitor, mode)
+
+
+class LastCheckpoint(_RunCheckpoint):
+    """`checkpoints/last.ckpt`, written after each validation.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run, run.last.stem, None, "min")

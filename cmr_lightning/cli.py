@@ -1,0 +1,293 @@
+"""`fit`, `validate`, `test` and `predict`: LightningCLI, where a run lives in a folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+import cmr_lightning.discriminators
+import cmr_lightning.encoders
+import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
+from cmr_lightning.callbacks import (
+    AdversarialDiagnostics,
+    BestCheckpoint,
+    EmbeddingsFile,
+    Interruption,
+    LastCheckpoint,
+    RecordWriter,
+    RetrievalGallery,
+    RunProgress,
+)
+from cmr_lightning.config_errors import explain
+from cmr_lightning.embedding_model import EmbeddingModel
+from cmr_lightning.errors import UserError
+from cmr_lightning.metrics_file import MetricsFile
+from cmr_lightning.precision import TwoPlayerPrecision
+from cmr_lightning.runs import Run, experiment_name, run_of_config
+from datamodules import CrossModalData
+
+_ONLY_FOR_THIS_CALL = ("config", "ckpt_path", "weights_only", "resume", "overwrite")
+
+
+class RetrievalCLI(LightningCLI):
+    """Parses an experiment, builds its parts and runs one command in the run's folder."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        super().__init__(
+            EmbeddingModel,
+            CrossModalData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
+            args=list(arguments),
+        )
+
+    # Parsing ---------------------------------------------------------------------------------------------------------
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
+        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's folder, and the one link between data and model."""
+        parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
+        parser.add_argument(
+            "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
+        )
+        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            parser.add_argument("--resume", type=bool, default=False, help="Go on from the run's last checkpoint.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Throw an earlier run's folder away.")
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep to the config: Lightning would let a checkpoint's settings win over it."""
+
+    @property
+    def options(self) -> Namespace:
+        """The resolved options of the command."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Find the run's folder; make it ready before anything that takes long."""
+        configs = [Path(str(path)) for path in self.options.get("config") or []]
+        if self.options.experiment is None:
+            self.options.experiment = experiment_name(configs)
+        default = Path("runs") / self.options.experiment / f"seed{self.options.seed_everything}"
+        given = Run(Path(self.options.run_dir or default))
+        self.run = given if self.subcommand == "fit" else run_of_config(configs) or given
+        self.options.run_dir = str(self.run.path)
+        if self.subcommand != "fit" and self.options.ckpt_path is None and not self.run.best.exists():
+            raise UserError(
+                f"{self.run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path."
+            )
+        if self.subcommand == "fit":
+            self.run.check(self.options.resume, self.options.overwrite)
+
+    # Building --------------------------------------------------------------------------------------------------------
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Lightning's trainer with the run's loggers and callbacks."""
+        if self.subcommand == "fit" and _is_first_process():
+            self.run.prepare(self.options.overwrite)
+        options = self.config_init[self.subcommand]["trainer"]
+        options["default_root_dir"] = str(self.run.path)
+        options["logger"] = self._loggers(options["logger"]) if self.subcommand == "fit" else False
+        options["enable_model_summary"] = False
+        if options["precision"] == "16-mixed" and torch.cuda.is_available():
+            options["precision"] = None
+            options["plugins"] = [*(options["plugins"] or []), TwoPlayerPrecision()]
+        return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
+
+    def _loggers(self, configured: Any) -> list[Logger]:
+        keep_until = 0
+        if self.options.resume:
+            keep_until = torch.load(self.run.last, weights_only=True, map_location="cpu")["global_step"]
+        if configured is None or isinstance(configured, bool):
+            configured = []
+        return [MetricsFile(self.run, keep_until), *(configured if isinstance(configured, list) else [configured])]
+
+    def _callbacks(self) -> list[Callback]:
+        if self.subcommand == "fit":
+            self.timer = Timer()
+            self.best = BestCheckpoint(self.run, *self._monitor())
+            return [
+                self.best,
+                LastCheckpoint(self.run),
+                Interruption(self.run),
+                AdversarialDiagnostics(),
+                self.timer,
+                RunProgress(),
+            ]
+        if self.subcommand == "test":
+            record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
+            return [record, RetrievalGallery(self.run)]
+        return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
+
+    def _monitor(self) -> tuple[str, Any]:
+        main = self.datamodule.protocols[0]
+        return f"val/{main.id}/mean", "max" if main.higher_is_better else "min"
+
+    def _config(self) -> dict[str, Any]:
+        """The resolved config as plain values, good for `fit` and for every other command."""
+        options = self.options.clone()
+        for key in _ONLY_FOR_THIS_CALL:
+            options.pop(key, None)
+        dumped = self._parser(self.subcommand).dump(options, skip_none=False, skip_validation=True)
+        return yaml.safe_load(dumped)
+
+    # Running ---------------------------------------------------------------------------------------------------------
+
+    def before_fit(self) -> None:
+        """Write the config, and say what is going to happen."""
+        if self.options.resume:
+            self.config_init["fit"]["ckpt_path"] = str(self.run.last)
+        if not _is_first_process():
+            return
+        header = f"# python -m cmr_lightning test --config {self.run.config}\n"
+        self.run.config.write_text(header + yaml.safe_dump(self._config(), sort_keys=False))
+        _log_to(self.run)
+        parameters = sum(p.numel() for p in self.model.parameters())
+        print(
+            f"{type(self.model).__name__} on {type(self.datamodule).__name__} ({self.datamodule.split.name}), seed "
+            f"{self.options.seed_everything}, {parameters:,} parameters -> {self.run.path}"
+        )
+
+    def after_fit(self) -> None:
+        """Note how the run ended."""
+        if not _is_first_process():
+            return
+        monitor, mode = self._monitor()
+        if not self.run.best.exists():
+            raise UserError(
+                f"No checkpoint was kept, because {monitor} was never measured: trainer.max_epochs or "
+                f"trainer.max_steps ends the training before the first validation."
+            )
+        best = torch.load(self.run.best, weights_only=True, map_location="cpu")
+        score = cast(torch.Tensor, self.best.best_model_score).item()
+        selection = {
+            "monitor": monitor,
+            "mode": mode,
+            "value": score,
+            "epoch": best["epoch"],
+            "step": best["global_step"],
+        }
+        self.run.write_summary(
+            {
+                "selection": selection,
+                "wall_time_s": round(self.timer.time_elapsed("train"), 3),
+                "updates": self.trainer.global_step,
+                "epochs": self.trainer.current_epoch,
+            }
+        )
+        print(f"Best {monitor} {score:.4f} after epoch {best['epoch'] + 1}, {best['global_step']} updates.")
+        print(f"Next: python -m cmr_lightning test --config {self.run.config}")
+
+    def validate(self, model: LightningModule, **kwargs: Any) -> None:
+        """Measure the validation part, and print what was found."""
+        self.trainer.validate(model, **{**kwargs, **self._weights(), "verbose": False})
+        self._print_metrics("validation")
+
+    def test(self, model: LightningModule, **kwargs: Any) -> None:
+        """Measure the test part, and print what was found."""
+        self.trainer.test(model, **{**kwargs, **self._weights(), "verbose": False})
+        self._print_metrics("test")
+        print(f"Wrote {self.run.record}, {self.run.ranks.name} and {self.run.gallery.name}.")
+
+    def predict(self, model: LightningModule, **kwargs: Any) -> None:
+        """Embed the test part."""
+        self.trainer.predict(model, **{**kwargs, **self._weights(), "return_predictions": False})
+
+    def _weights(self) -> dict[str, Any]:
+        return {"ckpt_path": self.options.ckpt_path or str(self.run.best)}
+
+    @rank_zero_only
+    def _print_metrics(self, part: str) -> None:
+        assert self.model.measurement is not None
+        table = Table(title=f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {part} part")
+        table.add_column("protocol")
+        for direction in ("i2t", "t2i", "mean"):
+            table.add_column(direction, justify="right")
+        for protocol, values in self.model.measurement.metrics.items():
+            table.add_row(protocol, *(f"{values[d]:.4g}" for d in ("i2t", "t2i", "mean")))
+        Console().print(table)
+
+
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _quieten() -> None:
+    """Keep what says nothing about the run away from the terminal."""
+    for message in (
+        ".*LightningCLI's args parameter is intended to run from within Python.*",
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*`LightningModule.configure_optimizers` returned `None`.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setLevel(logging.WARNING)
+
+
+def _log_to(run: Run) -> None:
+    """Keep what libraries and warnings say in the run's log file, too."""
+    handler = logging.FileHandler(run.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.captureWarnings(True)
+    for name in ("pytorch_lightning", "py.warnings"):
+        logging.getLogger(name).addHandler(handler)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command of Lightning.
+
+    Args:
+        arguments: The command and its options.
+
+    Raises:
+        UserError: If an interpolation of the config cannot be resolved, or the user has something else to mend.
+    """
+    _quieten()
+    try:
+        RetrievalCLI(arguments)
+    except ArgumentError as error:
+        raise UserError(f"The config is not right: {explain(str(error))}.") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
+    except ValueError as error:
+        raise _root(error) from None
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error that jsonargparse wrapped, while it tried one type after the other; itself if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause or error

@@ -1,0 +1,144 @@
+"""A LightningModule that embeds images and texts into one space and is measured there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Items, Text
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Measurement, Protocol, measure
+
+Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, Modality] = ("image", "text")
+
+
+class Embeddings(NamedTuple):
+    """Images `(N, D)` and texts `(P, D)` in the common space; in training row i of both is a pair and N = P."""
+
+    image: Tensor
+    text: Tensor
+
+    def detach(self) -> Embeddings:
+        """The same values, cut off from the graph."""
+        return Embeddings(self.image.detach(), self.text.detach())
+
+
+class EmbeddingModel(pl.LightningModule, ABC):
+    """What is common to all methods, trained by gradients or not: evaluation.
+
+    Validation and test loaders serve every item of one modality once, images first. When all are embedded, they are
+    ranked and measured under the protocols of the datamodule: in validation under those that share the ranking of the
+    main protocol, in test under all. Results are logged as `val/<protocol id>/<i2t, t2i or mean>`.
+
+    Attributes:
+        spec: What the model knows of the data.
+        measurement: What the last evaluation measured, None before the first.
+        embedded: What the last evaluation embedded, None before the first.
+    """
+
+    automatic_optimization = False
+    needs_gradients: ClassVar[bool] = True
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.measurement: Measurement | None = None
+        self.embedded: Embeddings | None = None
+        self._collected: dict[Modality, list[tuple[Items, Tensor]]] = {"image": [], "text": []}
+
+    @abstractmethod
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, as `Pairs.image`, to points `(N, D)` of the common space."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Text) -> Tensor:
+        """Texts, as `Pairs.text`, to points `(N, D)` of the common space."""
+
+    def encoder_names(self) -> dict[str, str]:
+        """What encodes each modality, for the record."""
+        return {"image": type(self).__name__, "text": type(self).__name__}
+
+    def embed_items(self, items: Items, modality: Modality) -> Tensor:
+        """Items of one modality to points `(N, D)`."""
+        if modality == "image":
+            assert isinstance(items.content, Tensor)
+            return self.embed_images(items.content)
+        return self.embed_texts(items.content)
+
+    def validation_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed a batch of items; loader 0 serves images, loader 1 texts."""
+        self._collect(batch, MODALITIES[dataloader_idx])
+
+    def test_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed a batch of items; loader 0 serves images, loader 1 texts."""
+        self._collect(batch, MODALITIES[dataloader_idx])
+
+    def predict_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Embed a batch of items; loader 0 serves images, loader 1 texts."""
+        return self.embed_items(batch, MODALITIES[dataloader_idx]).float()
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the validation part."""
+        main = self.protocols[0]
+        same_ranking = [p for p in self.protocols if (p.distance, p.relevance) == (main.distance, main.relevance)]
+        self._measure(same_ranking)
+        self._log_measurement("val", progress_bar=f"{main.id}/mean")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure the test part."""
+        self._measure(self.protocols)
+        self._log_measurement("test")
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """What the datamodule is measured under."""
+        return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
+
+    def _collect(self, items: Items, modality: Modality) -> None:
+        embeddings = self.embed_items(items, modality).detach().float()
+        self._collected[modality].append((items, embeddings))
+
+    def _measure(self, protocols: tuple[Protocol, ...] | list[Protocol]) -> None:
+        embedded, labels, ids = {}, {}, {}
+        for modality, batches in self._collected.items():
+            embedded[modality] = torch.cat([embeddings for _, embeddings in batches])
+            labels[modality] = torch.cat([items.label for items, _ in batches])
+            ids[modality] = torch.cat([items.image_id for items, _ in batches])
+            batches.clear()
+        keys = {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])}
+        self.embedded = Embeddings(embedded["image"], embedded["text"])
+        self.measurement = measure(self.embedded.image, self.embedded.text, keys, protocols)
+
+    def _log_measurement(self, stage: str, progress_bar: str | None = None) -> None:
+        assert self.measurement is not None
+        values = {
+            f"{stage}/{protocol}/{direction}": value
+            for protocol, directions in self.measurement.metrics.items()
+            for direction, value in directions.items()
+        }
+        # "step" is Lightning's key for the loggers' x-axis, which counts generator updates here
+        self.log_dict({**values, "step": float(self.global_step), "epoch": float(self.current_epoch)})
+        if progress_bar is not None:
+            self.log("score", values[f"{stage}/{progress_bar}"], prog_bar=True, logger=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which method the weights belong to."""
+        checkpoint["method"] = type(self).__name__
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another method.
+
+        Raises:
+            UserError: If the checkpoint was written by another method.
+        """
+        method = checkpoint.get("method", "something else")
+        if method != type(self).__name__:
+            raise UserError(
+                f"The checkpoint holds the weights of {method}, but the config names {type(self).__name__}; give the "
+                f"checkpoint of a {type(self).__name__} run, or the config of the run that wrote the checkpoint."
+            )

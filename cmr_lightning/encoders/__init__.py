@@ -1,0 +1,7 @@
+"""Encoders: from what a data set serves into the common space."""
+
+from cmr_lightning.encoders.features import FeatureMLP
+from cmr_lightning.encoders.images import TimmEncoder
+from cmr_lightning.encoders.texts import BiGRU
+
+__all__ = ["BiGRU", "FeatureMLP", "TimmEncoder"]

@@ -1,0 +1,66 @@
+"""Encoder of feature vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.errors import UserError
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+
+
+class FeatureMLP(nn.Module):
+    """Multi-layer perceptron from feature vectors to the common space.
+
+    Args:
+        source: Form of the input; must be feature vectors.
+        dim: Size D of the common space.
+        hidden: Sizes of the hidden layers.
+        activation: What follows each hidden layer.
+        output_activation: What follows the last layer; `tanh` in ACMR and its descendants.
+        input_norm: What is done to the features first: `standardize` to mean 0 and variance 1 per dimension by running
+            statistics of the training data, `l2` to unit length per item, or nothing.
+        dropout: Probability of dropping a hidden unit.
+
+    Raises:
+        UserError: If the data set serves something else than feature vectors.
+    """
+
+    def __init__(
+        self,
+        source: Features | Pixels | Words,
+        dim: int,
+        hidden: Sequence[int] = (512,),
+        activation: Literal["relu", "tanh", "gelu"] = "relu",
+        output_activation: Literal["none", "tanh"] = "none",
+        input_norm: Literal["none", "standardize", "l2"] = "none",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(source, Features):
+            raise UserError(f"FeatureMLP encodes feature vectors, but the data set serves {source}.")
+        self.unit_length = input_norm == "l2"
+        layers: list[nn.Module] = []
+        if input_norm == "standardize":
+            layers.append(nn.BatchNorm1d(source.size, affine=False))
+        sizes = [source.size, *hidden]
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), _ACTIVATIONS[activation]()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(sizes[-1], dim))
+        if output_activation == "tanh":
+            layers.append(nn.Tanh())
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Feature vectors `(N, F)` to embeddings `(N, D)`."""
+        if self.unit_length:
+            features = F.normalize(features, dim=1)
+        return self.layers(features)

@@ -1,0 +1,42 @@
+"""Ranks, protocols, metrics and records: how a method is measured.
+
+The names below are loaded when they are first asked for: protocols and records are read by commands that should not
+wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cmr_lightning.evaluation.measurement import Measurement as Measurement
+    from cmr_lightning.evaluation.measurement import measure as measure
+    from cmr_lightning.evaluation.metrics import chance as chance
+    from cmr_lightning.evaluation.metrics import per_query as per_query
+    from cmr_lightning.evaluation.metrics import score as score
+    from cmr_lightning.evaluation.protocols import CLASS_LEVEL as CLASS_LEVEL
+    from cmr_lightning.evaluation.protocols import INSTANCE_LEVEL as INSTANCE_LEVEL
+    from cmr_lightning.evaluation.protocols import Protocol as Protocol
+    from cmr_lightning.evaluation.ranks import Ranks as Ranks
+    from cmr_lightning.evaluation.ranks import chance_ranks as chance_ranks
+    from cmr_lightning.evaluation.ranks import load_ranks as load_ranks
+    from cmr_lightning.evaluation.ranks import rank as rank
+    from cmr_lightning.evaluation.ranks import save_ranks as save_ranks
+    from cmr_lightning.evaluation.ranks import top as top
+    from cmr_lightning.evaluation.records import Record as Record
+    from cmr_lightning.evaluation.relevance import Relevance as Relevance
+
+_MODULES = {
+    "measurement": ("Measurement", "measure"),
+    "metrics": ("chance", "per_query", "score"),
+    "protocols": ("CLASS_LEVEL", "INSTANCE_LEVEL", "Protocol"),
+    "ranks": ("Ranks", "chance_ranks", "load_ranks", "rank", "save_ranks", "top"),
+    "records": ("Record",),
+    "relevance": ("Relevance",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,223 @@
+"""Metrics of ranks, each the expected value over random orders inside the groups of equal scores.
+
+So the order in which items are stored never matters, and an encoder that maps everything to one point scores exactly
+what chance does. Under "rank = number of strictly better items" it would reach a recall@1 of 100 %.
+
+A query without any relevant item counts: as average precision, precision and recall 0 (as in the code of DSCMR), and as
+first relevant item the place behind the last one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+
+from cmr_lightning.evaluation.protocols import RECALL_CUTOFFS, Protocol
+from cmr_lightning.evaluation.ranks import Ranks, chance_ranks, sums_before
+from cmr_lightning.evaluation.relevance import Relevance
+
+Floats = NDArray[np.float64]
+
+
+def score(ranks: Ranks, protocol: Protocol) -> float:
+    """The metric of a ranking over all its queries.
+
+    Returns:
+        `map`, `precision` and `r-precision`: 0 to 1. `recall`: percent. `rsum`: percent, up to 300 for one direction.
+        `median-rank`: floor(median of the ranks counted from 0) + 1, as in VSE++, with the expected rank under ties.
+    """
+    values = per_query(ranks, protocol)
+    if protocol.metric == "median-rank":
+        return float(math.floor(np.median(values - 1)) + 1)
+    counted = weights(ranks, protocol)
+    total = counted.sum()
+    mean = float((np.where(counted > 0, values, 0) * counted).sum() / total) if total else 0.0
+    return 100 * mean if protocol.metric in ("recall", "rsum") else mean
+
+
+def per_query(ranks: Ranks, protocol: Protocol) -> Floats:
+    """The metric of each query, as a fraction (recall: the probability of a hit) or a rank counted from 1, `(Q,)`.
+
+    NaN for a query that `map@K-hits-nonempty` drops: one without a hit in the first K places in any order of its ties.
+    Where only some orders have a hit, the value is the mean over these, and the query has a part of the weight, see
+    `weights`.
+    """
+    return np.concatenate([_per_query(part, protocol) for part in ranks.parts()])
+
+
+def weights(ranks: Ranks, protocol: Protocol) -> Floats:
+    """The share of the orders of its ties in which a query counts, `(Q,)`: 1 but for `map@K-hits-nonempty`.
+
+    There it is the probability of a hit in the first K places. The weighted mean of `per_query` is then the expected
+    sum of the average precisions over the expected number of queries that are not dropped; without ties it is their
+    mean, and it is 0 where all are dropped.
+    """
+    if protocol.normaliser == "hits-nonempty":
+        return np.concatenate([_recall(part, protocol.k or ranks.gallery_size) for part in ranks.parts()])
+    return np.ones(ranks.num_queries)
+
+
+def chance(relevance: Relevance, protocol: Protocol) -> float:
+    """The expected `score` of a random order of the gallery."""
+    return score(chance_ranks(relevance), protocol)
+
+
+def _per_query(ranks: Ranks, protocol: Protocol) -> Floats:
+    k = protocol.k or ranks.gallery_size
+    match protocol.metric:
+        case "map":
+            return _average_precision(ranks, k, protocol.normaliser)
+        case "precision":
+            return _expected_hits(ranks, k) / k
+        case "r-precision":
+            return _expected_hits(ranks, ranks.num_relevant) / np.maximum(ranks.num_relevant, 1)
+        case "recall":
+            return _recall(ranks, k)
+        case "rsum":
+            return sum((_recall(ranks, cutoff) for cutoff in RECALL_CUTOFFS), np.zeros(ranks.num_queries))
+        case "median-rank":
+            return _first_rank(ranks)
+        case metric:
+            raise ValueError(f"no formula for {metric}")
+
+
+def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
+    match normaliser:
+        case None | "total":
+            return _precision_sum(ranks, k) / np.maximum(ranks.num_relevant, 1)
+        case "min":
+            return _precision_sum(ranks, k) / np.clip(ranks.num_relevant, 1, k)
+        case "hits":
+            return _mean_precision_of_hits(ranks, k)
+        case "hits-nonempty":
+            probability = _recall(ranks, k)
+            return _mean_precision_of_hits(ranks, k) / np.where(probability > 0, probability, np.nan)
+        case "first":
+            return _precision_sum_of_first(ranks, k) / np.clip(ranks.num_relevant, 1, k)
+        case _:
+            raise ValueError(f"no formula for {normaliser}")
+
+
+def _precision_sum(ranks: Ranks, k: int) -> Floats:
+    """E S_K: the expected sum of P_r over the relevant items in the first `k` places, `(Q,)`."""
+    places = np.clip(k - ranks.above, 0, ranks.size)
+    return _per_query_sum(ranks, _precisions(_hits_above(ranks), ranks.above, ranks.size, ranks.relevant, places))
+
+
+def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
+    """E S_K / h_K, 0 where h_K = 0, `(Q,)`.
+
+    Of the group that place `k` cuts, c relevant items are in the list, where c is hypergeometric; all groups above it
+    are whole, so that without it S_K and h_K are no longer random.
+    """
+    hits, query = _hits_above(ranks), ranks.query
+    whole = ranks.above + ranks.size <= k
+    precisions = _precisions(hits, ranks.above, ranks.size, ranks.relevant, ranks.size)
+    total = _per_query_sum(ranks, np.where(whole, precisions, 0))
+    mean = total / np.maximum(_per_query_sum(ranks, np.where(whole, ranks.relevant, 0)), 1)
+
+    cut = np.flatnonzero(~whole & (ranks.above < k))
+    before, above, size, relevant = (array[cut, None] for array in (hits, ranks.above, ranks.size, ranks.relevant))
+    places = k - above
+    c = np.arange(places.max(initial=0) + 1)
+    sums = total[query[cut], None] + _precisions(before, above, places, c, places)
+    mean[query[cut]] = (_hypergeometric(c, size, relevant, places) * sums / np.maximum(before + c, 1)).sum(axis=1)
+    return mean
+
+
+def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
+    """The expected sum of P_r over the first min(R, k) relevant items, however deep they are, `(Q,)`."""
+    hits = _hits_above(ranks)
+    wanted = np.clip(k - hits, 0, ranks.relevant)
+    whole = wanted == ranks.relevant
+    sums = np.where(whole, _precisions(hits, ranks.above, ranks.size, ranks.relevant, ranks.size), 0)
+
+    cut = np.flatnonzero(~whole & (wanted > 0))
+    cases = np.stack([array[cut] for array in (hits, ranks.above, ranks.size, ranks.relevant, wanted)], axis=1)
+    cases, case = np.unique(cases, axis=0, return_inverse=True)
+    sums[cut] = np.array([_precisions_of_first(*values) for values in cases.tolist()])[case]
+    return _per_query_sum(ranks, sums)
+
+
+def _expected_hits(ranks: Ranks, k: ArrayLike) -> Floats:
+    """E h_K, for one cut-off or one of each query, `(Q,)`."""
+    cutoffs = np.broadcast_to(k, ranks.num_queries)[ranks.query]
+    places = np.clip(cutoffs - ranks.above, 0, ranks.size)
+    return _per_query_sum(ranks, ranks.relevant * (places / ranks.size))
+
+
+def _recall(ranks: Ranks, k: int) -> Floats:
+    """The probability of a relevant item in the first `k` places, `(Q,)`."""
+    answered, first = _first_groups(ranks)
+    size = ranks.size[first]
+    places = np.clip(k - ranks.above[first], 0, size)
+    recall = np.zeros(ranks.num_queries)
+    recall[answered] = 1 - _hypergeometric(0, size, ranks.relevant[first], places)
+    return recall
+
+
+def _first_rank(ranks: Ranks) -> Floats:
+    """The expected rank of the first relevant item, counted from 1, `(Q,)`."""
+    answered, first = _first_groups(ranks)
+    expected = np.full(ranks.num_queries, ranks.gallery_size + 1.0)
+    expected[answered] = ranks.above[first] + (ranks.size[first] + 1) / (ranks.relevant[first] + 1)
+    return expected
+
+
+def _first_groups(ranks: Ranks) -> tuple[NDArray, NDArray]:
+    """The queries that have a relevant item, and the first tie group of each."""
+    answered = np.flatnonzero(np.diff(ranks.offsets))
+    return answered, ranks.offsets[answered]
+
+
+def _hits_above(ranks: Ranks) -> NDArray[np.int64]:
+    """The relevant items of the same query in the groups before each group, `(M,)`."""
+    return sums_before(ranks.relevant, ranks.offsets)
+
+
+def _per_query_sum(ranks: Ranks, values: NDArray) -> Floats:
+    return np.bincount(ranks.query, weights=values, minlength=ranks.num_queries).astype(np.float64, copy=False)
+
+
+def _precisions(hits: NDArray, above: NDArray, size: NDArray, relevant: NDArray, places: NDArray) -> Floats:
+    """The expected sum of P_r over the relevant items in the first `places` places of tie groups, elementwise.
+
+    The item in place j of the group is relevant with probability relevant/size, and if it is, hits + 1 +
+    (j-1) (relevant-1)/(size-1) relevant items are expected down to it, so that P_r is expected to be that over above+j.
+    Summed over j this is a multiple of a difference of harmonic numbers and a multiple of `places`.
+    """
+    harmonic = np.concatenate(([0], np.cumsum(1 / np.arange(1, (above + places).max(initial=0) + 1))))
+    slope = (relevant - 1) / np.maximum(size - 1, 1)
+    reciprocals = harmonic[above + places] - harmonic[above]
+    return relevant / size * (slope * places + (hits + 1 - slope * (above + 1)) * reciprocals)
+
+
+def _precisions_of_first(hits: int, above: int, size: int, relevant: int, wanted: int) -> float:
+    """The expected sum of P_r over the first `wanted` relevant items of one tie group.
+
+    Place j holds the i-th of them with probability relevant/size times that of i-1 among the j-1 places before it.
+    """
+    before = np.arange(size)
+    reciprocals = 1 / (above + 1 + before)
+    total = 0.0
+    for i in range(wanted):
+        total += (hits + 1 + i) * float(_hypergeometric(i, size - 1, relevant - 1, before) @ reciprocals)
+    return relevant / size * total
+
+
+def _hypergeometric(hits: ArrayLike, size: ArrayLike, relevant: ArrayLike, places: ArrayLike) -> Floats:
+    """The probability of `hits` relevant items in `places` drawn of `size`, elementwise.
+
+    In logarithms of factorials: `scipy.stats.hypergeom` takes about 0.1 ms for each value.
+    """
+    hits, size, relevant, places = (np.asarray(value) for value in (hits, size, relevant, places))
+    chosen = _log_binomial(relevant, hits) + _log_binomial(size - relevant, places - hits)
+    return np.exp(chosen - _log_binomial(size, places))
+
+
+def _log_binomial(n: NDArray, k: NDArray) -> Floats:
+    """Logarithm of C(n, k): minus infinity outside 0 <= k <= n, where one factorial is infinite."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

@@ -1,0 +1,137 @@
+"""Names for metrics: what exactly a number in a table means.
+
+"mAP@50" has six formulas in circulation, up to a factor of four apart on one ranking. Here a number is therefore named
+by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`, `recall@1/cos/instance`. Two
+numbers are comparable when their ids are equal, and never otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cmr_lightning.errors import UserError
+
+METRICS = ("map", "precision", "r-precision", "recall", "median-rank", "rsum")
+METRICS_AT_K = ("precision", "recall")
+NORMALISERS = ("hits", "hits-nonempty", "total", "min", "first")
+DISTANCES = ("cos", "l2")
+RELEVANCES = ("label", "instance")
+RECALL_CUTOFFS = (1, 5, 10)
+"""The cut-offs of rsum (VSE++)."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to measure a ranking.
+
+    Let R be the number of relevant items in the gallery, h_r the number of them in the first r places, P_r = h_r / r,
+    and S_K the sum of P_r over the relevant items in the first K places. The average precision of a query is
+
+    - `map@all`: S_N / R, over the whole gallery (DSCMR, JFSE);
+    - `map@K-hits`: S_K / h_K, and 0 where h_K = 0 (ACMR);
+    - `map@K-hits-nonempty`: the same, without the queries that have h_K = 0 (MAN's multi-label code);
+    - `map@K-total`: S_K / R (trec_eval);
+    - `map@K-min`: S_K / min(R, K) (ml_metrics);
+    - `map@K-first`: the mean of P_r over the first min(R, K) relevant items, however deep they are (DCMH).
+
+    `precision@K` is h_K / K, `r-precision` h_R / R, `recall@K` the share of queries with h_K > 0 in percent (what VSE++
+    calls R@K), `median-rank` the median rank of the first relevant item, and `rsum` = recall@1 + recall@5 + recall@10.
+
+    Attributes:
+        metric: One of `METRICS`.
+        relevance: What makes two items relevant to each other: a shared `label`, or the same image (`instance`).
+        distance: What ranks the gallery: `cos`, the cosine, or `l2`, the Euclidean distance of the raw embeddings.
+        k: Cut-off of `map` (None for the whole gallery), `precision` and `recall`; None for the others.
+        normaliser: What the sum of precisions is divided by: for `map` with a cut-off one of `NORMALISERS`, else None.
+
+    Raises:
+        UserError: The parts do not make a protocol.
+    """
+
+    metric: str
+    relevance: Literal["label", "instance"]
+    distance: str = "cos"
+    k: int | None = None
+    normaliser: str | None = None
+
+    def __post_init__(self) -> None:
+        for part, known in (("metric", METRICS), ("relevance", RELEVANCES), ("distance", DISTANCES)):
+            if getattr(self, part) not in known:
+                raise UserError(f"{getattr(self, part)!r} is not a known {part}; choose one of {', '.join(known)}.")
+        if self.k is not None and self.k < 1:
+            raise UserError(f"The cut-off of {self.metric} must be 1 or more, not {self.k}.")
+        if self.metric in METRICS_AT_K and self.k is None:
+            raise UserError(f"{self.metric} needs a cut-off k, as in {self.metric}@10.")
+        if self.metric not in (*METRICS_AT_K, "map") and self.k is not None:
+            raise UserError(f"{self.metric} has no cut-off, but k is {self.k}.")
+        normalised = self.metric == "map" and self.k is not None
+        if normalised and self.normaliser not in NORMALISERS:
+            raise UserError(f"map@{self.k} needs a normaliser, one of {', '.join(NORMALISERS)}: they differ widely.")
+        if not normalised and self.normaliser is not None:
+            raise UserError(f"{self._metric_name} has no normaliser, but it is {self.normaliser!r}.")
+
+    @property
+    def id(self) -> str:
+        """The name under which numbers are stored and compared, such as `map@all/cos/label`."""
+        return f"{self._metric_name}/{self.distance}/{self.relevance}"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """False for ranks, True for everything else."""
+        return self.metric != "median-rank"
+
+    @classmethod
+    def parse(cls, protocol_id: str) -> Protocol:
+        """The protocol with the given id.
+
+        Raises:
+            UserError: No protocol has this id; the message lists the nearest ones.
+        """
+        reason = "it is not of the form metric/distance/relevance."
+        if match := _ID.fullmatch(protocol_id):
+            metric, cut, normaliser, distance, relevance = match.groups()
+            k = None if cut in (None, "all") else int(cut)
+            try:
+                protocol = cls(metric, relevance, distance, k, normaliser)
+            except UserError as error:
+                reason = str(error)
+            else:
+                if protocol.id == protocol_id:
+                    return protocol
+                reason = f"{protocol.id} may be meant."
+        nearest = difflib.get_close_matches(protocol_id, _customary_ids(), n=3, cutoff=0)
+        raise UserError(f"Unknown protocol {protocol_id!r}: {reason} The nearest known ones are {', '.join(nearest)}.")
+
+    @property
+    def _metric_name(self) -> str:
+        if self.metric == "map":
+            return "map@all" if self.k is None else f"map@{self.k}-{self.normaliser}"
+        return self.metric if self.k is None else f"{self.metric}@{self.k}"
+
+
+_ID = re.compile(r"([a-z-]+)(?:@(all|[0-9]+)(?:-([a-z-]+))?)?/([^/]+)/([^/]+)")
+
+CLASS_LEVEL = (
+    Protocol("map", "label"),
+    *(Protocol("map", "label", k=50, normaliser=normaliser) for normaliser in NORMALISERS),
+    Protocol("map", "label", "l2"),
+    Protocol("map", "label", "l2", k=50, normaliser="hits"),
+    *(Protocol("precision", "label", k=k) for k in (1, 10, 50)),
+    Protocol("r-precision", "label"),
+)
+"""How class-level data are measured; the first one is the main protocol."""
+
+INSTANCE_LEVEL = (
+    Protocol("rsum", "instance"),
+    *(Protocol("recall", "instance", k=k) for k in RECALL_CUTOFFS),
+    Protocol("median-rank", "instance"),
+)
+"""How instance-level data are measured; the first one is the main protocol."""
+
+
+def _customary_ids() -> list[str]:
+    """Ids to suggest when one is unknown: those that are measured by default, under each distance."""
+    return sorted({replace(protocol, distance=d).id for protocol in CLASS_LEVEL + INSTANCE_LEVEL for d in DISTANCES})

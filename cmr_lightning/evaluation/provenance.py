@@ -1,0 +1,61 @@
+"""Where a number was made: versions, code, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "cmr_lightning",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "timm",
+    "transformers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
+"""The packages on which numbers depend."""
+
+
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of those `packages` that are installed, without importing them."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit checked out in `folder`, by default that of this code, or None outside a checkout or without git.
+
+    It ends in `-dirty` if a tracked file differs from the commit.
+    """
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        described = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: `system`, `cpu`, its `cores`, the `threads` that torch uses, and the names of its `gpus`."""
+    import torch  # here, so that versions are there without waiting for it
+
+    return {
+        "system": platform.platform(),
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }

@@ -1,0 +1,288 @@
+"""Exact ranks: where the relevant items of each query are, and nothing else.
+
+All metrics here are functions of a few integers for each relevant item, so these are computed once, kept beside the
+record of a run, and any metric can be computed from them later.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.relevance import Relevance
+
+_RESOLUTION = 2**29
+"""Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where the relevant items of Q queries are in a ranked gallery of G items.
+
+    Items of equal score form a tie group. The groups with at least one relevant item are listed query by query, best
+    group first; the M groups of all queries lie behind one another.
+
+    Attributes:
+        offsets: Groups `offsets[q]` to `offsets[q + 1]` belong to query q, `(Q + 1,)` int64. A query without a
+            relevant item has none.
+        above: Items of the gallery with a better score than the group, `(M,)` int32.
+        size: Items in the group, `(M,)` int32.
+        relevant: Relevant items in the group, `(M,)` int32, 1 or more.
+        gallery_size: G.
+    """
+
+    offsets: NDArray[np.int64]
+    above: NDArray[np.int32]
+    size: NDArray[np.int32]
+    relevant: NDArray[np.int32]
+    gallery_size: int
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries Q."""
+        return len(self.offsets) - 1
+
+    @property
+    def query(self) -> NDArray[np.int64]:
+        """The query to which each group belongs, `(M,)`."""
+        return np.repeat(np.arange(self.num_queries), np.diff(self.offsets))
+
+    @property
+    def num_relevant(self) -> NDArray[np.int64]:
+        """Relevant items in the gallery for each query, `(Q,)`."""
+        return np.diff(np.concatenate(([0], np.cumsum(self.relevant, dtype=np.int64)))[self.offsets])
+
+    def parts(self, groups: int = 2**22) -> Iterator[Ranks]:
+        """The same ranks in runs of whole queries with at most `groups` tie groups (or one query), to bound memory."""
+        start = 0
+        while start < self.num_queries:
+            end = int(np.searchsorted(self.offsets, self.offsets[start] + groups, side="right")) - 1
+            end = max(end, start + 1)
+            low, high = self.offsets[start], self.offsets[end]
+            yield Ranks(
+                self.offsets[start : end + 1] - low,
+                self.above[low:high],
+                self.size[low:high],
+                self.relevant[low:high],
+                self.gallery_size,
+            )
+            start = end
+
+
+def sums_before(values: NDArray, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each tie group the sum of `values` `(M,)` over the groups of its query that come before it."""
+    sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+    return sums[:-1] - np.repeat(sums[offsets[:-1]], np.diff(offsets))
+
+
+def rank(queries: Tensor, gallery: Tensor, relevance: Relevance, distance: str, block_elements: int = 2**24) -> Ranks:
+    """Rank the gallery for every query, exactly, in blocks of queries, on the device of the embeddings.
+
+    The cosine with a vector of zeros is 0. Items are tied when their scores agree to about 2e-9 of the range of the
+    scores, see `_scores`. A device without float64 (Apple's mps) hands its embeddings to the CPU.
+
+    Args:
+        queries: Embeddings `(Q, D)`.
+        gallery: Embeddings `(G, D)`.
+        relevance: Which of the gallery is relevant to which query.
+        distance: `cos` or `l2`.
+        block_elements: Scores computed at once, which bounds the memory (about 30 bytes each).
+
+    Raises:
+        UserError: Embeddings are not finite.
+        ValueError: Sizes do not agree, or one is 0.
+    """
+    if (len(queries), len(gallery)) != (len(relevance), relevance.gallery_size):
+        keys = f"{len(relevance)} and {relevance.gallery_size} keys"
+        raise ValueError(f"{len(queries)} queries and {len(gallery)} gallery items came with {keys}")
+    parts = []
+    for rows, scores in _scores(queries, gallery, distance, block_elements):
+        relevant = relevance.to(scores.device).block(rows)
+        # One number holds score and relevance, so that values can be sorted without their positions, which is several
+        # times faster than an argsort: the best score comes first, within a tie group the relevant items.
+        parts.append(_tie_groups(_sorted_rows(scores.mul_(-2).add_(~relevant))))
+    counts, above, size, relevant_in_group = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Ranks(_offsets(counts), above, size, relevant_in_group, len(gallery))
+
+
+def top(queries: Tensor, gallery: Tensor, distance: str, k: int, block_elements: int = 2**24) -> Tensor:
+    """The best gallery items of every query, best first, of equal ones the first in the gallery.
+
+    Args:
+        queries: Embeddings `(Q, D)`.
+        gallery: Embeddings `(G, D)`.
+        distance: `cos` or `l2`.
+        k: How many.
+        block_elements: Scores computed at once, which bounds the memory (about 40 bytes each).
+
+    Returns:
+        Positions in the gallery, `(Q, min(k, G))` int64, on the device of the queries.
+
+    Raises:
+        UserError: Embeddings are not finite.
+        ValueError: There are no queries, or no gallery.
+    """
+    parts = []
+    for _, scores in _scores(queries, gallery, distance, block_elements):
+        index = torch.arange(len(gallery), device=scores.device)
+        distinct = scores.long() * len(gallery) - index
+        parts.append(distinct.topk(min(k, len(gallery)), dim=1).indices)
+    return torch.cat(parts).to(queries.device)
+
+
+def chance_ranks(relevance: Relevance, block_elements: int = 2**24) -> Ranks:
+    """The ranks that say nothing: for every query, the whole gallery is one tie group."""
+    step = max(1, block_elements // relevance.gallery_size)
+    starts = range(0, len(relevance), step)
+    counts = torch.cat([relevance.block(slice(start, start + step)).sum(dim=1) for start in starts]).cpu().numpy()
+    relevant = counts[counts > 0].astype(np.int32)
+    size = np.full_like(relevant, relevance.gallery_size)
+    return Ranks(_offsets(counts > 0), np.zeros_like(relevant), size, relevant, relevance.gallery_size)
+
+
+def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
+    """Write named ranks into one compressed NumPy archive; an interrupted write leaves no broken file behind."""
+    arrays: dict[str, Any] = {f"{name}/{key}": a for name, part in ranks.items() for key, a in _packed(part).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_ranks(path: Path) -> dict[str, Ranks]:
+    """Read what `save_ranks` wrote.
+
+    Raises:
+        UserError: The file is missing, or holds something else.
+    """
+    packed: dict[str, dict[str, NDArray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                name, _, field = key.rpartition("/")
+                packed.setdefault(name, {})[field] = archive[key]
+        return {name: _unpacked(**arrays) for name, arrays in packed.items()}
+    except FileNotFoundError:
+        raise UserError(f"There is no file of ranks {path}; `test` writes one beside the record of a run.") from None
+    except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a file of ranks; run `test` again to replace it.") from error
+
+
+def _scores(queries: Tensor, gallery: Tensor, distance: str, block_elements: int) -> Iterator[tuple[slice, Tensor]]:
+    """Similarities as whole numbers, in blocks of queries: their rows, and `(b, G)` int32 in [-2**29, 2**29].
+
+    Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
+    the gallery, each of which may move the last bits of a product. So products are computed in float64 and rounded to
+    steps of 2**-29 of their range: 1 for a cosine, the largest possible squared distance of the query for l2. Rounding
+    to float32 would not do: its steps shrink with the value, so it keeps the noise of float64 where products nearly
+    cancel, as between an embedding and its equal under l2.
+    """
+    if not len(queries) or not len(gallery):
+        raise ValueError("there is nothing to rank")
+    q, g = _finite(queries, "queries"), _finite(gallery, "gallery items")
+    q_norm, g_norm = q.norm(dim=1, keepdim=True), g.norm(dim=1, keepdim=True)
+    if distance == "cos":
+        q, g = q / q_norm.where(q_norm > 0, 1), g / g_norm.where(g_norm > 0, 1)
+    farthest = (q_norm + g_norm.max()).square()
+    farthest = farthest.where(farthest > 0, 1)
+    step = max(1, block_elements // len(g))
+    for start in range(0, len(q), step):
+        rows = slice(start, start + step)
+        similarity = q[rows] @ g.T
+        if distance == "l2":
+            similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm.square().T).div_(farthest[rows])
+        yield rows, similarity.mul_(_RESOLUTION).round_().int()
+
+
+def _finite(embeddings: Tensor, items: str) -> Tensor:
+    """Embeddings in float64, on their device where it has float64."""
+    broken = int((~embeddings.isfinite()).any(dim=1).sum())
+    if broken:
+        raise UserError(
+            f"The embeddings of {broken} of {len(embeddings)} {items} are not finite: training has diverged, or the "
+            "features hold NaN or infinity."
+        )
+    embeddings = embeddings.detach()
+    return (embeddings.cpu() if embeddings.device.type == "mps" else embeddings).double()
+
+
+def _sorted_rows(keys: Tensor) -> NDArray[np.int32]:
+    """Each row in ascending order. On the CPU NumPy sorts integers an order of magnitude faster than torch."""
+    if keys.device.type == "cpu":
+        array = keys.numpy()
+        array.sort(axis=1)
+        return array
+    return keys.sort(dim=1).values.cpu().numpy()
+
+
+def _tie_groups(keys: NDArray[np.int32]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Groups per row `(b,)`, then above, size and relevant `(M,)`, as in `Ranks`, of sorted keys `(b, G)`.
+
+    A key is -2 * score, plus 1 for an item that is not relevant.
+    """
+    flat = keys.ravel()
+    width = keys.shape[1]
+    places = np.flatnonzero((flat & 1) == 0)
+    row = places // width
+    starts_group = np.ones(len(places), dtype=bool)
+    starts_group[1:] = (np.diff(flat[places]) != 0) | (np.diff(row) != 0)
+    first = np.flatnonzero(starts_group)
+    relevant = np.diff(first, append=len(places))
+    start, row = places[first], row[first]
+    end = _group_ends(flat, start + relevant, (row + 1) * width, flat[start] + 1)
+    counts = np.bincount(row, minlength=len(keys))
+    return counts, (start - row * width).astype(np.int32), (end - start).astype(np.int32), relevant.astype(np.int32)
+
+
+def _group_ends(flat: NDArray, low: NDArray, high: NDArray, last_key: NDArray) -> NDArray:
+    """The first place in each sorted run `flat[low:high]` whose key exceeds `last_key`."""
+    end = low.copy()
+    inside = np.flatnonzero((low < high) & (flat[np.minimum(low, len(flat) - 1)] <= last_key))
+    low, high, last_key = low[inside], high[inside], last_key[inside]
+    # Binary search in all runs at once, of those few groups that go on behind their relevant items.
+    while (low < high).any():
+        middle = (low + high) // 2
+        within = (low < high) & (flat[np.minimum(middle, len(flat) - 1)] <= last_key)
+        low, high = np.where(within, middle + 1, low), np.where(within, high, middle)
+    end[inside] = low
+    return end
+
+
+def _offsets(counts: NDArray) -> NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+
+def _packed(ranks: Ranks) -> dict[str, NDArray]:
+    """Arrays that compress well: small integers, and instead of `above` the gaps between the groups of a query."""
+    ends = np.concatenate(([0], ranks.above + ranks.size))[:-1]
+    ends[ranks.offsets[:-1][np.diff(ranks.offsets) > 0]] = 0
+    arrays = {
+        "groups": np.diff(ranks.offsets),
+        "gaps": ranks.above - ends,
+        "size": ranks.size,
+        "relevant": ranks.relevant,
+    }
+    small = {key: array.astype(np.min_scalar_type(array.max(initial=0))) for key, array in arrays.items()}
+    return {**small, "gallery_size": np.array(ranks.gallery_size)}
+
+
+def _unpacked(groups: NDArray, gaps: NDArray, size: NDArray, relevant: NDArray, gallery_size: NDArray) -> Ranks:
+    """The inverse of `_packed`."""
+    offsets = _offsets(groups)
+    gaps = gaps.astype(np.int64)
+    above = gaps + sums_before(gaps + size, offsets)
+    return Ranks(offsets, above.astype(np.int32), size.astype(np.int32), relevant.astype(np.int32), int(gallery_size))

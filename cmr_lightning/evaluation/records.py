@@ -1,0 +1,86 @@
+"""The record of a test run: everything that a report says about it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cmr_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `test` writes about a run, as JSON, and reports read.
+
+    Attributes:
+        experiment: Name of the experiment, as `wikipedia/acmr`.
+        method: Class name of the method.
+        dataset: Class name of the datamodule.
+        split: `name` and `checksum` of the split.
+        data_checksum: Checksum of the data files.
+        protocol: Id of the main protocol.
+        seed: Seed of the run.
+        selection: How the weights were chosen: `monitor`, `mode`, `value`, `epoch`, `step`, or how else they came.
+        encoders: Names of the `image` and `text` encoders and of the precomputed `features`, where there are any.
+        versions: Versions of Python and the libraries.
+        git_revision: Revision of the code, with `-dirty` behind it if files differ from it; None outside a checkout.
+        hardware: The machine, see `provenance.hardware`.
+        metrics: For each protocol id the values by direction, see `Measurement.metrics`.
+        num_parameters: Trainable parameters of the model.
+        wall_time: Seconds of `fit_s` and `test_s`.
+        created: Date and time in UTC, ISO 8601.
+        config: The resolved configuration.
+    """
+
+    experiment: str
+    method: str
+    dataset: str
+    split: dict[str, str]
+    data_checksum: str
+    protocol: str
+    seed: int
+    selection: dict[str, Any]
+    encoders: dict[str, str | None]
+    versions: dict[str, str]
+    git_revision: str | None
+    hardware: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    num_parameters: int
+    wall_time: dict[str, float]
+    created: str
+    config: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON; an interrupted write leaves no broken file behind."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read what `write` wrote.
+
+        Raises:
+            UserError: The file is missing, is no JSON, or has not exactly the keys of a record.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"There is no record {path}; `test` writes one.") from None
+        except ValueError as error:
+            raise UserError(f"The record {path} is not valid JSON ({error}); run `test` again.") from error
+        if not isinstance(content, dict):
+            raise UserError(f"The record {path} holds no keys; run `test` again.")
+        expected = {field.name for field in fields(cls)}
+        if missing := expected - content.keys():
+            raise UserError(f"The record {path} lacks {', '.join(sorted(missing))}; run `test` again.")
+        if unknown := content.keys() - expected:
+            raise UserError(f"The record {path} has unknown keys {', '.join(sorted(unknown))}; run `test` again.")
+        return cls(**content)

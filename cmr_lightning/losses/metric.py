@@ -1,0 +1,105 @@
+"""Metric terms of DAML: small distances within a class and within a pair, large ones between classes.
+
+Xu, He, Lu, Gao, Ji, "Deep adversarial metric learning for cross-modal retrieval", World Wide Web 22, 2019. (Not Duan et
+al., "Deep Adversarial Metric Learning", CVPR 2018, which makes hard negatives within one modality.)
+
+That the terms exist is the paper's; their form here follows Liong, Lu, Tan, Zhou, "Deep Coupled Metric Learning for
+Cross-Modal Matching", IEEE TMM 2017, as far as it is known. Choices: embeddings are scaled to length 1 inside each
+term, so that d² = 2 - 2 cos lies in 0..4; and instead of 1/(n k) each term is the mean over the chosen pairs of a row,
+then over the rows that have any. The two agree where every row has k chosen pairs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu
+
+from cmr_lightning.losses.geometry import cosine, unit
+from cmr_lightning.losses.precision import full_precision
+from cmr_lightning.losses.relations import mean_over_pairs, own_pairs
+
+
+@full_precision
+def intra_class(embeddings: Tensor, same: Tensor, neighbours: int | None = None) -> Tensor:
+    """Squared distance to the items of one's own class, in one modality: mean_ij P_ij d²(f_i, f_j), in 0..4.
+
+    P_ij: same class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Source: see the module.
+
+    Args:
+        embeddings: Items of one modality, `(N, D)`.
+        same: Whether two items are of the same class, `(N, N)` bool.
+        neighbours: k >= 1, or None for all pairs of the batch (choice: None).
+
+    Returns:
+        A scalar; 0 where every class has one item only.
+    """
+    distances = _squared_distances(embeddings, embeddings)
+    return mean_over_pairs(distances, _nearest(distances, same & ~own_pairs(same), neighbours))
+
+
+@full_precision
+def inter_class(embeddings: Tensor, same: Tensor, margin: float | None = 1.0, neighbours: int | None = None) -> Tensor:
+    """Nearness of items of different classes, in one modality: mean_ij Q_ij [mu - d²(f_i, f_j)]₊.
+
+    Q_ij: different class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Without margin the term
+    is the negative distance, -mean_ij Q_ij d², in -4..0: it never stops pushing. Source: see the module; the hinge and
+    mu = 1 are a choice.
+
+    Args:
+        embeddings: Items of one modality, `(N, D)`.
+        same: Whether two items are of the same class, `(N, N)` bool.
+        margin: mu, the squared distance in 0..4 beyond which a pair is left in peace, or None.
+        neighbours: k >= 1, or None for all pairs of the batch (choice: None).
+
+    Returns:
+        A scalar; 0 where the batch has one class only.
+    """
+    distances = _squared_distances(embeddings, embeddings)
+    nearness = -distances if margin is None else relu(margin - distances)
+    return mean_over_pairs(nearness, _nearest(distances, ~(same | own_pairs(same)), neighbours))
+
+
+@full_precision
+def paired_difference(images: Tensor, texts: Tensor) -> Tensor:
+    """Squared distance of image and text of a pair: 1/n Σ_i ||v_i - t_i||², in 0..4. Source: see the module.
+
+    Args:
+        images: Image embeddings `(N, D)`.
+        texts: Text embeddings `(N, D)`.
+
+    Returns:
+        A scalar.
+    """
+    return (unit(images) - unit(texts)).square().sum(1).mean()
+
+
+@full_precision
+def cross_difference(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
+    """Squared distance of every image to all texts of its class: mean_ij S_ij ||v_i - t_j||², in 0..4.
+
+    A variant of `paired_difference` (choice). The rows of the mean are the images; an image's own text always counts.
+
+    Args:
+        images: Image embeddings `(N, D)`.
+        texts: Text embeddings `(N, D)`.
+        same: S, whether image i and text j are of the same class, `(N, N)` bool.
+
+    Returns:
+        A scalar.
+    """
+    return mean_over_pairs(_squared_distances(images, texts), same | own_pairs(same))
+
+
+def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
+    """d² = 2 - 2 cos of each pair of rows, after scaling to length 1: `(N, D)`, `(M, D)` to `(N, M)`."""
+    return 2 - 2 * cosine(first, second)
+
+
+def _nearest(distances: Tensor, allowed: Tensor, neighbours: int | None) -> Tensor:
+    """The `neighbours` nearest of the allowed items of each row (all of them for None), `(N, M)` bool."""
+    if neighbours is None:
+        return allowed
+    ranked = distances.detach().masked_fill(~allowed, torch.inf)
+    nearest = ranked.topk(min(neighbours, ranked.shape[1]), dim=1, largest=False).indices
+    return allowed & torch.zeros_like(allowed).scatter(1, nearest, True)

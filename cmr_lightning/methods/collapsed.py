@@ -1,0 +1,27 @@
+"""Collapsed embeddings: what a board's tie rule is tested by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Pairs, Text, count
+from cmr_lightning.closed_form import ClosedForm
+
+
+class Collapsed(ClosedForm):
+    """The same constant vector for every item. Scores chance under a fair tie rule, and anything else under others."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+
+    def solve(self, pairs: Pairs) -> None:
+        """Nothing to fit."""
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Ones, `(N, 2)`."""
+        return torch.ones(len(images), 2, device=self.device)
+
+    def embed_texts(self, texts: Text) -> Tensor:
+        """Ones, `(N, 2)`."""
+        return torch.ones(count(texts), 2, device=self.device)

@@ -1,0 +1,42 @@
+"""Random embeddings: what a row on a board must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Items, Pairs, Text
+from cmr_lightning.closed_form import ClosedForm
+from cmr_lightning.embedding_model import MODALITIES, Modality
+
+
+class Random(ClosedForm):
+    """Seeded unit Gaussian vectors, one per item, blind to its content. Must score chance under every protocol.
+
+    Args:
+        spec: What the model knows of the data.
+        dim: Size D of the common space.
+        seed: Seed of the vectors.
+    """
+
+    def __init__(self, spec: DataSpec, dim: int = 64, seed: int = 0) -> None:
+        super().__init__(spec)
+        self.dim = dim
+        self.seed = seed
+
+    def solve(self, pairs: Pairs) -> None:
+        """Nothing to fit."""
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Not possible: an embedding depends on the item's place, not on its content."""
+        raise TypeError("Random embeds items by their index; call embed_items")
+
+    def embed_texts(self, texts: Text) -> Tensor:
+        """Not possible: an embedding depends on the item's place, not on its content."""
+        raise TypeError("Random embeds items by their index; call embed_items")
+
+    def embed_items(self, items: Items, modality: Modality) -> Tensor:
+        """One vector per item, a function of seed, modality and index, so batches and devices do not matter."""
+        generator = torch.Generator().manual_seed(2 * self.seed + MODALITIES.index(modality))
+        everything = torch.randn(int(items.position.max()) + 1, self.dim, generator=generator)
+        return everything.to(items.position.device)[items.position]

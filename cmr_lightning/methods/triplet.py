@@ -1,0 +1,62 @@
+"""Bidirectional triplet loss: the retriever without an adversary.
+
+Faghri, Fleet, Kiros, Fidler, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018, arXiv
+1707.05612.
+
+Objective, s the cosine similarity, m the margin, j over the negatives of pair i:
+
+    triplet = 1/N Σ_i Σ_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊
+
+or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j.
+
+Where this differs from the paper: on class-level data, items of one class are not each other's negatives; the loss is
+a mean over the pairs of a batch where the paper sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.losses import Mining, bidirectional_triplet
+from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+
+
+class Triplet(Retriever):
+    """Two encoders trained by a bidirectional triplet loss.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        margin: m, a difference of cosines, 0 to 2.
+        mining: Whether all negatives count, or the hardest only.
+        **kwargs: As in `Retriever`.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0}
+    adversarial_terms: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        margin: float = 0.2,
+        mining: Mining = "hardest",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        self.margin = margin
+        self.mining = mining
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The triplet term."""
+        triplet = bidirectional_triplet(
+            *embeddings, ~self.related(batch), margin=self.margin, mining=self.mining, reduction="mean"
+        )
+        return {"triplet": triplet}

@@ -1,0 +1,55 @@
+"""Mixed fp16 precision for two players: a loss scaler for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch.optim import Optimizer
+
+Player = Literal["generator", "discriminator"]
+
+
+class TwoPlayerPrecision(MixedPrecision):
+    """`16-mixed` with one gradient scaler per player.
+
+    Lightning shares one scaler between optimizers and lets every step change the scale, so gradients that one player
+    has accumulated would be un-scaled by a factor that the other player has changed meanwhile. Here the retriever says
+    whose turn it is, and each player keeps a scale of its own. Gradients are un-scaled before clipping for every
+    optimizer, fused ones included.
+
+    Args:
+        device: Type of the device, `cuda` (or `cpu`, where it is slow and meant for tests).
+    """
+
+    def __init__(self, device: str = "cuda") -> None:
+        self._scalers = {p: torch.amp.GradScaler(device) for p in ("generator", "discriminator")}
+        super().__init__("16-mixed", device, scaler=self._scalers["generator"])
+
+    def turn(self, player: Player) -> None:
+        """From now on backward passes and steps are `player`'s."""
+        self.scaler = self._scalers[player]
+
+    def optimizer_step(  # type: ignore[override]
+        self, optimizer: Optimizer, model: pl.LightningModule, closure: Callable[[], Any], **kwargs: Any
+    ) -> Any:
+        """Un-scale, let the hooks clip, step unless a gradient overflowed, and adapt this player's scale."""
+        assert self.scaler is not None
+        closure()
+        self.scaler.unscale_(optimizer)
+        self._after_closure(model, optimizer)
+        result = self.scaler.step(optimizer, **kwargs)
+        self.scaler.update()
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both scalers."""
+        return {player: scaler.state_dict() for player, scaler in self._scalers.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Both scalers."""
+        for player, scaler in self._scalers.items():
+            scaler.load_state_dict(state_dict[player])

@@ -1,0 +1,373 @@
+"""The adversarial game: two players, two optimizers, one training step for every method trained by gradients."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Words
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
+from cmr_lightning.errors import UserError
+from cmr_lightning.losses import AdversarialMode, adversarial_modality, modality_loss, same_class, same_image
+from cmr_lightning.precision import Player, TwoPlayerPrecision
+
+ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
+"""Makes an image encoder from the form of its input and the size of the common space."""
+
+TextEncoder = Callable[[Features | Words, int], nn.Module]
+"""Makes a text encoder from the form of its input and the size of the common space."""
+
+Discriminator = Callable[[int], nn.Module]
+"""Makes a discriminator from the size of the common space."""
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+class Retriever(EmbeddingModel):
+    """Two encoders, the generator, against a discriminator that tries to tell the modalities apart.
+
+    A method names its loss terms in `terms` and computes them in `generator_losses`; if it plays against more than the
+    modality classifier, it overrides `discriminator_losses` too. The rest of the training step is here:
+
+    1. one forward pass of the encoders serves both players;
+    2. the discriminator is updated `discriminator_steps` times on detached embeddings;
+    3. the generator is updated once, against the frozen discriminator as it is now;
+    4. gradients are clipped per player, learning rates are stepped after each epoch;
+    5. `global_step`, and with it `max_steps`, checkpoints and the loggers' x-axis, counts generator updates.
+
+    With `accumulate` batches to an update, the discriminator is updated on all of them when the last one comes in, so
+    the generator's gradients of the earlier ones are against the discriminator of the update before.
+
+    Args:
+        spec: What the model knows of the data; linked from the datamodule, never set by hand.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        dim: Size D of the common space.
+        discriminator: Class and arguments of the modality classifier; None for a method without an adversary.
+        adversary: What the generator minimises against the discriminator: `reversal`, `flipped` or `entropy`.
+        ramp: Whether adversarial weights grow from 0 to their value as 2 / (1 + exp(-10 q)) - 1, q the share of the
+            training done (Ganin and Lempitsky 2015).
+        weights: Weights of the loss terms that differ from the method's defaults; 0 takes a term out.
+        generator_optimizer: Class and arguments of the generator's optimizer.
+        discriminator_optimizer: Class and arguments of the discriminator's optimizer.
+        schedule: Class and arguments of the learning-rate schedule of both players, stepped after each epoch.
+        discriminator_steps: Discriminator updates per generator update.
+        generator_clip: Largest norm of the generator's gradient.
+        discriminator_clip: Largest norm of the discriminator's gradient.
+        accumulate: Batches per update.
+
+    Attributes:
+        active: The players that move; training stages may leave one out.
+        stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
+
+    Raises:
+        UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
+    """
+
+    terms: ClassVar[Mapping[str, float]]
+    """The loss terms of the method with their default weights."""
+
+    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
+    """The terms that need a discriminator, and follow the ramp."""
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        dim: int = 200,
+        discriminator: Discriminator | None = None,
+        adversary: AdversarialMode = "reversal",
+        ramp: bool = True,
+        weights: dict[str, float] | None = None,
+        generator_optimizer: OptimizerFactory = Adam,
+        discriminator_optimizer: OptimizerFactory = Adam,
+        schedule: SchedulerFactory | None = None,
+        discriminator_steps: int = 1,
+        generator_clip: float | None = None,
+        discriminator_clip: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__(spec)
+        self.dim = dim
+        self.image_encoder = image_encoder(spec.image, dim)
+        self.text_encoder = text_encoder(spec.text, dim)
+        self.discriminator = None if discriminator is None else discriminator(dim)
+        self.adversary = adversary
+        self.ramp = ramp
+        self.weights = self._complete(weights or {})
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.schedule = schedule
+        self.discriminator_steps = discriminator_steps
+        self.clip: dict[Player, float | None] = {"generator": generator_clip, "discriminator": discriminator_clip}
+        self.accumulate = accumulate
+        self.active: set[Player] = {"generator", "discriminator"}
+        self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
+        self._player: Player = "generator"
+        self._window: list[tuple[Pairs, Embeddings]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+        self._random_state: dict[str, Any] | None = None
+
+    def _complete(self, weights: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(weights) - set(self.terms))
+        if unknown:
+            raise UserError(
+                f"model.weights names {', '.join(unknown)}, which {type(self).__name__} does not have; its terms are "
+                f"{', '.join(self.terms)}."
+            )
+        complete = {**self.terms, **weights}
+        played = [term for term in self.adversarial_terms if complete.get(term, 0) != 0]
+        if played and self.discriminator is None:
+            raise UserError(
+                f"{type(self).__name__} gives {', '.join(played)} a weight but has no adversary; set "
+                f"model.discriminator, or the weight to 0."
+            )
+        return complete
+
+    # What a method says ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The method's terms, unweighted, each a scalar that the generator minimises."""
+
+    def discriminator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """What the discriminator minimises on detached embeddings: the modality cross-entropy."""
+        return {"modality": modality_loss(*self.modality_logits(embeddings))}
+
+    def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
+        """The discriminator's logits `(N,)` of images and of texts; positive means image."""
+        assert self.discriminator is not None
+        return self.discriminator(embeddings.image), self.discriminator(embeddings.text)
+
+    def adversarial_loss(self, embeddings: Embeddings) -> Tensor:
+        """What the generator minimises to mislead the discriminator, in the mode `adversary`."""
+        if self.discriminator is None:
+            return embeddings.image.new_zeros(())
+        return adversarial_modality(*self.modality_logits(embeddings), mode=self.adversary)
+
+    def related(self, batch: Pairs) -> Tensor:
+        """Which rows of a batch are relevant to each other, `(N, N)` bool: these are never negatives."""
+        if self.spec.relevance == "label":
+            return same_class(batch.label, batch.label)
+        return same_image(batch.image_id, batch.image_id)
+
+    # Embedding -------------------------------------------------------------------------------------------------------
+
+    def embed(self, batch: Pairs) -> Embeddings:
+        """The pairs of a batch in the common space."""
+        return Embeddings(self.embed_images(batch.image), self.embed_texts(batch.text))
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, as `Pairs.image`, to `(N, D)`."""
+        return self.image_encoder(images)
+
+    def embed_texts(self, texts: Text) -> Tensor:
+        """Texts, as `Pairs.text`, to `(N, D)`."""
+        return self.text_encoder(texts)
+
+    def encoder_names(self) -> dict[str, str]:
+        """Class names of the encoders."""
+        return {"image": type(self.image_encoder).__name__, "text": type(self.text_encoder).__name__}
+
+    # The game --------------------------------------------------------------------------------------------------------
+
+    def players(self) -> dict[Player, list[nn.Parameter]]:
+        """Trainable parameters by owner: the discriminator's, and all others."""
+        theirs = [] if self.discriminator is None else list(self.discriminator.parameters())
+        identities = {id(parameter) for parameter in theirs}
+        ours = [p for p in self.parameters() if p.requires_grad and id(p) not in identities]
+        return {"generator": ours, "discriminator": [p for p in theirs if p.requires_grad]}
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        """The generator's optimizer, then the discriminator's if there is one, and their schedules."""
+        players = self.players()
+        optimizers = [self.generator_optimizer(players["generator"])]
+        if players["discriminator"]:
+            optimizers.append(self.discriminator_optimizer(players["discriminator"]))
+        schedules = [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+        return optimizers, schedules
+
+    def training_step(self, batch: Pairs, batch_idx: int) -> None:
+        """One move of each player."""
+        embeddings = self.embed(batch)
+        self._check(
+            "embeddings of", embeddings._asdict(), "a smaller model.generator_optimizer.lr or model.generator_clip"
+        )
+        self._window.append((batch, embeddings.detach()))
+        complete = len(self._window) == self.accumulate or self.trainer.is_last_batch
+        if complete and self.discriminator is not None and "discriminator" in self.active:
+            self._update_discriminator()
+        if "generator" in self.active:
+            self._turn("generator")
+            self._generator_backward(batch, embeddings)
+            if complete:
+                self._step_generator()
+        if complete:
+            self._window.clear()
+
+    @property
+    def in_window(self) -> bool:
+        """Whether gradients of some batches wait for the rest of their update."""
+        return bool(self._window)
+
+    def _update_discriminator(self) -> None:
+        self._turn("discriminator")
+        optimizer = self._optimizers()[1].optimizer
+        for _ in range(self.discriminator_steps):
+            optimizer.zero_grad()
+            for batch, embeddings in self._window:
+                losses = self.discriminator_losses(batch, embeddings)
+                self._check("discriminator's loss", losses, "a smaller model.discriminator_optimizer.lr")
+                self._add_up({f"discriminator/{name}": loss for name, loss in losses.items()})
+                self.manual_backward(torch.stack(list(losses.values())).sum() / len(self._window))
+            # Straight through the strategy: a step of the LightningOptimizer would be counted in `global_step`.
+            self.trainer.strategy.optimizer_step(optimizer, lambda: None)
+        optimizer.zero_grad()
+
+    def _generator_backward(self, batch: Pairs, embeddings: Embeddings) -> None:
+        with frozen(self.discriminator):
+            losses = self.generator_losses(batch, embeddings)
+        self._check("generator's loss", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
+        weighted = {name: self._weight(name) * loss for name, loss in losses.items() if self._weight(name) != 0}
+        total = torch.stack(list(weighted.values())).sum() if weighted else 0 * embeddings.image.sum()
+        self._add_up({**{f"generator/{name}": loss for name, loss in losses.items()}, "generator/total": total})
+        self.stake = (embeddings, weighted)
+        self.manual_backward(total / self.accumulate)
+        self.stake = None
+
+    def _step_generator(self) -> None:
+        optimizer = self._optimizers()[0]
+        optimizer.step()
+        optimizer.zero_grad()
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_sums()
+
+    def _turn(self, player: Player) -> None:
+        self._player = player
+        precision = self.trainer.precision_plugin
+        if isinstance(precision, TwoPlayerPrecision):
+            precision.turn(player)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient of the player whose turn it is; here fp16 gradients are un-scaled already."""
+        limit = self.clip[self._player]
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], limit)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    # Weights, ramp, schedules ----------------------------------------------------------------------------------------
+
+    def _weight(self, term: str) -> float:
+        weight = self.weights[term]
+        if self.ramp and weight != 0 and term in self.adversarial_terms:
+            return weight * (2 / (1 + math.exp(-10 * self.progress)) - 1)
+        return weight
+
+    @property
+    def progress(self) -> float:
+        """Share of all generator updates that are done, 0 to 1.
+
+        Raises:
+            UserError: If the training has no end, so that there is no share to speak of.
+        """
+        return min(1.0, self.global_step / self._total_updates())
+
+    def _total_updates(self) -> int:
+        epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
+        per_epoch = math.ceil(self.trainer.num_training_batches / self.accumulate)
+        limits = [per_epoch * epochs] if epochs is not None and epochs > 0 else []
+        limits += [steps] if steps > 0 else []
+        if not limits:
+            raise UserError(
+                "model.ramp needs to know how long the training is; set trainer.max_epochs or trainer.max_steps, or "
+                "model.ramp to false."
+            )
+        return min(limits)
+
+    def on_train_epoch_end(self) -> None:
+        """Step the learning-rate schedules; a plateau is one of the validation score."""
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(self.trainer.callback_metrics["score"])
+            elif scheduler is not None:
+                scheduler.step()
+
+    # Logging and safety ----------------------------------------------------------------------------------------------
+
+    def _check(self, what: str, values: Mapping[str, Tensor], remedy: str) -> None:
+        if bool(torch.isfinite(torch.stack([value.detach().sum() for value in values.values()])).all()):
+            return
+        astray = [
+            f"`{name}` ({value.detach().sum().item()})" for name, value in values.items() if not value.isfinite().all()
+        ]
+        raise UserError(
+            f"Training stopped after {self.global_step} updates, because the {what} {', '.join(astray)} went out of "
+            f"range; {remedy} usually helps."
+        )
+
+    def _add_up(self, losses: dict[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + loss.detach()
+        self._summed += "generator/total" in losses
+
+    def _log_sums(self) -> None:
+        """Log means since the last time, straight to the loggers: `self.log` would cost a third of a small step."""
+        means = {f"train/{name}": (total / self._summed).item() for name, total in self._sums.items()}
+        for name in list(means):
+            if name.startswith("train/discriminator/"):
+                means[name] /= self.discriminator_steps
+        for logger in self.loggers:
+            logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
+        self.log("loss", means["train/generator/total"], prog_bar=True, logger=False)
+        self._sums, self._summed = {}, 0
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the random state, so that a resumed run draws what the undisturbed one would have drawn."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check the method, and remember the random state until training starts."""
+        super().on_load_checkpoint(checkpoint)
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        """Put the random state of the checkpoint back, after the sanity check has drawn from it."""
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state["cpu"].cpu())
+            if self.device.type == "cuda" and "cuda" in self._random_state:
+                torch.cuda.set_rng_state(self._random_state["cuda"].cpu(), self.device)
+            self._random_state = None
+
+
+@contextmanager
+def frozen(module: nn.Module | None) -> Iterator[None]:
+    """Inside, no parameter of `module` requires a gradient; gradients still flow through it to its input."""
+    parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,181 @@
+"""What every data set has in common: parts, spec, protocols, loaders, and the wall in front of the test part."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Tokens, Words
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Protocol
+from datamodules.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
+
+PartName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which items are in which part.
+
+    Attributes:
+        name: How people call the split, e.g. `official 2173/693`.
+        checksum: SHA-256 of the part names with their item ids, 16 hexadecimal digits.
+    """
+
+    name: str
+    checksum: str
+
+
+def split_checksum(parts: dict[str, list[str]]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 over part names and item ids, in their order."""
+    digest = hashlib.sha256()
+    for part, ids in sorted(parts.items()):
+        digest.update("\n".join([part, *ids, ""]).encode())
+    return digest.hexdigest()[:16]
+
+
+class CrossModalData(pl.LightningDataModule, ABC):
+    """A data set of images with texts, in memory.
+
+    A subclass reads its published files in `read`, and names its `classes`, `protocols`, `split` and `features`. The
+    first protocol is the main one: it chooses the checkpoint on the validation part and ranks the runs. The test part
+    is read when a test loader is asked for, and at no other time.
+
+    Args:
+        batch_size: Training pairs in a batch.
+        eval_batch_size: Items encoded at once in evaluation.
+        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+    """
+
+    classes: tuple[str, ...]
+    """Names of the label classes."""
+
+    protocols: tuple[Protocol, ...]
+    """What the data set is measured under, the main protocol first."""
+
+    def __init__(self, batch_size: int = 64, eval_batch_size: int = 1024, epoch_of: EpochOf = "texts") -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.epoch_of = epoch_of
+        self._parts: dict[str, Part] = {}
+
+    @abstractmethod
+    def read(self, part: PartName) -> Part:
+        """Read one part from the published files.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+
+    @property
+    @abstractmethod
+    def split(self) -> Split:
+        """Which split the parts come from."""
+
+    @property
+    @abstractmethod
+    def features(self) -> str:
+        """What the encoders are fed with, in words: features move results more than methods do."""
+
+    def picture(self, part: PartName, image: int) -> np.ndarray | None:
+        """The image for people to look at, uint8 `(H, W, 3)`, or None where the data set ships only features."""
+        del part, image
+        return None
+
+    def part(self, name: PartName) -> Part:
+        """One part, read on first use and checked."""
+        if name not in self._parts:
+            part = self.read(name)
+            self._check(name, part)
+            self._parts[name] = part
+        return self._parts[name]
+
+    def _check(self, name: PartName, part: Part) -> None:
+        present = class_counts(part.label, len(self.classes))
+        empty = [c for c, n in zip(self.classes, present, strict=True) if n == 0]
+        if empty and self.protocols[0].relevance == "label":
+            raise UserError(
+                f"{type(self).__name__}: no {name} image has the class {', '.join(empty)}; every class needs at least "
+                f"one item in each part, so choose another split or check the label files."
+            )
+
+    @cached_property
+    def spec(self) -> DataSpec:
+        """What a model must know before it is built; reads the training part."""
+        train = self.part("train")
+        image = Pixels(train.image.shape[-1]) if train.image.ndim == 4 else Features(train.image.shape[1])
+        return DataSpec(
+            image=image,
+            text=self._text_spec(train.text),
+            num_classes=len(self.classes),
+            class_counts=class_counts(train.label, len(self.classes)),
+            multi_label=train.label.ndim == 2,
+            num_images=train.num_images,
+            relevance=self.protocols[0].relevance,
+        )
+
+    def _text_spec(self, text: Text) -> Features | Words:
+        if isinstance(text, Tokens):
+            return Words(self.vocabulary_size, text.ids.shape[1])
+        return Features(text.shape[1])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids; data sets that serve tokens say it."""
+        raise TypeError(f"{type(self).__name__} serves tokens and so must name its vocabulary_size")
+
+    def checksum(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over all parts as encoders see them; reads the test part."""
+        digest = hashlib.sha256()
+        for name in ("train", "val", "test"):
+            part = self.part(name)
+            texts = part.text if isinstance(part.text, Tokens) else (part.text,)
+            for tensor in (part.image, *texts, part.label, part.owner):
+                digest.update(str((name, tuple(tensor.shape), tensor.dtype)).encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def training_pairs(self) -> Pairs:
+        """All training pairs at once, in the order of the part, for methods in closed form."""
+        part = self.part("train")
+        return Pairs(part.image[part.owner], part.text, part.label[part.owner], part.owner)
+
+    def train_dataloader(self) -> PairLoader:
+        """Shuffled pairs of the training part; the order follows the run's seed."""
+        part = self.part("train")
+        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        loader = PairLoader(part, self.batch_size, torch.initial_seed(), rank, world_size, self.epoch_of)
+        if len(loader) == 0:
+            raise UserError(
+                f"data.batch_size is {self.batch_size} on {world_size} process(es), more than an epoch of "
+                f"{type(self).__name__} has; choose a smaller batch."
+            )
+        return loader
+
+    def val_dataloader(self) -> list[ItemLoader]:
+        """Images, then texts, of the validation part."""
+        return item_loaders(self.part("val"), self.eval_batch_size)
+
+    def test_dataloader(self) -> list[ItemLoader]:
+        """Images, then texts, of the test part."""
+        return item_loaders(self.part("test"), self.eval_batch_size)
+
+    def predict_dataloader(self) -> list[ItemLoader]:
+        """Images, then texts, of the test part."""
+        return self.test_dataloader()
+
+
+def class_counts(label: Tensor, num_classes: int) -> tuple[int, ...]:
+    """Items of each class, for class indices `(N,)` or multi-hot labels `(N, C)`."""
+    if label.ndim == 2:
+        return tuple(int(n) for n in label.sum(0))
+    return tuple(torch.bincount(label, minlength=num_classes).tolist())

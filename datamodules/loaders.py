@@ -1,0 +1,152 @@
+"""Loaders of in-memory tensors: whole batches by index, no per-sample Python, no worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import Items, Pairs, Text, count, rows
+
+EpochOf = Literal["texts", "images"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part (train, val or test) of a data set, held in memory.
+
+    Attributes:
+        image: M images, feature vectors `(M, D)` float32 or uint8 pictures `(M, 3, H, W)`.
+        text: P texts, feature vectors `(P, D)` float32 or tokens `(P, L)`.
+        label: Labels of the images, class indices `(M,)` int64 or multi-hot `(M, C)` float32.
+        owner: Row of the image that each text belongs to, `(P,)` int64.
+        image_names: M names by which people know the images.
+        captions: P texts as people read them; empty strings where the data set ships only features.
+    """
+
+    image: Tensor
+    text: Text
+    label: Tensor
+    owner: Tensor
+    image_names: tuple[str, ...]
+    captions: tuple[str, ...]
+
+    @property
+    def num_images(self) -> int:
+        """Number of images M."""
+        return len(self.image)
+
+    @property
+    def num_texts(self) -> int:
+        """Number of texts P."""
+        return count(self.text)
+
+
+class PairLoader:
+    """Shuffled training pairs, one text with its image per row, an incomplete last batch dropped.
+
+    The order of an epoch is a function of the seed and the epoch alone, and the position inside an epoch is part of
+    `state_dict`, so that a run stopped in the middle of an epoch goes on with the very batch that was next.
+
+    Args:
+        part: What to draw from.
+        batch_size: Pairs in a batch.
+        seed: Seed of the order.
+        rank: Which share of each epoch's batches this process serves.
+        world_size: Number of processes that share an epoch.
+        epoch_of: What an epoch goes through once: every text, or every image with one of its texts drawn at random.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        self.part = part
+        self.batch_size = batch_size
+        self.epoch_of = epoch_of
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self._epoch = -1
+        self._position = 0
+        self._resumed = False
+
+    def __len__(self) -> int:
+        pairs = self.part.num_texts if self.epoch_of == "texts" else self.part.num_images
+        return pairs // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[Pairs]:
+        if self._resumed:
+            self._resumed = False
+        else:
+            self._epoch, self._position = self._epoch + 1, 0
+        order = self._order()
+        while self._position < len(self):
+            start = self._position * self.batch_size
+            self._position += 1
+            yield self._pairs(order[start : start + self.batch_size])
+
+    def _order(self) -> Tensor:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
+        order = torch.randperm(self.part.num_texts, generator=generator)
+        if self.epoch_of == "images":
+            order = _first_of_each(order, self.part.owner, self.part.num_images)
+        return order[self.rank :: self.world_size]
+
+    def _pairs(self, texts: Tensor) -> Pairs:
+        images = self.part.owner[texts]
+        return Pairs(
+            image=self.part.image.index_select(0, images),
+            text=rows(self.part.text, texts),
+            label=self.part.label.index_select(0, images),
+            image_id=images,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, and the number of its batches already served."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the batches that `state` says were served; a finished epoch is not served again."""
+        self._epoch, self._position = state["epoch"], state["position"]
+        self._resumed = self._epoch >= 0 and self._position < len(self)
+
+
+def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
+    """The texts that come first of all texts of their image, in the order in which they come."""
+    places = torch.arange(len(texts))
+    first = torch.full((num_images,), len(texts)).scatter_reduce(0, owner[texts], places, "amin")
+    return texts[first.sort().values]
+
+
+class ItemLoader:
+    """Every item of one modality of a part, once, in the order of the part."""
+
+    def __init__(self, content: Text, label: Tensor, image_id: Tensor, batch_size: int) -> None:
+        self.content = content
+        self.label = label
+        self.image_id = image_id
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-count(self.content) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Items]:
+        for index in torch.arange(count(self.content)).split(self.batch_size):
+            yield Items(rows(self.content, index), self.label[index], self.image_id[index], index)
+
+
+def item_loaders(part: Part, batch_size: int) -> list[ItemLoader]:
+    """The images of a part, then its texts."""
+    return [
+        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size),
+        ItemLoader(part.text, part.label[part.owner], part.owner, batch_size),
+    ]

@@ -1,0 +1,141 @@
+"""Reading published files, with errors that name the file, what was expected, what was found, and where to get it.
+
+In every function `source` says where the file comes from and where it goes; it ends the message of each error.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+
+
+def find(root: Path, name: str, source: str) -> Path:
+    """The file `name` under the folder of a data set.
+
+    Raises:
+        UserError: If the folder or the file is missing.
+    """
+    if not root.is_dir():
+        raise UserError(f"The folder {root}, given as data.root, does not exist; {source}.")
+    path = root / name
+    if not path.is_file():
+        raise UserError(f"{path} is missing; {source}.")
+    return path
+
+
+def read_lines(path: Path, count: int, source: str) -> list[str]:
+    """The lines of a text file that must have `count` of them.
+
+    Raises:
+        UserError: If it has more or fewer.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(lines) != count:
+        raise UserError(f"{path} should have {count} lines and has {len(lines)}; {source}.")
+    return lines
+
+
+def read_json(path: Path, source: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        UserError: If the file is not JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {source}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} should hold a JSON object and holds a {type(content).__name__}; {source}.")
+    return content
+
+
+def read_mat(path: Path, key: str, shape: tuple[int, int], source: str) -> np.ndarray:
+    """One array of a MATLAB file; no other array of the file is read.
+
+    Raises:
+        UserError: If the file is damaged, or the array is missing or has another shape.
+    """
+    try:
+        names = [name for name, _, _ in scipy.io.whosmat(path)]
+        content = scipy.io.loadmat(path, variable_names=[key])
+    except Exception as error:  # what SciPy raises on damaged files is of many types, none of them documented
+        raise UserError(
+            f"{path} cannot be read as a MATLAB file ({error}), perhaps it was cut short; {source}."
+        ) from error
+    if key not in content:
+        raise UserError(f"{path} has no array {key}, only {', '.join(names) or 'none at all'}; {source}.")
+    array = content[key]
+    if array.shape != shape or array.dtype.kind not in "iuf":
+        raise UserError(
+            f"{path}: {key} should be numbers of shape {_times(shape)} and is {array.dtype} of shape "
+            f"{_times(array.shape)}; {source}."
+        )
+    return array
+
+
+def read_npz(path: Path, keys: Sequence[str], source: str) -> list[np.ndarray]:
+    """The named arrays of a NumPy archive.
+
+    Raises:
+        UserError: If the file is damaged or an array is missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return [archive[key] for key in keys]
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read as a NumPy archive with the arrays {' and '.join(keys)} ({error}); {source}."
+        ) from error
+
+
+def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str) -> Tensor:
+    """Some rows of an array as float32 feature vectors `(len(rows), D)`; the other rows are not looked at.
+
+    Args:
+        array: Numbers, `(N, D)`.
+        rows: Which rows, counted from 0.
+        what: File and array, for the message.
+        source: See the module.
+
+    Raises:
+        UserError: If one of these rows holds a NaN, or a number that is infinite in float32.
+    """
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is reported below
+        selected = array[np.asarray(rows)].astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(selected).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{what} should hold finite numbers, but {len(bad)} rows have NaN or infinite ones, first row "
+            f"{rows[bad[0]]}, counted from 0; {source}."
+        )
+    return torch.from_numpy(selected)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture for people to look at, uint8 `(H, W, 3)`.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as a picture ({error}); get it again or remove it.") from error
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,152 @@
+"""Shapes: an embedded data set of small pictures with five captions each, drawn on the spot."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.loaders import EpochOf, Part
+from datamodules.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
+from datamodules.vocabulary import Vocabulary, longest
+
+PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
+
+
+class Shapes(CrossModalData):
+    """Coloured shapes between sky and ground, with five English captions a picture; nothing to download.
+
+    A picture shows two to four shapes, exactly one of them large. Its class is the colour and shape of the large one,
+    such as `red circle`: 20 classes, as equal in number as the size of a part allows. Pictures and captions are drawn
+    from streams of their own: they depend on `seed` alone, not on the seed of the run, and picture i of a part is the
+    same whatever the sizes of the parts. Every caption is one text; words are numbered from the training captions.
+
+    Args:
+        level: What the labels say, and what is relevant to what. `class`: the class of the picture, items are relevant
+            when they share it. `attribute`: every kind of shape that is present, large or small, multi-hot over the
+            same 20 kinds, items are relevant when they share one. `instance`: the class again, but a text is relevant
+            to its own picture only.
+        num_train: Training pictures.
+        num_val: Validation pictures.
+        num_test: Test pictures.
+        picture_size: Side of the pictures in pixels.
+        seed: Seed of the data.
+        batch_size: Training pairs in a batch.
+        eval_batch_size: Items encoded at once in evaluation.
+        epoch_of: What a training epoch goes through once: every caption, or every picture with one of its captions.
+
+    Raises:
+        UserError: If the level is unknown or a number out of range.
+
+    Example:
+        >>> Shapes(num_train=20).part("train").captions[1]
+        'a scarlet disc to the right of a navy plus'
+    """
+
+    classes = tuple(" ".join(kind) for kind in KINDS)
+
+    def __init__(
+        self,
+        level: Literal["class", "attribute", "instance"] = "class",
+        num_train: int = 3000,
+        num_val: int = 500,
+        num_test: int = 500,
+        picture_size: int = 48,
+        seed: int = 0,
+        batch_size: int = 64,
+        eval_batch_size: int = 1024,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, epoch_of)
+        if level not in PROTOCOLS:
+            raise UserError(f"Shapes: level is {level!r}, but must be one of {', '.join(PROTOCOLS)}.")
+        _require(num_train=(num_train, 1), num_val=(num_val, 1), num_test=(num_test, 1))
+        _require(picture_size=(picture_size, 16), seed=(seed, 0))
+        self.level = level
+        self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
+        self.picture_size = picture_size
+        self.seed = seed
+        self.protocols = PROTOCOLS[level]
+
+    @property
+    def split(self) -> Split:
+        """Parts as drawn; the ids name seed, part and number."""
+        name = f"seed {self.seed}, " + "/".join(str(size) for size in self.sizes.values())
+        return Split(name, split_checksum({part: list(self._names(part)) for part in self.sizes}))
+
+    @property
+    def features(self) -> str:
+        """Pictures and words as they are."""
+        return f"{self.picture_size} px pictures, words"
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Words of the training captions."""
+        return Vocabulary.build(self._train_captions)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids."""
+        return len(self.vocabulary)
+
+    @cached_property
+    def caption_length(self) -> int:
+        """Tokens in the longest training caption; longer captions of other parts are cut."""
+        return longest(self._train_captions)
+
+    def read(self, part: PartName) -> Part:
+        """Draw the pictures of one part and write their captions."""
+        scenes = self._scenes(part)
+        captions = self._train_captions if part == "train" else self._captions(part, scenes)
+        return Part(
+            image=self._pictures(part, scenes),
+            text=self.vocabulary.encode(captions, self.caption_length),
+            label=self._labels(scenes),
+            owner=torch.arange(len(scenes)).repeat_interleave(CAPTIONS),
+            image_names=self._names(part),
+            captions=captions,
+        )
+
+    def picture(self, part: PartName, image: int) -> np.ndarray:
+        """The very picture that encoders see, uint8 `(H, W, 3)`."""
+        return self.part(part).image[image].permute(1, 2, 0).numpy()
+
+    def _names(self, part: PartName) -> tuple[str, ...]:
+        return tuple(f"shapes-{self.seed}-{part}-{i:05d}" for i in range(self.sizes[part]))
+
+    def _scenes(self, part: PartName) -> list[Scene]:
+        return [invent(KINDS[i % len(KINDS)], stream(self.seed, part, i, "scene")) for i in range(self.sizes[part])]
+
+    @cached_property
+    def _train_captions(self) -> tuple[str, ...]:
+        return self._captions("train", self._scenes("train"))
+
+    def _captions(self, part: PartName, scenes: list[Scene]) -> tuple[str, ...]:
+        written = [describe(scene, stream(self.seed, part, i, "captions")) for i, scene in enumerate(scenes)]
+        return tuple(caption for captions in written for caption in captions)
+
+    def _pictures(self, part: PartName, scenes: list[Scene]) -> Tensor:
+        pictures = [
+            paint(scene, self.picture_size, stream(self.seed, part, i, "picture")) for i, scene in enumerate(scenes)
+        ]
+        return torch.from_numpy(np.stack(pictures))
+
+    def _labels(self, scenes: list[Scene]) -> Tensor:
+        if self.level != "attribute":
+            return torch.tensor([KINDS.index(main_kind(scene)) for scene in scenes])
+        label = torch.zeros(len(scenes), len(KINDS))
+        for row, scene in zip(label, scenes, strict=True):
+            row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
+        return label
+
+
+def _require(**arguments: tuple[int, int]) -> None:
+    for name, (value, least) in arguments.items():
+        if value < least:
+            raise UserError(f"Shapes: {name} is {value}, but must be at least {least}.")

@@ -1,0 +1,85 @@
+"""Words and their numbers, for data sets that serve texts as tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from cmr_lightning.batch import Tokens
+
+PAD, START, END, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def tokenise(caption: str) -> list[str]:
+    """Lower-cased words of a caption.
+
+    A word is a run of letters and digits of any script, with apostrophes inside it: "A dog's T-shirt!" gives `a`,
+    `dog's`, `t`, `shirt`. Typographic apostrophes become plain ones. Everything else separates words.
+    """
+    return [word.replace("’", "'") for word in _WORD.findall(caption.lower())]
+
+
+def longest(captions: Iterable[str]) -> int:
+    """Tokens in the longest caption, start and end included; 2 where there are no captions."""
+    return 2 + max((len(tokenise(caption)) for caption in captions), default=0)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that a model knows.
+
+    Build it from training captions only: words of other parts are unknown to the model.
+
+    Attributes:
+        words: The word of each id: `<pad>` 0, `<start>` 1, `<end>` 2, `<unk>` 3, then the words in sorted order.
+    """
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
+        """The words that occur at least `min_count` times in the captions."""
+        counts = Counter(word for caption in captions for word in tokenise(caption))
+        return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
+
+    @cached_property
+    def checksum(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over the words in the order of their ids."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
+
+    def encode(self, captions: Sequence[str], length: int) -> Tokens:
+        """Captions as token ids, `<start>` first and `<end>` last, padded to `length`.
+
+        Args:
+            captions: N texts.
+            length: Number of columns L; a caption of more than `length - 2` words loses its last words.
+
+        Returns:
+            Tokens `(N, length)`; an empty caption is `<start> <end>`.
+
+        Raises:
+            ValueError: If `length` has no room for `<start>` and `<end>`.
+        """
+        if length < 2:
+            raise ValueError(f"length is {length}, but start and end alone are 2 tokens")
+        ids = torch.full((len(captions), length), PAD, dtype=torch.int64)
+        for row, caption in enumerate(captions):
+            words = tokenise(caption)[: length - 2]
+            numbers = [START, *(self._ids.get(word, UNKNOWN) for word in words), END]
+            ids[row, : len(numbers)] = torch.tensor(numbers)
+        return Tokens(ids, ids != PAD)

@@ -1,0 +1,74 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.records import Record
+
+RECORD = Record(
+    experiment="wikipedia/acmr",
+    method="ACMR",
+    dataset="Wikipedia",
+    split={"name": "231/462", "checksum": "ab12"},
+    data_checksum="cd34",
+    protocol="map@all/cos/label",
+    seed=3,
+    selection={"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.25, "epoch": 4, "step": 120},
+    encoders={"image": "MLP", "text": "MLP", "features": None},
+    versions={"python": "3.11.7"},
+    git_revision=None,
+    hardware={"cores": 2, "gpus": []},
+    metrics={"map@all/cos/label": {"i2t": 0.25, "t2i": 0.2, "mean": 0.225}},
+    num_parameters=1234,
+    wall_time={"fit_s": 10.5, "test_s": 0.5},
+    created="2026-11-21T21:00:00+00:00",
+    config={"model": {"class_path": "ACMR", "init_args": {"lr": 1e-4}}},
+)
+
+
+def test_records_come_back(tmp_path):
+    path = tmp_path / "run" / "record.json"
+    RECORD.write(path)
+    assert Record.read(path) == RECORD
+    assert [file.name for file in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "record.json"
+    RECORD.write(path)
+    with pytest.raises(TypeError):
+        dataclasses.replace(RECORD, config={"model": object()}).write(path)
+    assert Record.read(path) == RECORD
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_missing_and_unknown_keys_are_named(tmp_path):
+    path = tmp_path / "record.json"
+    content = dataclasses.asdict(RECORD)
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in ("seed", "metrics")}))
+    with pytest.raises(UserError, match=r"record\.json lacks metrics, seed"):
+        Record.read(path)
+    path.write_text(json.dumps({**content, "sede": 1}))
+    with pytest.raises(UserError, match=r"record\.json has unknown keys sede"):
+        Record.read(path)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("{", "not valid JSON"), ("[]", "holds no keys")])
+def test_other_files_are_no_records(tmp_path, text, problem):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem):
+        Record.read(path)
+    with pytest.raises(UserError, match="no record"):
+        Record.read(tmp_path / "missing.json")
+
+
+def test_reports_do_not_wait_for_torch():
+    code = (
+        "import sys; from cmr_lightning.evaluation import Record, Protocol, CLASS_LEVEL; "
+        "from cmr_lightning.evaluation.provenance import versions; versions(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

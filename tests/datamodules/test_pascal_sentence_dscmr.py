@@ -1,0 +1,157 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+import datamodules.pascal_sentence_dscmr
+from cmr_lightning.batch import Features
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CLASS_LEVEL
+from datamodules.committed_splits import read_rows, read_split
+from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
+from tests.datamodules.published import write_pascal_sentence_dscmr
+
+PARTS = ("train", "val", "test")
+CARD = Path(datamodules.pascal_sentence_dscmr.__file__).parent / "cards" / "pascal_sentence.md"
+PER_CLASS = {"official": (35, 5, 5), "official-all": (40, 5, 5)}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "dscmr"
+    write_pascal_sentence_dscmr(root)
+    return root
+
+
+@pytest.fixture
+def root(published, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(published, tmp_path / "dscmr")
+
+
+@pytest.mark.parametrize("split", PER_CLASS)
+def test_splits(published, split):
+    data = PascalSentenceDSCMR(str(published), split=split)
+    parts = {name: data.part(name) for name in PARTS}
+    for part, count in zip(parts.values(), PER_CLASS[split], strict=True):
+        assert torch.bincount(part.label).tolist() == [count] * 20
+        assert part.image.shape == (20 * count, 4096)
+        assert part.text.shape == (20 * count, 300)
+        assert part.image.dtype == part.text.dtype == torch.float32
+        assert torch.equal(part.owner, torch.arange(20 * count))
+        assert len(set(part.image_names)) == len(part.captions) == 20 * count
+    assert (set(parts["val"].image_names) <= set(parts["train"].image_names)) == (split == "official-all")
+    assert bool(set(parts["val"].image_names) & set(parts["train"].image_names)) == (split == "official-all")
+
+
+def test_spec_and_protocols(published):
+    data = PascalSentenceDSCMR(str(published))
+    assert (data.spec.image, data.spec.text) == (Features(4096), Features(300))
+    assert (data.spec.num_classes, data.spec.class_counts, data.spec.num_images) == (20, (35,) * 20, 700)
+    assert data.protocols == CLASS_LEVEL
+    assert data.picture("val", 0) is None
+
+
+@pytest.mark.parametrize("split", PER_CLASS)
+def test_rows_stay_together(published, split):
+    data = PascalSentenceDSCMR(str(published), split=split)
+    for name in PARTS:
+        half = "test" if name == "test" else "train"
+        arrays = {
+            kind: scipy.io.loadmat(published / f"{half}_{kind}.mat")[f"{half}_{kind}"]
+            for kind in ("img", "txt", "img_lab")
+        }
+        part = data.part(name)
+        rows = [int(image.rsplit(" ", 1)[1]) for image in part.image_names]
+        assert rows == sorted(rows)
+        np.testing.assert_array_equal(part.image, arrays["img"][rows])
+        np.testing.assert_array_equal(part.text, arrays["txt"][rows])
+        np.testing.assert_array_equal(part.label, arrays["img_lab"][rows, 0])
+
+
+@pytest.mark.parametrize(
+    ("split", "checksum"), [("official", "7aa36f13fc855189"), ("official-all", "e6bd9b730613b95c")]
+)
+def test_checksums_of_splits(published, split, checksum):
+    """The rows are the same in the real files, whose training labels another test checks."""
+    assert PascalSentenceDSCMR(str(published), split=split).split.checksum == checksum
+    assert checksum in CARD.read_text()
+
+
+def test_names_of_splits_differ(published):
+    assert len({PascalSentenceDSCMR(str(published), split=split).split.name for split in PER_CLASS}) == 2
+
+
+def test_the_committed_rows_fit_the_real_labels():
+    """The real training labels; the real `train_img.mat` is in no copy that tests could use."""
+    if "CMR_DATA" not in os.environ:
+        pytest.skip("CMR_DATA names no folder of real data")
+    path = Path(os.environ["CMR_DATA"]) / "pascal_sentence" / "dscmr_train_img_lab.mat"
+    labels = scipy.io.loadmat(path)["train_img_lab"][:, 0].tolist()
+    rows = read_rows("pascal_sentence_dscmr_validation", labels, PascalSentenceDSCMR.classes, path)
+    assert np.bincount([labels[row] for row in rows]).tolist() == [5] * 20
+
+
+def test_test_files_are_behind_the_wall(root):
+    for path in root.glob("test_*.mat"):
+        path.unlink()
+    data = PascalSentenceDSCMR(str(root))
+    data.train_dataloader()
+    data.val_dataloader()
+    with pytest.raises(UserError, match=r"test_img_lab\.mat is missing; .*penghu-cs/DSCMR"):
+        data.test_dataloader()
+
+
+@pytest.mark.parametrize("name", ["train_img.mat", "train_txt.mat", "train_img_lab.mat"])
+def test_a_missing_file_is_named(root, name):
+    (root / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is missing; .*penghu-cs/DSCMR.*data\.root"):
+        PascalSentenceDSCMR(str(root)).part("val")
+
+
+def test_a_truncated_file_is_refused(root):
+    path = root / "train_img.mat"
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(UserError, match=r"train_img\.mat cannot be read as a MATLAB file"):
+        PascalSentenceDSCMR(str(root)).part("train")
+
+
+def test_another_shape_is_refused(root):
+    scipy.io.savemat(root / "train_txt.mat", {"train_txt": np.zeros((1000, 300))})
+    with pytest.raises(UserError, match=r"train_txt should be numbers of shape 800 x 300 and is float64 of shape 1000"):
+        PascalSentenceDSCMR(str(root)).part("train")
+
+
+@pytest.mark.parametrize("wrong", [20, -1, 2.5, np.nan])
+def test_a_label_out_of_range_is_refused(root, wrong):
+    labels = scipy.io.loadmat(root / "train_img_lab.mat")["train_img_lab"].astype(float)
+    labels[3] = wrong
+    scipy.io.savemat(root / "train_img_lab.mat", {"train_img_lab": labels})
+    with pytest.raises(UserError, match=rf"labels should be whole numbers from 0 to 19 and one is {wrong}"):
+        PascalSentenceDSCMR(str(root)).part("train")
+
+
+def test_labels_in_another_order_are_refused(root):
+    labels = scipy.io.loadmat(root / "train_img_lab.mat")["train_img_lab"]
+    scipy.io.savemat(root / "train_img_lab.mat", {"train_img_lab": np.sort(labels, axis=0)})
+    with pytest.raises(UserError, match=r"train_img_lab\.mat is not the published file, in its order"):
+        PascalSentenceDSCMR(str(root)).part("train")
+
+
+def test_not_a_number_is_refused(root):
+    row = read_split("pascal_sentence_dscmr_validation")["rows"]["0"][0]
+    images = scipy.io.loadmat(root / "train_img.mat")["train_img"]
+    images[row, 7] = np.nan
+    scipy.io.savemat(root / "train_img.mat", {"train_img": images})
+    PascalSentenceDSCMR(str(root)).part("train")  # the row is held out
+    with pytest.raises(UserError, match=rf"train_img\.mat: train_img should hold finite numbers, .* first row {row},"):
+        PascalSentenceDSCMR(str(root)).part("val")
+
+
+def test_unknown_splits_are_refused(published):
+    with pytest.raises(KeyError):
+        PascalSentenceDSCMR(str(published), split="random")

@@ -1,0 +1,287 @@
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+import datamodules.wikipedia
+from cmr_lightning.batch import Features
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CLASS_LEVEL
+from datamodules.committed_splits import read_split
+from datamodules.wikipedia import Wikipedia
+from tests.datamodules.published import write_wikipedia
+
+TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
+TEST = (34, 88, 96, 85, 65, 58, 51, 41, 71, 104)
+FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
+OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
+CARVED = (14, 27, 24, 25, 20, 18, 19, 14, 21, 35)
+REST = tuple(train - carved for train, carved in zip(TRAIN, CARVED, strict=True))
+COUNTS = {
+    "official": (REST, CARVED, TEST),
+    "official-all": (TRAIN, CARVED, TEST),
+    "231/462": (TRAIN, FIRST_231, OTHER_462),
+}
+PARTS = ("train", "val", "test")
+CARD = Path(datamodules.wikipedia.__file__).parent / "cards" / "wikipedia.md"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "wikipedia"
+    write_wikipedia(root, tfidf=True, pictures=True)
+    return root
+
+
+@pytest.fixture
+def root(published, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(published, tmp_path / "wikipedia")
+
+
+@pytest.fixture(scope="module")
+def real():
+    if "CMR_DATA" not in os.environ:
+        pytest.skip("CMR_DATA names no folder of real data")
+    return Path(os.environ["CMR_DATA"]) / "wikipedia"
+
+
+def change(path, edit):
+    """Rewrite a MATLAB file after `edit` has changed its dictionary of arrays."""
+    arrays = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
+    edit(arrays)
+    scipy.io.savemat(path, arrays)
+
+
+def bincount(part):
+    return tuple(torch.bincount(part.label).tolist())
+
+
+def check_split(root, split):
+    """Class counts, disjoint parts, rows that sum to one, ranges of labels."""
+    data = Wikipedia(str(root), split=split)
+    parts = {name: data.part(name) for name in PARTS}
+    assert tuple(bincount(part) for part in parts.values()) == COUNTS[split]
+    names = {name: set(part.image_names) for name, part in parts.items()}
+    assert all(len(names[name]) == parts[name].num_images == parts[name].num_texts for name in PARTS)
+    assert not names["test"] & (names["train"] | names["val"])
+    assert (names["val"] <= names["train"]) == (split == "official-all")
+    assert bool(names["val"] & names["train"]) == (split == "official-all")
+    for part in parts.values():
+        assert part.image.dtype == part.text.dtype == torch.float32
+        assert part.image.shape[1:] == (128,)
+        assert part.text.shape[1:] == (10,)
+        torch.testing.assert_close(part.image.sum(1), torch.ones(part.num_images))
+        torch.testing.assert_close(part.text.sum(1), torch.ones(part.num_texts))
+        assert torch.equal(part.owner, torch.arange(part.num_images))
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_splits(published, split):
+    check_split(published, split)
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_splits_of_the_real_data(real, split):
+    check_split(real, split)
+
+
+def test_spec_and_protocols(published):
+    data = Wikipedia(str(published))
+    assert (data.spec.image, data.spec.text) == (Features(128), Features(10))
+    assert (data.spec.num_classes, data.spec.class_counts, data.spec.num_images) == (10, REST, 1956)
+    assert not data.spec.multi_label
+    assert data.protocols == CLASS_LEVEL
+    assert data.classes == tuple((published / "categories.list").read_text().split())
+
+
+def test_rows_stay_with_their_lines(published):
+    """Image, text, label and id of a row come from the same line, in every part."""
+    arrays = scipy.io.loadmat(published / "raw_features.mat")
+    lines = {}
+    for name, suffix in (("trainset", "tr"), ("testset", "te")):
+        for row, line in enumerate((published / f"{name}_txt_img_cat.list").read_text().splitlines()):
+            _, image_id, label = line.split("\t")
+            lines[image_id] = (arrays[f"I_{suffix}"][row], arrays[f"T_{suffix}"][row], int(label) - 1)
+    for split in COUNTS:
+        for name in PARTS:
+            part = Wikipedia(str(published), split=split).part(name)
+            image, text, label = zip(*[lines[image_id] for image_id in part.image_names], strict=True)
+            np.testing.assert_array_equal(part.image, np.float32(image))
+            np.testing.assert_array_equal(part.text, np.float32(text))
+            assert part.label.tolist() == list(label)
+
+
+def test_validation_rows_are_the_committed_ones(published):
+    lines = (published / "trainset_txt_img_cat.list").read_text().splitlines()
+    committed = {row for rows in read_split("wikipedia_validation")["rows"].values() for row in rows}
+    names = Wikipedia(str(published)).part("val").image_names
+    assert list(names) == [line.split("\t")[1] for row, line in enumerate(lines) if row in committed]
+
+
+def test_tfidf(published):
+    data = Wikipedia(str(published), text="tfidf")
+    for name in PARTS:
+        torch.testing.assert_close(data.part(name).text.norm(dim=1), torch.ones(data.part(name).num_texts))
+        assert torch.equal(data.part(name).image, Wikipedia(str(published)).part(name).image)
+    assert data.spec.text == Features(1000)
+    assert "tf-idf" in data.features
+    assert "LDA" in Wikipedia(str(published)).features
+
+
+def test_tfidf_of_the_real_data(real):
+    data = Wikipedia(str(real), text="tfidf")
+    for name in PARTS:
+        torch.testing.assert_close(data.part(name).text.norm(dim=1), torch.ones(data.part(name).num_texts))
+    assert data.spec.text == Features(1000)
+
+
+def test_names_and_checksums_of_splits_differ(published):
+    splits = [Wikipedia(str(published), split=split).split for split in COUNTS]
+    assert len({split.name for split in splits}) == len({split.checksum for split in splits}) == 3
+    assert splits[0] == Wikipedia(str(published), text="tfidf").split
+
+
+@pytest.mark.parametrize(
+    ("split", "checksum"),
+    [("official", "138492f23ca698a9"), ("official-all", "3723a61738afbcca"), ("231/462", "85a817d0dfdb8f4d")],
+)
+def test_checksums_of_the_real_splits(real, split, checksum):
+    assert Wikipedia(str(real), split=split).split.checksum == checksum
+    assert checksum in CARD.read_text()
+
+
+def test_the_committed_list_is_made_for_the_real_list_file(real):
+    committed = read_split("wikipedia_validation")
+    assert hashlib.sha256((real / committed["of"]).read_bytes()).hexdigest() == committed["sha256"]
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_test_rows_are_behind_the_wall(root, split):
+    """Training and validation are read the same, whatever the test rows hold."""
+    before = {name: Wikipedia(str(root), split=split).part(name) for name in ("train", "val")}
+    first = 231 if split == "231/462" else 0
+
+    def poison(arrays):
+        arrays["I_te"][first:] = np.nan
+        arrays["T_te"][first:] = np.nan
+
+    change(root / "raw_features.mat", poison)
+    data = Wikipedia(str(root), split=split)
+    assert data.spec.num_images == before["train"].num_images
+    for name, part in before.items():
+        assert torch.equal(data.part(name).image, part.image)
+        assert torch.equal(data.part(name).text, part.text)
+    with pytest.raises(UserError, match=rf"raw_features\.mat: I_te should hold finite .* first row {first},"):
+        data.test_dataloader()
+
+
+def test_fitting_on_the_official_split_needs_no_test_list(root):
+    (root / "testset_txt_img_cat.list").unlink()
+    data = Wikipedia(str(root))
+    data.train_dataloader()
+    data.val_dataloader()
+    with pytest.raises(UserError, match=r"testset_txt_img_cat\.list is missing"):
+        data.test_dataloader()
+
+
+def test_pictures_and_articles(published):
+    data = Wikipedia(str(published), split="official-all")
+    captions = data.part("train").captions
+    assert captions[0] == "Section 0: Q & A."
+    assert captions[20] == ""
+    assert data.picture("train", 0).shape == (16, 24, 3)
+    assert data.picture("train", 20) is None
+
+
+def test_real_data_without_pictures_and_articles(real):
+    data = Wikipedia(str(real))
+    assert set(data.part("val").captions) == {""}
+    assert data.picture("val", 0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "source"),
+    [
+        ("categories.list", {}, "wikipedia_dataset.zip"),
+        ("trainset_txt_img_cat.list", {}, "wikipedia_dataset.zip"),
+        ("raw_features.mat", {}, "wikipedia_dataset.zip"),
+        ("raw_features_with_tfidf.mat", {"text": "tfidf"}, "azrealwang/sph"),
+        ("testset_txt_img_cat.list", {"split": "231/462"}, "wikipedia_dataset.zip"),
+    ],
+)
+def test_a_missing_file_is_named_with_its_source(root, name, settings, source):
+    (root / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is missing; .*{source}.*data\.root"):
+        Wikipedia(str(root), **settings).part("val")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere, given as data\.root, does not exist; .*svcl\.ucsd\.edu"):
+        Wikipedia(str(tmp_path / "nowhere")).part("train")
+
+
+def test_a_short_list_is_refused(root):
+    path = root / "trainset_txt_img_cat.list"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="should have 2173 lines and has 2172"):
+        Wikipedia(str(root)).part("train")
+
+
+@pytest.mark.parametrize("line", ["a\tb\t0", "a\tb\t11", "a\tb", "a b 3", "a\tb\tart", "a\tb\t3\t4", ""])
+def test_a_wrong_line_is_named(root, line):
+    path = root / "trainset_txt_img_cat.list"
+    lines = path.read_text().splitlines()
+    lines[6] = line
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"trainset_txt_img_cat\.list, line 7: expected .* a label from 1 to 10"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_a_list_in_another_order_is_refused(root):
+    path = root / "trainset_txt_img_cat.list"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(UserError, match=r"trainset_txt_img_cat\.list is not the published file, in its order"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_other_categories_are_refused(root):
+    (root / "categories.list").write_text("sport\n" * 10)
+    with pytest.raises(UserError, match=r"categories\.list should name art, biology.* and names sport"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_an_array_shorter_than_its_list_is_refused(root):
+    change(root / "raw_features.mat", lambda arrays: arrays.update(T_tr=arrays["T_tr"][:-1]))
+    with pytest.raises(UserError, match=r"T_tr should be numbers of shape 2173 x 10 and is float64 of shape 2172 x 10"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_a_missing_array_is_named(root):
+    change(root / "raw_features.mat", lambda arrays: arrays.pop("T_tr"))
+    with pytest.raises(UserError, match=r"raw_features\.mat has no array T_tr, only I_tr, I_te, T_te"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_a_truncated_file_is_refused(root):
+    path = root / "raw_features.mat"
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(UserError, match=r"raw_features\.mat cannot be read as a MATLAB file .* wikipedia_dataset\.zip"):
+        Wikipedia(str(root)).part("train")
+
+
+def test_not_a_number_is_refused(root):
+    change(root / "raw_features.mat", lambda arrays: arrays["I_tr"].__setitem__((5, 3), np.nan))
+    with pytest.raises(UserError, match=r"raw_features\.mat: I_tr should hold finite numbers, .* first row 5,"):
+        Wikipedia(str(root)).part("train")
+
+
+@pytest.mark.parametrize("settings", [{"text": "bow"}, {"split": "1300/1566"}])
+def test_unknown_settings_are_refused(published, settings):
+    with pytest.raises(KeyError):
+        Wikipedia(str(published), **settings)

@@ -1,0 +1,65 @@
+"""A tiny learnable data set in memory, for tests of what is not about data."""
+
+import torch
+
+from cmr_lightning.encoders import FeatureMLP
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from datamodules.base import CrossModalData, PartName, Split
+from datamodules.loaders import Part
+
+CLASSES = 4
+IMAGE, TEXT = 12, 8
+
+
+class Toy(CrossModalData):
+    """Gaussian blobs, one per class, seen through two random linear maps; `captions` texts an image."""
+
+    classes = tuple(f"class {c}" for c in range(CLASSES))
+    features = "toy features"
+    split = Split("toy", "0" * 16)
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        num_train: int = 96,
+        captions: int = 1,
+        level: str = "label",
+        multi_label: bool = False,
+    ) -> None:
+        super().__init__(batch_size)
+        self.sizes = {"train": num_train, "val": 24, "test": 24}
+        self.captions = captions
+        self.multi_label = multi_label
+        self.protocols = CLASS_LEVEL if level == "label" else INSTANCE_LEVEL
+        self.parts_read: list[str] = []
+
+    def read(self, part: PartName) -> Part:
+        self.parts_read.append(part)
+        seed = ["train", "val", "test"].index(part)
+        world = torch.Generator().manual_seed(99)
+        centres, to_image, to_text = (
+            torch.randn(CLASSES, 6, generator=world),
+            torch.randn(6, IMAGE, generator=world),
+            torch.randn(6, TEXT, generator=world),
+        )
+        draw = torch.Generator().manual_seed(seed)
+        size = self.sizes[part]
+        label = torch.arange(size) % CLASSES
+        scene = 2 * centres[label] + torch.randn(size, 6, generator=draw)
+        owner = torch.arange(size).repeat_interleave(self.captions)
+        text = scene[owner] @ to_text + 0.5 * torch.randn(len(owner), TEXT, generator=draw)
+        multi_hot = torch.nn.functional.one_hot(label, CLASSES).float()
+        multi_hot[::5] = multi_hot[::5].maximum(multi_hot[::5].roll(1, 1))
+        return Part(
+            image=scene @ to_image,
+            text=text,
+            label=multi_hot if self.multi_label else label,
+            owner=owner,
+            image_names=tuple(f"{part} {i}" for i in range(size)),
+            captions=tuple(f"text {i}" for i in range(len(owner))),
+        )
+
+
+def encoder(source: object, dim: int) -> FeatureMLP:
+    """A small encoder of features."""
+    return FeatureMLP(source, dim, hidden=(16,), activation="tanh", dropout=0.1)  # type: ignore[arg-type]
