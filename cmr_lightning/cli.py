@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import warnings
 from collections.abc import Sequence
@@ -41,13 +42,14 @@ from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
 from datamodules import CrossModalData
 
-_ONLY_FOR_THIS_CALL = ("config", "ckpt_path", "weights_only", "resume", "overwrite")
+_ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
 
 class RetrievalCLI(LightningCLI):
     """Parses an experiment, builds its parts and runs one command in the run's folder."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
+        self.config_files = config_files(arguments)
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
             EmbeddingModel,
@@ -92,12 +94,11 @@ class RetrievalCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder; make it ready before anything that takes long."""
-        configs = [Path(str(path)) for path in self.options.get("config") or []]
         if self.options.experiment is None:
-            self.options.experiment = experiment_name(configs)
+            self.options.experiment = experiment_name(self.config_files)
         default = Path("runs") / self.options.experiment / f"seed{self.options.seed_everything}"
         given = Run(Path(self.options.run_dir or default))
-        self.run = given if self.subcommand == "fit" else run_of_config(configs) or given
+        self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
         self.options.run_dir = str(self.run.path)
         if self.subcommand != "fit" and self.options.ckpt_path is None and not self.run.best.exists():
             raise UserError(
@@ -233,6 +234,13 @@ class RetrievalCLI(LightningCLI):
         for protocol, values in self.model.measurement.metrics.items():
             table.add_row(protocol, *(f"{values[d]:.4g}" for d in ("i2t", "t2i", "mean")))
         Console().print(table)
+
+
+def config_files(arguments: Sequence[str]) -> list[Path]:
+    """The files that a command line gives by `--config` or `-c`, which the parsed options no longer tell."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="append", type=Path, default=[])
+    return parser.parse_known_args(list(arguments))[0].config
 
 
 def _is_first_process() -> bool:

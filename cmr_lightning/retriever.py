@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -68,6 +69,7 @@ class Retriever(EmbeddingModel):
 
     Attributes:
         active: The players that move; training stages may leave one out.
+        ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
         stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
 
     Raises:
@@ -113,11 +115,12 @@ class Retriever(EmbeddingModel):
         self.clip: dict[Player, float | None] = {"generator": generator_clip, "discriminator": discriminator_clip}
         self.accumulate = accumulate
         self.active: set[Player] = {"generator", "discriminator"}
+        self.ramp_span: tuple[int, int] | None = None
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
         self._player: Player = "generator"
         self._window: list[tuple[Pairs, Embeddings]] = []
         self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._summed: Counter[str] = Counter()
         self._random_state: dict[str, Any] | None = None
 
     def _complete(self, weights: dict[str, float]) -> dict[str, float]:
@@ -280,17 +283,22 @@ class Retriever(EmbeddingModel):
 
     @property
     def progress(self) -> float:
-        """Share of all generator updates that are done, 0 to 1.
+        """Share of the generator updates of `ramp_span` that are done, 0 to 1.
 
         Raises:
             UserError: If the training has no end, so that there is no share to speak of.
         """
-        return min(1.0, self.global_step / self._total_updates())
+        first, last = self.ramp_span or (0, self._total_updates())
+        return min(1.0, (self.global_step - first) / (last - first))
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Generator updates of an epoch in which the generator moves."""
+        return math.ceil(self.trainer.num_training_batches / self.accumulate)
 
     def _total_updates(self) -> int:
         epochs, steps = self.trainer.max_epochs, self.trainer.max_steps
-        per_epoch = math.ceil(self.trainer.num_training_batches / self.accumulate)
-        limits = [per_epoch * epochs] if epochs is not None and epochs > 0 else []
+        limits = [self.updates_per_epoch * epochs] if epochs is not None and epochs > 0 else []
         limits += [steps] if steps > 0 else []
         if not limits:
             raise UserError(
@@ -300,7 +308,12 @@ class Retriever(EmbeddingModel):
         return min(limits)
 
     def on_train_epoch_end(self) -> None:
-        """Step the learning-rate schedules; a plateau is one of the validation score."""
+        """Step the learning-rate schedules; a plateau is one of the validation score.
+
+        While the generator rests, no update of its says when to log, so the discriminator's losses are logged here.
+        """
+        if "generator" not in self.active:
+            self._log_sums()
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, ReduceLROnPlateau):
@@ -324,18 +337,16 @@ class Retriever(EmbeddingModel):
     def _add_up(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
             self._sums[name] = self._sums.get(name, 0) + loss.detach()
-        self._summed += "generator/total" in losses
+        self._summed.update(losses.keys())
 
     def _log_sums(self) -> None:
         """Log means since the last time, straight to the loggers: `self.log` would cost a third of a small step."""
-        means = {f"train/{name}": (total / self._summed).item() for name, total in self._sums.items()}
-        for name in list(means):
-            if name.startswith("train/discriminator/"):
-                means[name] /= self.discriminator_steps
+        means = {f"train/{name}": (total / self._summed[name]).item() for name, total in self._sums.items()}
         for logger in self.loggers:
             logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
-        self.log("loss", means["train/generator/total"], prog_bar=True, logger=False)
-        self._sums, self._summed = {}, 0
+        if "train/generator/total" in means:
+            self.log("loss", means["train/generator/total"], prog_bar=True, logger=False)
+        self._sums, self._summed = {}, Counter()
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

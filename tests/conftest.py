@@ -1,4 +1,4 @@
-"""What all tests share: a small data set in memory, and no network."""
+"""What all tests share: small data sets, no network, and a process left as it was found."""
 
 import os
 
@@ -6,11 +6,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
+import logging
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import cmr_lightning  # noqa: F401  (before Lightning, which imports torchvision)
+from tests.datamodules.published import write_pascal_sentence, write_pascal_sentence_dscmr, write_wikipedia
 
 
 @pytest.fixture
@@ -20,3 +24,34 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("needs real data sets: set CMR_DATA to the folder that holds wikipedia/, pascal_sentence/, ...")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def invented_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with data sets in their published form and invented content, for tests that only read it."""
+    root = tmp_path_factory.mktemp("invented_data")
+    write_wikipedia(root / "wikipedia", tfidf=True)
+    write_pascal_sentence(root / "pascal_sentence")
+    write_pascal_sentence_dscmr(root / "pascal_sentence_dscmr")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def same_process_as_before() -> Iterator[None]:
+    """Undo what a command changes for the whole process: who gets Ctrl-C, and where log messages go."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "py.warnings")]
+    before = [list(logger.handlers) for logger in loggers]
+    yield
+    signal.signal(signal.SIGINT, interrupt)
+    logging.captureWarnings(False)
+    for logger, handlers in zip(loggers, before, strict=True):
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`test` collects what its gallery shows, but does not draw it: that takes most of its time."""
+    monkeypatch.setattr("cmr_lightning.callbacks.gallery.draw_gallery", lambda rows, title, path: None)

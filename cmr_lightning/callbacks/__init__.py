@@ -7,6 +7,7 @@ from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress import RunProgress
 from cmr_lightning.callbacks.record import RecordWriter
+from cmr_lightning.callbacks.training_stages import Stage, TrainingStages
 
 __all__ = [
     "AdversarialDiagnostics",
@@ -17,4 +18,6 @@ __all__ = [
     "RecordWriter",
     "RetrievalGallery",
     "RunProgress",
+    "Stage",
+    "TrainingStages",
 ]

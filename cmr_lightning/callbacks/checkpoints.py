@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from cmr_lightning.runs import Run
 
 
 class _RunCheckpoint(ModelCheckpoint):
-    """A checkpoint with a fixed name in the folder of the run, saved also by methods that make no update."""
+    """A checkpoint with a fixed name in the folder of the run, saved also where the generator makes no update.
+
+    Neither a closed form nor a stage in which only the discriminator moves makes any.
+    """
 
     def __init__(self, run: Run, name: str, monitor: str | None, mode: Literal["max", "min"]) -> None:
         super().__init__(
@@ -23,7 +27,11 @@ class _RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
-        self._last_global_step_saved = -1  # Lightning's 0 means "nothing to save", but a closed form ends at step 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, whether or not `global_step` has moved on since the last time, as Lightning wants it to."""
+        self._last_global_step_saved = -1
+        super().on_validation_end(trainer, pl_module)
 
 
 class BestCheckpoint(_RunCheckpoint):

@@ -1,7 +1,8 @@
 """Encoders: from what a data set serves into the common space."""
 
 from cmr_lightning.encoders.features import FeatureMLP
+from cmr_lightning.encoders.fixed import BagOfWords, Thumbnail, fixed_view
 from cmr_lightning.encoders.images import TimmEncoder
 from cmr_lightning.encoders.texts import BiGRU
 
-__all__ = ["BiGRU", "FeatureMLP", "TimmEncoder"]
+__all__ = ["BagOfWords", "BiGRU", "FeatureMLP", "Thumbnail", "TimmEncoder", "fixed_view"]

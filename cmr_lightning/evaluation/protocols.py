@@ -10,9 +10,11 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from cmr_lightning.errors import UserError
+
+Relevance = Literal["label", "instance"]
 
 METRICS = ("map", "precision", "r-precision", "recall", "median-rank", "rsum")
 METRICS_AT_K = ("precision", "recall")
@@ -52,7 +54,7 @@ class Protocol:
     """
 
     metric: str
-    relevance: Literal["label", "instance"]
+    relevance: Relevance
     distance: str = "cos"
     k: int | None = None
     normaliser: str | None = None
@@ -95,7 +97,7 @@ class Protocol:
             metric, cut, normaliser, distance, relevance = match.groups()
             k = None if cut in (None, "all") else int(cut)
             try:
-                protocol = cls(metric, relevance, distance, k, normaliser)
+                protocol = cls(metric, cast(Relevance, relevance), distance, k, normaliser)
             except UserError as error:
                 reason = str(error)
             else:

@@ -10,8 +10,9 @@ Objective, for n centred pairs with images X `(n, p)` and texts Y `(n, q)`:
     M = S_xx^(-1/2) S_xy S_yy^(-1/2) = U diag(s) V'
     image -> (x - mean) S_xx^(-1/2) U_d         text -> (y - mean) S_yy^(-1/2) V_d
 
-Where this differs from the paper: the ridge r is ours. It is needed where features are linearly dependent (topic
-posteriors sum to one, so S_yy is singular), and it is scale-free: a share of the mean variance.
+Where this differs from the paper: pictures and words, where a data set serves them in place of features, are seen as
+colours of a coarse grid and as sets of words. The ridge r is ours. It is needed where features are linearly dependent
+(topic posteriors sum to one, so S_yy is singular), and it is scale-free: a share of the mean variance.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Features, Pairs, Text
+from cmr_lightning.batch import DataSpec, Pairs, Text
 from cmr_lightning.closed_form import ClosedForm
+from cmr_lightning.encoders import fixed_view
 from cmr_lightning.errors import UserError
 
 
@@ -28,12 +30,12 @@ class CCA(ClosedForm):
     """Linear maps under which paired images and texts correlate most.
 
     Args:
-        spec: What the model knows of the data; both modalities must come as feature vectors.
+        spec: What the model knows of the data.
         components: Size d of the common space, at most the smaller number of features.
         ridge: Regularisation r, a share of the mean variance of the features.
 
     Raises:
-        UserError: If a modality is not given by feature vectors, or there are fewer features than components.
+        UserError: If there are fewer features than components.
     """
 
     image_mean: Tensor
@@ -44,23 +46,22 @@ class CCA(ClosedForm):
 
     def __init__(self, spec: DataSpec, components: int = 7, ridge: float = 1e-3) -> None:
         super().__init__(spec)
-        if not (isinstance(spec.image, Features) and isinstance(spec.text, Features)):
-            raise UserError(f"CCA needs feature vectors, but the data set serves {spec.image} and {spec.text}.")
-        if components > min(spec.image.size, spec.text.size):
+        self.image_view, image_size = fixed_view(spec.image)
+        self.text_view, text_size = fixed_view(spec.text)
+        if components > min(image_size, text_size):
             raise UserError(
-                f"model.components is {components}, more than the {min(spec.image.size, spec.text.size)} features of "
-                f"the smaller modality."
+                f"model.components is {components}, more than the {min(image_size, text_size)} features of the "
+                f"smaller modality."
             )
         self.ridge = ridge
-        for modality, size in (("image", spec.image.size), ("text", spec.text.size)):
+        for modality, size in (("image", image_size), ("text", text_size)):
             self.register_buffer(f"{modality}_mean", torch.zeros(size, dtype=torch.float64))
             self.register_buffer(f"{modality}_map", torch.zeros(size, components, dtype=torch.float64))
         self.register_buffer("correlations", torch.zeros(components, dtype=torch.float64))
 
     def solve(self, pairs: Pairs) -> None:
         """Fit means and maps, in float64."""
-        assert isinstance(pairs.text, Tensor)
-        images, texts = pairs.image.double(), pairs.text.double()
+        images, texts = self.image_view(pairs.image).double(), self.text_view(pairs.text).double()
         components = len(self.correlations)
         self.image_mean.copy_(images.mean(0))
         self.text_mean.copy_(texts.mean(0))
@@ -74,13 +75,12 @@ class CCA(ClosedForm):
         self.correlations.copy_(singular[:components])
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Feature vectors `(N, p)` to canonical components `(N, d)`."""
-        return (images.double() - self.image_mean) @ self.image_map
+        """Images to canonical components `(N, d)`."""
+        return (self.image_view(images).double() - self.image_mean) @ self.image_map
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Feature vectors `(N, q)` to canonical components `(N, d)`."""
-        assert isinstance(texts, Tensor)
-        return (texts.double() - self.text_mean) @ self.text_map
+        """Texts to canonical components `(N, d)`."""
+        return (self.text_view(texts).double() - self.text_mean) @ self.text_map
 
 
 def whitening(centred: Tensor, ridge: float) -> Tensor:

@@ -1,0 +1,72 @@
+"""CMPL: deep cross-modal projection learning, by matching (CMPM) and by classification (CMPC).
+
+Zhang, Lu, "Deep Cross-Modal Projection Learning for Image-Text Matching", ECCV 2018, DOI 10.1007/978-3-030-01246-5_42.
+
+Objective, v̄ = v / ||v||, y_i what image and text i are of, D the modality classifier's probability of an image:
+
+    cmpm         1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(v_i · t̄_j)
+                 + the same with the roles of v and t exchanged  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
+    cmpc         1/N Σ_i CE(W̄ v̂_i, y_i) + CE(W̄ t̂_i, y_i)         v̂_i = (v_i · t̄_i) t̄_i, t̂_i = (t_i · v̄_i) v̄_i
+    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(t_i))
+
+    generator:  min  cmpm + lambda cmpc [+ mu adversarial]
+
+The rows of W̄, one a class, have length 1, and no class has a bias. Every training image is a class of its own, with its
+captions; on class-level data the classes are the labels, in `cmpm` too.
+
+Where this differs from the paper. The paper's: both terms, their sum with weights 1, and on its benchmarks of captions
+an own class for every image; eps, 1e-8, is its code's, whose q has rows of sum 1 (a port that is often copied has
+not). Ours: the shared target of an item with several labels in `cmpc`, each an equal part of 1. `adversarial` is no
+part of CMPL and weighs 0: with a weight and a `discriminator`, CMPL plays against a modality classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.losses import cross_modal_projection, projection_classification
+from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+
+
+class CMPL(Retriever):
+    """Each embedding's projections on the other modality, matched and classified.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        **kwargs: As in `Retriever`.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0, "adversarial": 0.0}
+
+    def __init__(self, spec: DataSpec, image_encoder: ImageEncoder, text_encoder: TextEncoder, **kwargs: Any) -> None:
+        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The three terms of the objective."""
+        return {
+            "cmpm": cross_modal_projection(*embeddings, self.related(batch)),
+            "cmpc": projection_classification(*embeddings, self.classifier.weight, targets(batch, self.spec)),
+            "adversarial": self.adversarial_loss(embeddings),
+        }
+
+
+def number_of_targets(spec: DataSpec) -> int:
+    """Classes to tell apart: the labels, or on instance-level data the training images."""
+    return spec.num_classes if spec.relevance == "label" else spec.num_images
+
+
+def targets(batch: Pairs, spec: DataSpec) -> Tensor:
+    """Class of each pair, `(N,)` int64, or `(N, C)` where it has several labels, each an equal part of 1."""
+    if spec.relevance == "instance":
+        return batch.image_id
+    if spec.multi_label:
+        return batch.label / batch.label.sum(1, keepdim=True).clamp_min(1)
+    return batch.label

@@ -1,0 +1,90 @@
+"""DSCMR: deep supervised cross-modal retrieval.
+
+Zhen, Hu, Wang, Peng, "Deep Supervised Cross-Modal Retrieval", CVPR 2019, DOI 10.1109/CVPR.2019.01064.
+
+Embeddings of image x and text z, f and g encoders of one modality each, W and P linear layers shared by both:
+
+    v = W relu(f(x))        t = W relu(g(z))
+
+Objective, y the one-hot class, S_ij whether i and j are of the same class, theta half the cosine of two embeddings:
+
+    label        1/n Σ_i ||P v_i - y_i|| + ||P t_i - y_i||                                J1
+    likelihood   Σ over {vv, vt, tt} of 1/n² Σ_ij log(1 + e^theta_ij) - S_ij theta_ij     J2
+    pair         1/n Σ_i ||v_i - t_i||                                                    J3
+    adversarial  1/2n Σ_i log D(v_i) + log(1 - D(t_i))
+
+    generator:      min  label + lambda likelihood + mu pair [+ adversarial]
+
+Where this differs from the paper. Its norms are the unsquared ones of the authors' code, as are the weights 1, 1e-3
+and 1e-1, the layers that are shared, and the ReLU before the first of them; with `FeatureMLP` without hidden layers as
+encoders, the network is that of the code. Ours: batches are shuffled, where the code reads the items sorted by class
+and so sees two or three classes in a batch; the epoch is chosen on validation, where the code keeps the one that is
+best on test; the y of an item with several labels is multi-hot. `adversarial` is no part of DSCMR and weighs 0: with a
+weight and a `discriminator`, DSCMR plays against a modality classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from cmr_lightning.batch import DataSpec, Pairs, Text, one_hot
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.losses import label_regression, pair_distance, pairwise_likelihood
+from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+
+
+class DSCMR(Retriever):
+    """Supervision in the label space and in the common space, by layers that both modalities share.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder f.
+        text_encoder: Class and arguments of the text encoder g.
+        dim: Size D of the common space.
+        width: Size of what the encoders give, the input of the shared layer W.
+        **kwargs: As in `Retriever`.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        dim: int = 1024,
+        width: int = 2048,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, _sized(image_encoder, width), _sized(text_encoder, width), dim=dim, **kwargs)
+        self.common = nn.Linear(width, dim)
+        self.classifier = nn.Linear(dim, spec.num_classes)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, as `Pairs.image`, to `(N, D)`."""
+        return self.common(relu(self.image_encoder(images)))
+
+    def embed_texts(self, texts: Text) -> Tensor:
+        """Texts, as `Pairs.text`, to `(N, D)`."""
+        return self.common(relu(self.text_encoder(texts)))
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The four terms of the objective."""
+        target = one_hot(batch.label, self.spec.num_classes)
+        images, texts = embeddings
+        return {
+            "label": label_regression(self.classifier(images), target)
+            + label_regression(self.classifier(texts), target),
+            "likelihood": pairwise_likelihood(images, texts, self.related(batch)),
+            "pair": pair_distance(images, texts),
+            "adversarial": self.adversarial_loss(embeddings),
+        }
+
+
+def _sized(encoder: Callable[[Any, int], nn.Module], width: int) -> Callable[[Any, int], nn.Module]:
+    """An encoder whose output has `width` numbers, whatever the size of the common space."""
+    return lambda source, dim: encoder(source, width)

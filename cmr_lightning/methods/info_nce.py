@@ -1,0 +1,89 @@
+"""InfoNCE: the symmetric contrastive loss of image-text pre-training, with a learned temperature.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (CLIP), ICML 2021, arXiv
+2103.00020; the loss is from van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding",
+2018, arXiv 1807.03748.
+
+Objective, s_ij the cosine of image i and text j, M_ij whether they match, r = e^a / 0.07 the inverse temperature with a
+learned from 0, D the modality classifier's probability of an image:
+
+    info_nce     -1/2N Σ_ij q_ij log softmax_j(r s_ij) + q_ji log softmax_j(r s_ji)    q_ij = M_ij / Σ_k M_ik
+    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(t_i))
+
+    generator:  min  info_nce [+ lambda adversarial]
+
+Where this differs from the paper. The paper's: one match a row, both directions, a learned r that starts at 1 / 0.07
+and does not exceed 100. Ours: where several texts of a batch match an image, of its own captions or on class-level data
+of its class, the target is uniform over them; a is counted from the start, so that weight decay, if there is any,
+draws r there and not to 1. `adversarial` is no part of InfoNCE and weighs 0: with a weight and a `discriminator`,
+InfoNCE plays against a modality classifier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.errors import UserError
+from cmr_lightning.losses import info_nce
+from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+
+
+class InfoNCE(Retriever):
+    """Every pair of a batch against all others, at a temperature that is learned.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        temperature: 1 / r at the start, at least 1 / `max_scale`.
+        max_scale: Largest r.
+        **kwargs: As in `Retriever`.
+
+    Raises:
+        UserError: If r would start beyond its cap.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {"info_nce": 1.0, "adversarial": 0.0}
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        temperature: float = 0.07,
+        max_scale: float = 100.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        if temperature * max_scale < 1:
+            raise UserError(
+                f"model.temperature is {temperature}, so its inverse would start beyond model.max_scale, {max_scale}; "
+                f"raise one of them."
+            )
+        self.temperature = temperature
+        self.max_scale = max_scale
+        self.growth = nn.Parameter(torch.zeros(()))
+
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature r, a scalar."""
+        return self.growth.exp() / self.temperature
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The two terms of the objective."""
+        return {
+            "info_nce": info_nce(*embeddings, self.related(batch), self.scale),
+            "adversarial": self.adversarial_loss(embeddings),
+        }
+
+    def on_train_batch_end(self, outputs: Any, batch: Pairs, batch_idx: int) -> None:
+        """Take r back to its cap; capping it in the loss instead would leave it without a gradient to come down by."""
+        with torch.no_grad():
+            self.growth.clamp_(max=math.log(self.max_scale * self.temperature))

@@ -1,0 +1,124 @@
+"""ITMeetsAL: information theory meets adversarial learning.
+
+Chen, Liu, Bakker, Lew, "Integrating Information Theory and Adversarial Learning for Cross-modal Retrieval", Pattern
+Recognition 117, 2021, arXiv 2104.04991, DOI 10.1016/j.patcog.2021.107983.
+
+Objective, v̄ = v / ||v||, s the cosine similarity, y_i the class of pair i, W a linear classifier shared by the
+modalities, D the modality classifier's probability of an image, H(p) = -p log p - (1 - p) log(1 - p) its entropy:
+
+    kl           1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(v_i · t̄_j)
+                 + the same with the roles of v and t exchanged  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
+    triplet      1/N Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
+    label        1/N Σ_i CE(W v_i, y_i) + CE(W t_i, y_i)
+    calibration  tau²/N Σ_i KL(softmax(W t_i / tau) || softmax(W v_i / tau))
+    adversarial  -1/2N Σ_i H(D(v_i)) + H(D(t_i))
+
+    generator:      min  kl + l1 triplet + l2 label + l3 calibration + l4 adversarial
+    discriminator:  min  -1/2N Σ_i log D(v_i) + log(1 - D(t_i))
+
+The term `adversarial` is the entropy term: the generator does not play for the wrong answer but for the discriminator's
+greatest doubt, D = 1/2, where the gradient of the term is zero. It vanishes where D is certain, too: a discriminator
+that has won teaches the encoders nothing, and should be kept weak.
+
+The classes are the labels, or, on instance-level data, the training images with their captions. Texts of one class are
+no negatives of its images.
+
+Where this differs from the paper: the paper says which terms there are, the entropy of a modality classifier that the
+encoders maximise, a KL divergence and a bidirectional triplet loss for similarities within and across modalities, and
+a KL regulariser with temperature that calibrates a label classifier; no code of it is public. All else is our choice:
+that `kl` has the form of CMPM (Zhang and Lu 2018), and is across modalities alone (`kl_intra` adds it within each);
+hardest negatives and m = 0.2; plain classification, not that of CMPC (`label_form`); direction, tau and tau² of the
+calibration, and that it detaches neither side; one logit of D for a softmax over two; one update of each player in
+turn; the ramp; every weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.losses import (
+    AdversarialMode,
+    Mining,
+    bidirectional_triplet,
+    cross_modal_projection,
+    label_calibration,
+    label_loss,
+    projection_classification,
+)
+from cmr_lightning.methods.cmpl import number_of_targets, targets
+from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+
+
+class ITMeetsAL(Retriever):
+    """Projection matching, triplets and calibrated labels against a modality classifier whose entropy is raised.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        adversary: What the generator minimises against the discriminator; `entropy` is the paper's.
+        kl_intra: Whether `kl` also matches images with images and texts with texts.
+        margin: m, a difference of cosines, 0 to 2.
+        mining: Whether all negatives count, or the hardest only.
+        label_form: Whether `label` classifies embeddings, or as CMPC does their projections on their partners, by
+            weights of length 1.
+        temperature: tau > 0, of the calibration.
+        **kwargs: As in `Retriever`.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {
+        "kl": 1.0,
+        "triplet": 1.0,
+        "label": 1.0,
+        "calibration": 1.0,
+        "adversarial": 1.0,
+    }
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        adversary: AdversarialMode = "entropy",
+        kl_intra: bool = False,
+        margin: float = 0.2,
+        mining: Mining = "hardest",
+        label_form: Literal["plain", "cmpc"] = "plain",
+        temperature: float = 4.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, image_encoder, text_encoder, adversary=adversary, **kwargs)
+        self.kl_intra = kl_intra
+        self.margin = margin
+        self.mining = mining
+        self.label_form = label_form
+        self.temperature = temperature
+        self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The five terms of the objective."""
+        related, target = self.related(batch), targets(batch, self.spec)
+        image_logits, text_logits = (self.classifier(f) for f in embeddings)
+        return {
+            "kl": self._divergence(embeddings, related),
+            "triplet": bidirectional_triplet(*embeddings, ~related, self.margin, self.mining, reduction="mean"),
+            "label": (
+                projection_classification(*embeddings, self.classifier.weight, target)
+                if self.label_form == "cmpc"
+                else label_loss(image_logits, target) + label_loss(text_logits, target)
+            ),
+            "calibration": label_calibration(image_logits, text_logits, self.temperature),
+            "adversarial": self.adversarial_loss(embeddings),
+        }
+
+    def _divergence(self, embeddings: Embeddings, related: Tensor) -> Tensor:
+        """The term `kl`."""
+        divergence = cross_modal_projection(*embeddings, related)
+        if self.kl_intra:
+            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings)
+        return divergence

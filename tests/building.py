@@ -1,0 +1,122 @@
+"""Experiments as the command line builds them, made so small that a test can run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from torch import nn
+
+from cmr_lightning.cli import RetrievalCLI
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted(
+    path
+    for path in (ROOT / "experiments").glob("*/*.yaml")
+    if path.parent.name not in ("sweeps", "benchmarks", "claims")
+)
+"""Every experiment of the project, `experiments/<dataset>/<method>.yaml`."""
+
+_TINY = {
+    "Shapes": {"num_train": 64, "num_val": 40, "num_test": 40, "picture_size": 32, "batch_size": 8},
+    "Wikipedia": {"batch_size": 32},
+    "PascalSentence": {"batch_size": 32},
+    "PascalSentenceDSCMR": {"batch_size": 32},
+}
+
+
+class Built(RetrievalCLI):
+    """An experiment whose parts are built as for a command, which is then not run."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def read(experiment: Path) -> dict[str, Any]:
+    """An experiment as plain values."""
+    return yaml.safe_load(experiment.read_text())
+
+
+def method_of(experiment: Path) -> str:
+    """Class name of the method that an experiment trains."""
+    return read(experiment)["model"]["class_path"].rpartition(".")[2]
+
+
+def tiny(experiment: Path) -> list[str]:
+    """Options that make an experiment end within seconds."""
+    sizes = _TINY[read(experiment)["data"]["class_path"]]
+    return [
+        *(f"--data.{name}={value}" for name, value in sizes.items()),
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=2",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.accelerator=cpu",
+    ]
+
+
+def build(experiment: Path, run_dir: Path, options: Sequence[str] = ()) -> Built:
+    """The parts of an experiment, tiny, as `fit` builds them."""
+    return Built(["fit", f"--config={experiment}", f"--run_dir={run_dir}", *tiny(experiment), *options])
+
+
+def trainer(**settings: Any) -> pl.Trainer:
+    """A trainer that neither speaks nor writes nor measures."""
+    quiet = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+    }
+    return pl.Trainer(**{**quiet, **settings})
+
+
+def sgd(lr: float) -> Callable[..., torch.optim.Optimizer]:
+    """Plain gradient descent."""
+    return lambda parameters: torch.optim.SGD(parameters, lr=lr)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Make a model deterministic in training."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+
+
+_TOY = """\
+# python -m cmr_lightning fit --config toy.yaml
+model:
+  class_path: DAML
+  init_args:
+    dim: 8
+    image_encoder:
+      class_path: FeatureMLP
+      init_args: {hidden: [16], dropout: 0.1}
+    text_encoder:
+      class_path: FeatureMLP
+      init_args: {hidden: [16], dropout: "${model.init_args.image_encoder.init_args.dropout}"}
+    discriminator:
+      class_path: ModalityClassifier
+    generator_optimizer:
+      class_path: Adam
+      init_args: {lr: 1.0e-2}
+data:
+  class_path: tests.toy.Toy
+trainer:
+  max_epochs: 2
+  log_every_n_steps: 4
+  accelerator: cpu
+"""
+
+
+def write_toy(path: Path) -> Path:
+    """Write an experiment that runs in a second: DAML on the toy data, six updates an epoch."""
+    path.write_text(_TOY)
+    return path

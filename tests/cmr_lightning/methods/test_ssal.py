@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import Pairs
+from cmr_lightning.callbacks import AdversarialDiagnostics
+from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.encoders import BiGRU, TimmEncoder
+from cmr_lightning.errors import UserError
+from cmr_lightning.losses import rotation_loss
+from cmr_lightning.methods.ssal import SSAL, TurnedEmbeddings, quarter_turns
+from cmr_lightning.retriever import frozen
+from datamodules.shapes import Shapes
+from tests.toy import Toy, encoder
+
+PICTURES = partial(TimmEncoder, model="test_convnext")
+WORDS = partial(BiGRU, embedding=8, hidden=8)
+UPRIGHT = {"adversarial_rotation": 0.0}
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Shapes:
+    return Shapes(num_train=60, num_val=20, num_test=20, picture_size=32, batch_size=60, epoch_of="images")
+
+
+def ssal(data: Shapes, **kwargs: Any) -> SSAL:
+    torch.manual_seed(0)
+    return SSAL(data.spec, PICTURES, WORDS, **{"dim": 16, "discriminator": ModalityClassifier, **kwargs})
+
+
+def first_batch(data: Shapes | Toy) -> Pairs:
+    return next(iter(data.train_dataloader()))
+
+
+class Seen:
+    """How many rows each pass of an encoder had."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.rows: list[int] = []
+        module.register_forward_hook(lambda _, __, output: self.rows.append(len(output)))
+
+
+@pytest.mark.parametrize(
+    ("term", "parts"),
+    [
+        ("label", {"image_encoder", "text_encoder", "classifier"}),
+        ("pair", {"image_encoder", "text_encoder"}),
+        ("adversarial_modality", {"image_encoder", "text_encoder"}),
+        ("adversarial_rotation", {"image_encoder"}),
+    ],
+)
+def test_each_term_reaches_its_part_of_the_generator(shapes: Shapes, term: str, parts: set[str]) -> None:
+    model = ssal(shapes)
+    batch = first_batch(shapes)
+    with frozen(model.discriminator):
+        model.generator_losses(batch, model.embed(batch))[term].backward()
+    assert {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()} == parts
+
+
+@pytest.mark.parametrize("term", ["modality", "rotation"])
+def test_each_head_learns_from_its_own_loss(shapes: Shapes, term: str) -> None:
+    model = ssal(shapes)
+    batch = first_batch(shapes)
+    model.discriminator_losses(batch, model.embed(batch).detach())[term].backward()
+    moved = {n.rsplit(".", 3)[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved == {f"discriminator.{term}"}
+
+
+def test_both_heads_are_in_the_discriminators_optimizer(shapes: Shapes) -> None:
+    model = ssal(shapes)
+    optimizers, _ = model.configure_optimizers()
+    theirs = {id(p) for p in optimizers[1].param_groups[0]["params"]}
+    assert len(optimizers) == 2
+    assert theirs == {id(p) for p in model.discriminator.parameters()}  # type: ignore[union-attr]
+    assert {name.split(".")[0] for name, _ in model.discriminator.named_parameters()} == {"modality", "rotation"}  # type: ignore[union-attr]
+
+
+def test_four_quarter_turns_are_none() -> None:
+    pictures = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    upright, once, twice, thrice = quarter_turns(pictures)
+    assert torch.equal(upright, pictures)
+    for before, after in ((upright, once), (once, twice), (twice, thrice), (thrice, upright)):
+        assert torch.equal(quarter_turns(before)[1], after)
+        assert not torch.equal(before, after)
+    assert once[0, 0, 0, 0] == pictures[0, 0, 0, -1]  # counter-clockwise: the right edge comes up
+
+
+def test_turned_images_are_embedded_in_one_pass_with_the_upright_ones(shapes: Shapes) -> None:
+    model = ssal(shapes).eval()
+    seen = Seen(model.image_encoder)
+    batch = first_batch(shapes)
+    embeddings = model.embed(batch)
+    assert seen.rows == [240]
+    assert isinstance(embeddings, TurnedEmbeddings)
+    assert embeddings.turned.shape == (60, 4, 16)
+    assert torch.equal(embeddings.turned[:, 0], embeddings.image)
+    for turns in range(4):
+        alone = model.embed_images(torch.rot90(batch.image, turns, dims=(2, 3)))
+        torch.testing.assert_close(embeddings.turned[:, turns], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_turned_embeddings_stay_a_pair() -> None:
+    image, text, turned = (torch.randn(2, 3, requires_grad=True) for _ in range(3))
+    embeddings = TurnedEmbeddings(image, text, turned)
+    assert embeddings == Embeddings(image, text)
+    assert list(embeddings._asdict()) == ["image", "text"]
+    cut = embeddings.detach()
+    assert not any(tensor.requires_grad for tensor in (*cut, cut.turned))
+    assert torch.equal(cut.turned, turned)
+
+
+def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> None:
+    model = ssal(shapes)
+    batch = first_batch(shapes)
+
+    def logits() -> Tensor:
+        embeddings = model.embed(batch)
+        assert isinstance(embeddings, TurnedEmbeddings)
+        return model._head("rotation")(embeddings.turned)
+
+    def state() -> tuple[float, float]:
+        with torch.no_grad():
+            rows = logits()
+        right = rows.argmax(2) == torch.arange(4)
+        return right.float().mean().item(), rotation_loss(rows).item()
+
+    embeddings = model.embed(batch).detach()
+    head = torch.optim.Adam(model.discriminator.parameters(), lr=1e-2)  # type: ignore[union-attr]
+    for _ in range(80):
+        head.zero_grad()
+        model.discriminator_losses(batch, embeddings)["rotation"].backward()
+        head.step()
+    taught, low = state()
+    assert taught > 0.6
+
+    projector = torch.optim.Adam(model.players()["generator"], lr=1e-3)
+    for _ in range(5):
+        projector.zero_grad()
+        with frozen(model.discriminator):
+            model.generator_losses(batch, model.embed(batch))["adversarial_rotation"].backward()
+        projector.step()
+    untaught, high = state()
+    assert untaught < (taught + 0.25) / 2
+    assert high > low
+
+
+def test_rotation_of_features_is_refused() -> None:
+    data = Toy()
+    with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.adversarial_rotation=0"):
+        SSAL(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier)
+
+
+def test_rotation_head_off_leaves_the_rest() -> None:
+    data = Toy()
+    model = SSAL(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, weights=UPRIGHT)
+    batch = first_batch(data)
+    embeddings = model.embed(batch)
+    assert set(model.generator_losses(batch, embeddings)) == {"label", "pair", "adversarial_modality"}
+    assert set(model.discriminator_losses(batch, embeddings.detach())) == {"modality"}
+    assert not any(isinstance(module, RotationClassifier) for module in model.modules())
+    trainer().fit(model, data)
+
+
+def test_rotation_head_off_turns_no_picture(shapes: Shapes) -> None:
+    model = ssal(shapes, weights=UPRIGHT)
+    seen = Seen(model.image_encoder)
+    model.embed(first_batch(shapes))
+    assert seen.rows == [60]
+
+
+def test_rotation_without_a_discriminator_is_refused(shapes: Shapes) -> None:
+    with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
+        ssal(shapes, discriminator=None)
+
+
+def test_accumulated_batches_keep_their_turned_images() -> None:
+    data = Shapes(num_train=40, num_val=20, num_test=20, picture_size=32, batch_size=20, epoch_of="images")
+    model = ssal(data, accumulate=2)
+    losses = model.discriminator_losses
+    terms: list[set[str]] = []
+
+    def watched(batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        found = losses(batch, embeddings)
+        terms.append(set(found))
+        return found
+
+    model.discriminator_losses = watched  # type: ignore[method-assign]
+    trainer(callbacks=[AdversarialDiagnostics(every_n_updates=1)]).fit(model, data)
+    assert model.global_step == 1
+    assert terms == [{"modality", "rotation"}] * 2
+
+
+def trainer(**kwargs: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **kwargs,
+    )

@@ -1,0 +1,298 @@
+"""What every method must keep to. Methods and their experiments are found, none is named here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.batch import Pairs, rows
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.losses import binary_entropy
+from cmr_lightning.methods import METHODS
+from cmr_lightning.retriever import Retriever
+from datamodules import CrossModalData
+from tests.building import EXPERIMENTS, build, method_of, read, sgd, tiny, trainer, without_dropout
+
+RETRIEVERS = [name for name, method in METHODS.items() if issubclass(method, Retriever)]
+OF_METHOD = {name: [path for path in EXPERIMENTS if method_of(path) == name] for name in METHODS}
+@pytest.mark.parametrize("method", METHODS)
+def test_method_has_an_experiment(method: str) -> None:
+    assert OF_METHOD[method], f"no experiments/<dataset>/*.yaml names {method}"
+
+
+def experiments_of(method: str) -> list[Path]:
+    """The experiments of a method, that with the most of its parts first."""
+    if not OF_METHOD[method]:
+        pytest.skip(f"{method} has no experiment")
+    return sorted(OF_METHOD[method], key=_weighty_terms, reverse=True)
+
+
+def _weighty_terms(experiment: Path) -> tuple[bool, int]:
+    """Whether there is a discriminator, and how many terms have a weight."""
+    arguments = read(experiment)["model"].get("init_args", {})
+    terms = {**getattr(METHODS[method_of(experiment)], "terms", {}), **(arguments.get("weights") or {})}
+    return bool(arguments.get("discriminator")), sum(weight != 0 for weight in terms.values())
+
+
+# The game ------------------------------------------------------------------------------------------------------------
+
+Parts = Callable[[str], tuple[Retriever, CrossModalData]]
+
+
+@pytest.fixture(scope="module")
+def parts(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """Method and data set of the fullest experiment of a method."""
+    built: dict[str, Any] = {}
+
+    def parts_of(method: str) -> tuple[Retriever, CrossModalData]:
+        if method not in built:
+            experiment = experiments_of(method)[0]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CMR_DATA", str(invented_data))
+                cli = build(experiment, tmp_path_factory.mktemp(method))
+            simplify(cli.model)
+            built[method] = cli.model, cli.datamodule
+        model, data = built[method]
+        return copy.deepcopy(model), data
+
+    return parts_of
+
+
+def simplify(model: Retriever) -> None:
+    """Leave out what makes an update depend on more than the losses and the learning rate."""
+    without_dropout(model)
+    model.generator_optimizer = model.discriminator_optimizer = sgd(0.01)
+    model.schedule = None
+    model.accumulate = 1
+
+
+def fit(model: Retriever, data: CrossModalData, batches: int, callback: pl.Callback | None = None) -> None:
+    callbacks = [callback] if callback else []
+    trainer(max_epochs=1, limit_train_batches=batches, callbacks=callbacks).fit(model, data)
+
+
+def copies(model: Retriever) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_each_trainable_parameter_is_in_exactly_one_optimizer(method: str, parts: Parts) -> None:
+    model, _ = parts(method)
+    optimizers, _ = model.configure_optimizers()
+    optimized = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert len(optimized) == len(set(optimized))
+    assert set(optimized) == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+class Steps(pl.Callback):
+    """What the step of each optimizer sees, and what it changes."""
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, set[str]] = {}
+        self.changes: dict[str, set[str]] = {}
+        self._before: tuple[str, dict[str, Tensor]] | None = None
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        self._look(model)
+        player = ("generator", "discriminator")[trainer.optimizers.index(optimizer)]
+        with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+        self.gradients.setdefault(player, set()).update(with_gradient)
+        self._before = player, copies(model)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
+        self._look(model)
+        self._before = None
+
+    def _look(self, model: Retriever) -> None:
+        if self._before is not None:
+            player, before = self._before
+            self.changes.setdefault(player, set()).update(changed(before, copies(model)))
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_a_step_reaches_the_parameters_of_its_own_player_only(method: str, parts: Parts) -> None:
+    model, data = parts(method)
+    steps = Steps()
+    fit(model, data, 3, steps)
+    names = {id(p): name for name, p in model.named_parameters()}
+    players = {player: {names[id(p)] for p in owned} for player, owned in model.players().items() if owned}
+    assert set(steps.gradients) == set(players)
+    for player, own in players.items():
+        assert steps.gradients[player] <= own, f"{player}'s step found gradients of the other player"
+        assert steps.changes[player] <= own, f"{player}'s step moved the other player"
+    assert any(name.startswith(("image_encoder", "text_encoder")) for name in steps.changes["generator"])
+    if "discriminator" in players:
+        assert steps.changes["discriminator"] == players["discriminator"]
+
+
+class Duel(pl.Callback):
+    """The discriminator learns alone for ten batches, then the generator moves once; what did it do to the other?"""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Pairs, batch_idx: int) -> None:
+        self.batches += 1
+        model.active = {"generator" if self.batches > 10 else "discriminator"}
+        self.parameters, self.before = copies(model), self._embarrassment(model, batch)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Pairs, batch_idx: int) -> None:
+        self.changes, self.after = changed(self.parameters, copies(model)), self._embarrassment(model, batch)
+
+    @staticmethod
+    def _embarrassment(model: Retriever, batch: Pairs) -> float:
+        """What the generator wants to be large: the discriminator's entropy, or its loss."""
+        with torch.no_grad():
+            embeddings = model.embed(batch)
+            if model.adversary == "entropy":
+                return binary_entropy(torch.cat(model.modality_logits(embeddings))).mean().item()
+            return sum(loss.item() for loss in model.discriminator_losses(batch, embeddings).values())
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_adversarial_terms_alone_embarrass_the_discriminator(method: str, parts: Parts) -> None:
+    model, data = parts(method)
+    if model.discriminator is None:
+        pytest.skip(f"no experiment of {method} has a discriminator")
+    model.ramp = False
+    model.weights = {term: float(term in model.adversarial_terms) for term in model.terms}
+    model.generator_optimizer, model.clip["generator"] = sgd(100.0), 1e-4  # a step of length 0.01
+    duel = Duel()
+    trainer(max_epochs=-1, max_steps=1, callbacks=[duel]).fit(model, data)
+    assert duel.batches == 11
+    for encoder in ("image_encoder", "text_encoder"):
+        assert any(name.startswith(encoder) for name in duel.changes)
+    assert duel.after > duel.before
+
+
+class OneTermOut(pl.Callback):
+    """Batch i sets the weight of term i to 0, and looks at what the generator minimises."""
+
+    def __init__(self, terms: list[str]) -> None:
+        self.terms = terms
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Pairs, batch_idx: int) -> None:
+        self.out = self.terms[batch_idx]
+        model.weights = {term: float(term in self.terms and term != self.out) for term in model.terms}
+
+    def on_before_backward(self, trainer: pl.Trainer, model: Any, loss: Tensor) -> None:
+        if model.stake is not None:  # else it is the discriminator's turn
+            others = [model.found[term].item() for term in self.terms if term != self.out]
+            assert loss.item() == pytest.approx(sum(others), rel=1e-5), f"{self.out} acts though its weight is 0"
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = parts(method)
+    model.ramp = False
+    losses_of = model.generator_losses
+
+    def noted(batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        losses = losses_of(batch, embeddings)
+        model.found = {term: loss.detach() + 0.0 for term, loss in losses.items()}
+        return losses
+
+    monkeypatch.setattr(model, "generator_losses", noted)
+    terms = [term for term in model.terms if model.weights[term] != 0 or term not in model.adversarial_terms]
+    fit(model, data, len(terms), OneTermOut(terms))
+
+
+# The losses ----------------------------------------------------------------------------------------------------------
+
+
+def a_batch(data: CrossModalData, texts: Tensor) -> Pairs:
+    part = data.part("train")
+    images = part.owner[texts]
+    return Pairs(part.image[images], rows(part.text, texts), part.label[images], images)
+
+
+def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
+    """The losses of both players, in training mode; whatever is drawn is the same each time."""
+    model.train()
+    torch.manual_seed(0)
+    embeddings = model.embed(batch)
+    losses = {f"generator/{name}": loss for name, loss in model.generator_losses(batch, embeddings).items()}
+    if model.discriminator is not None:
+        found = model.discriminator_losses(batch, embeddings.detach())
+        losses |= {f"discriminator/{name}": loss for name, loss in found.items()}
+    return losses
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_losses_do_not_depend_on_the_order_of_a_batch(method: str, parts: Parts) -> None:
+    model, data = parts(method)
+    texts = torch.arange(0, 60, 5)
+    one = all_losses(model, a_batch(data, texts))
+    other = all_losses(model, a_batch(data, texts[torch.randperm(len(texts))]))
+    assert set(one) >= {f"generator/{term}" for term in model.terms if model.weights[term] != 0}
+    for name, loss in one.items():
+        assert loss.ndim == 0, f"{name} is no scalar"
+        assert other[name].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("method", RETRIEVERS)
+@pytest.mark.parametrize("crowd", ["one image", "one class"])
+def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, parts: Parts) -> None:
+    """Captions of one image meet in a batch, and so do items of one class."""
+    model, data = parts(method)
+    batch = a_batch(data, torch.arange(0, 40, 5))
+    same = torch.zeros(len(batch.image_id), dtype=torch.long)
+    batch = batch._replace(label=batch.label[same])
+    if crowd == "one image":
+        batch = batch._replace(image=batch.image[same], image_id=batch.image_id[same])
+    losses = all_losses(model, batch)
+    torch.stack(list(losses.values())).sum().backward()
+    for name, loss in losses.items():
+        assert loss.isfinite(), name
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or bool(parameter.grad.isfinite().all()), name
+
+
+# The life of a run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_life_of_a_run(
+    method: str, invented_data: Path, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fit`, which does not touch the test part, then more of it, then `test`, which leaves a record."""
+    monkeypatch.setenv("CMR_DATA", str(invented_data))
+    experiment, run = experiments_of(method)[0], tmp_path / "run"
+    parts_read: list[str] = []
+    part = CrossModalData.part
+
+    def watched(data: CrossModalData, name: Any) -> Any:
+        parts_read.append(name)
+        return part(data, name)
+
+    monkeypatch.setattr(CrossModalData, "part", watched)
+    command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment)]
+    assert main(command) == 0
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert main([*command, "--trainer.max_epochs=3", "--resume=true"]) == 0
+    assert json.loads((run / "fit.json").read_text())["epochs"] == 3
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
+    assert set(parts_read) == {"train", "val"}
+
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    record = json.loads((run / "record.json").read_text())
+    assert record["method"] == method
+    assert record["experiment"] == f"{experiment.parent.name}/{experiment.stem}"
+    values = [value for directions in record["metrics"].values() for value in directions.values()]
+    assert values
+    assert all(math.isfinite(value) for value in values)
