@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
@@ -100,6 +101,8 @@ class RetrievalCLI(LightningCLI):
         given = Run(Path(self.options.run_dir or default))
         self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
         self.options.run_dir = str(self.run.path)
+        if self.options.ckpt_path is not None and not Path(self.options.ckpt_path).is_file():
+            raise UserError(f"{self.options.ckpt_path}, given as --ckpt_path, does not exist.")
         if self.subcommand != "fit" and self.options.ckpt_path is None and not self.run.best.exists():
             raise UserError(
                 f"{self.run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path."
@@ -120,7 +123,10 @@ class RetrievalCLI(LightningCLI):
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
             options["precision"] = None
             options["plugins"] = [*(options["plugins"] or []), TwoPlayerPrecision()]
-        return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
+        try:
+            return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
+        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+            raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
 
     def _loggers(self, configured: Any) -> list[Logger]:
         keep_until = 0

@@ -9,8 +9,12 @@ _NOISE = re.compile(
 )
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":(?P<rest>.*)')
 _CLASS = re.compile(r"Problem with given class_path '(?P<name>[^']+)':")
+_FACTORY = re.compile(r"Type .* expects a function or a callable class: (?P<rest>.*)")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (?P<name>.+)")
 _NO_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
+_EXPECTED = re.compile(r"Expected a (<class '(?P<type>[^']+)'>|typing\.Literal\[(?P<choices>[^\]]+)\])")
+_GOT = re.compile(r"\. Got value: (?P<value>.*?)(\. Got value: Namespace.*)?$")
+_GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace)(?P<value>.+)")
 
 
 def explain(message: str) -> str:
@@ -20,26 +24,34 @@ def explain(message: str) -> str:
         message: Its error message, an indented tree of alternatives of which none fits.
 
     Returns:
-        E.g. `model (DAML).dim: Expected a <class 'int'>. Got value: abc`.
+        E.g. `model (DAML).dim: expected int; got abc`.
     """
     path: list[str] = []
     complaints: list[str] = []
     for line in message.splitlines():
         text = line.strip().removeprefix("- ")
+        if factory := _FACTORY.match(text):
+            text = factory["rest"]
         if key := _KEY.match(text):
             path.append(key["key"])
             text = key["rest"].strip()
-        elif (given := _CLASS.match(text)) and path:
-            path[-1] += f" ({given['name'].rpartition('.')[2]})"
+        elif (chosen := _CLASS.match(text)) and path:
+            path[-1] += f" ({chosen['name'].rpartition('.')[2]})"
             continue
         if not _NOISE.match(text):
-            complaints.append(_reword(text))
+            complaints += _reword(text)
+        elif (given := _GIVEN.match(text)) and all(complaint.startswith("expected") for complaint in complaints):
+            complaints.append(f"got {given['value']}")
     return ": ".join(part for part in (".".join(path), "; ".join(dict.fromkeys(complaints))) if part)
 
 
-def _reword(text: str) -> str:
+def _reword(text: str) -> list[str]:
     if found := _NO_CLASS.match(text):
-        return f"there is no class {found['name']!r}; give the name of one of this package, or a full import path"
+        return [f"there is no class {found['name']!r}; give the name of one of this package, or a full import path"]
     if found := _NO_OPTION.match(text):
-        return f"there is no option {found['name']!r}"
-    return text
+        return [f"there is no option {found['name']!r}"]
+    if found := _EXPECTED.match(text):
+        expected = f"expected {found['type'] or 'one of ' + found['choices']}"
+        got = _GOT.search(text)
+        return [expected, f"got {got['value']}"] if got else [expected]
+    return [text]

@@ -131,14 +131,25 @@ class EmbeddingModel(pl.LightningModule, ABC):
         checkpoint["method"] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another method.
+        """Refuse the weights of another method, or of other sizes.
 
         Raises:
-            UserError: If the checkpoint was written by another method.
+            UserError: If the checkpoint was written by another method, or under a config that made another model.
         """
         method = checkpoint.get("method", "something else")
         if method != type(self).__name__:
             raise UserError(
                 f"The checkpoint holds the weights of {method}, but the config names {type(self).__name__}; give the "
                 f"checkpoint of a {type(self).__name__} run, or the config of the run that wrote the checkpoint."
+            )
+        theirs, ours = (
+            {name: tuple(t.shape) for name, t in of.items()} for of in (checkpoint["state_dict"], self.state_dict())
+        )
+        differing = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+        if differing:
+            name = differing[0]
+            raise UserError(
+                f"The checkpoint does not fit the config: {name} has the shape {theirs.get(name)} in the checkpoint "
+                f"and {ours.get(name)} in the model, and so on, {len(differing)} of {len(ours)} tensors; give the "
+                f"config of the run that wrote the checkpoint."
             )

@@ -53,6 +53,7 @@ def tiny(experiment: Path) -> list[str]:
         *(f"--data.{name}={value}" for name, value in sizes.items()),
         "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=2",
+        "--trainer.num_sanity_val_steps=0",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.accelerator=cpu",
     ]

@@ -16,59 +16,37 @@ With `mining: sum`, VSE0, both max_j are Σ_j.
 Where this differs from the paper. The paper's: both forms of the loss, m = 0.2, and the sum over the batch, which is
 that of its code and on which its clipping of gradients at norm 2 acts; the mean over the batch is the method
 `Triplet`. Ours: two captions of one image are not each other's negatives, nor, on class-level data, are items of one
-class; VSE0 differs from VSE++ in its negatives alone, where the code's VSE0 also leaves the images unscaled; the epochs
-with all negatives at the start (`warm_up`), for encoders trained from scratch can stall with all embeddings in one
-point, where every hardest negative violates the margin by just m. `adversarial` is no part of VSE++ and weighs 0: with
-a weight and a `discriminator`, VSE++ plays against a modality classifier.
+class; VSE0 differs from VSE++ in its negatives alone, where the code's VSE0 also leaves the images unscaled.
+`adversarial` is no part of VSE++ and weighs 0: with a weight and a `discriminator`, VSE++ plays against a modality
+classifier.
+
+Image networks that are trained from scratch can stall under the hardest negatives, with all embeddings in one
+direction, where each of them violates the margin by just m and the loss stays at 2 N m; all negatives do not stall.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Pairs
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.losses import Mining, bidirectional_triplet
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.losses import bidirectional_triplet
+from cmr_lightning.methods.triplet import Triplet
 
 
-class VSEpp(Retriever):
-    """Two encoders trained by the triplet loss of the hardest negatives, summed over the batch.
-
-    Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
-        margin: m, a difference of cosines, 0 to 2.
-        mining: Whether the hardest negatives count, or all.
-        warm_up: Epochs at the start in which all negatives count in any case.
-        **kwargs: As in `Retriever`.
-    """
+class VSEpp(Triplet):
+    """Two encoders trained by the triplet loss summed over the batch; the arguments are those of `Triplet`."""
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "adversarial": 0.0}
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
-        margin: float = 0.2,
-        mining: Mining = "hardest",
-        warm_up: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, **kwargs)
-        self.margin = margin
-        self.mining = mining
-        self.warm_up = warm_up
+    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
         """The two terms of the objective."""
-        mining = "sum" if self.current_epoch < self.warm_up else self.mining
+        negatives = ~self.related(batch)
         return {
-            "triplet": bidirectional_triplet(*embeddings, ~self.related(batch), self.margin, mining, reduction="sum"),
+            "triplet": bidirectional_triplet(*embeddings, negatives, self.margin, self.mining, reduction="sum"),
             "adversarial": self.adversarial_loss(embeddings),
         }

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
-from cmr_lightning.callbacks import LastCheckpoint, Stage, TrainingStages
+from cmr_lightning.callbacks import AdversarialDiagnostics, LastCheckpoint, Stage, TrainingStages
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.errors import UserError
@@ -296,6 +296,17 @@ def test_the_discriminators_losses_are_logged_while_it_moves_alone(tmp_path: Pat
     assert [(row["epoch"], row["step"]) for row in rows] == [("0", "0"), ("1", "0"), ("2", str(BATCHES))]
     losses = [float(row["train/discriminator/modality"]) for row in rows]
     assert 0.8 > losses[0] > losses[1] > 0
+
+
+def test_the_game_can_be_watched_while_an_encoder_is_frozen(tmp_path: Path) -> None:
+    data = Toy()
+    stages = [Stage("half", frozen=["text_encoder"])]
+    logger = MetricsFile(Run(tmp_path))
+    fit(miite(data, ramp=False), data, stages, AdversarialDiagnostics(1), max_epochs=1, logger=logger)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        shares = [float(row["game/gradient_share"]) for row in csv.DictReader(file) if row["game/gradient_share"]]
+    assert len(shares) == BATCHES
+    assert all(0 < share < 1 for share in shares)
 
 
 @pytest.mark.parametrize(

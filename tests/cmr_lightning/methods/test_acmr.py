@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,9 +14,9 @@ from cmr_lightning.retriever import frozen
 from tests.toy import Toy, encoder
 
 
-def acmr(data: Toy, **kwargs: object) -> ACMR:
+def acmr(data: Toy, **kwargs: Any) -> ACMR:
     torch.manual_seed(0)
-    return ACMR(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, **kwargs)  # type: ignore[arg-type]
+    return ACMR(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, **kwargs)
 
 
 def moved_by(model: ACMR, data: Toy, term: str) -> set[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,9 +17,9 @@ from tests.toy import CLASSES, IMAGE, TEXT, Toy, encoder
 GENERATOR = {"image_encoder", "text_encoder", "common"}
 
 
-def dscmr(data: Toy, **kwargs: object) -> DSCMR:
+def dscmr(data: Toy, **kwargs: Any) -> DSCMR:
     torch.manual_seed(0)
-    return DSCMR(data.spec, encoder, encoder, **{"dim": 8, "width": 12, **kwargs})  # type: ignore[arg-type]
+    return DSCMR(data.spec, encoder, encoder, **{"dim": 8, "width": 12, **kwargs})
 
 
 @pytest.mark.parametrize(

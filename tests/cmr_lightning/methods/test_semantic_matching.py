@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from sklearn.preprocessing import StandardScaler
 from cmr_lightning.batch import Pairs
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.semantic_matching import SemanticMatching, regress
+from datamodules.pascal_sentence import PascalSentence
 from datamodules.shapes import Shapes
 from tests.toy import CLASSES, Toy
 
 
-def solved(data: Toy, **kwargs: float) -> tuple[SemanticMatching, Pairs]:
-    model = SemanticMatching(data.spec, **kwargs)  # type: ignore[arg-type]
+def solved(data: Toy, **kwargs: Any) -> tuple[SemanticMatching, Pairs]:
+    model = SemanticMatching(data.spec, **kwargs)
     pairs = data.training_pairs()
     model.solve(pairs)
     return model, pairs
@@ -49,7 +51,9 @@ def test_two_classes_have_two_posteriors() -> None:
     features[:, 0] += label
     weight, bias = regress(features, label, c=1.0, standardize=False, max_iter=100)
     posteriors = torch.from_numpy(features @ weight.T + bias).softmax(1).numpy()
-    np.testing.assert_allclose(posteriors, LogisticRegression().fit(features, label).predict_proba(features), atol=1e-12)
+    np.testing.assert_allclose(
+        posteriors, LogisticRegression().fit(features, label).predict_proba(features), atol=1e-12
+    )
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -99,8 +103,6 @@ def test_pictures_and_words_are_seen_as_vectors() -> None:
 
 def test_pascal_sentence_on_validation(real_data: Path) -> None:
     """Anchor: with scikit-learn 1.9, 0.66 both ways on the validation part of split 0."""
-    from datamodules.pascal_sentence import PascalSentence
-
     data = PascalSentence(str(real_data / "pascal_sentence"))
     model = SemanticMatching(data.spec, image_c=0.01, text_c=10.0)
     trainer(max_epochs=1, limit_train_batches=1).fit(model, data)
@@ -108,7 +110,7 @@ def test_pascal_sentence_on_validation(real_data: Path) -> None:
     assert model.measurement.metrics["map@all/cos/label"]["mean"] == pytest.approx(0.659, abs=0.005)
 
 
-def trainer(**kwargs: int) -> pl.Trainer:
+def trainer(**kwargs: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
         logger=False,

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
+from cmr_lightning.methods.collapsed import Collapsed
+from cmr_lightning.methods.triplet import Triplet
+from cmr_lightning.runs import Run
+from tests.building import trainer
+from tests.toy import Toy, encoder
+
+
+class Scores(pl.Callback):
+    """A score that is told beforehand, an epoch after the other."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, model: Any) -> None:
+        model.log("told", self.scores[trainer.current_epoch])
+
+
+def fit(run: Run, model: pl.LightningModule, data: Toy, mode: Literal["max", "min"], scores: tuple[float, ...]) -> None:
+    callbacks = [Scores(*scores), BestCheckpoint(run, "told", mode), LastCheckpoint(run)]
+    trainer(
+        max_epochs=len(scores),
+        enable_checkpointing=True,
+        limit_val_batches=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+    ).fit(model, data)
+
+
+def epochs(run: Run) -> dict[str, int]:
+    return {path.name: torch.load(path, weights_only=True)["epoch"] for path in run.best.parent.iterdir()}
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_best_and_newest_are_kept_under_fixed_names(tmp_path: Path, mode: Literal["max", "min"], best: int) -> None:
+    data, run = Toy(), Run(tmp_path)
+    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, mode, (0.2, 0.9, 0.1, 0.5))
+    assert epochs(run) == {"best.ckpt": best, "last.ckpt": 3}
+
+
+def test_of_equal_scores_the_first_is_kept(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", (0.5, 0.5, 0.5))
+    assert epochs(run) == {"best.ckpt": 0, "last.ckpt": 2}
+
+
+def test_methods_that_make_no_update_are_saved_too(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    fit(run, Collapsed(data.spec), data, "max", (0.1, 0.2))
+    assert epochs(run) == {"best.ckpt": 1, "last.ckpt": 1}
+
+
+def test_checkpoint_says_which_method_wrote_it(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", (0.5,))
+    assert torch.load(run.best, weights_only=True)["method"] == "Triplet"

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmr_lightning.callbacks import EmbeddingsFile
+from cmr_lightning.methods.cca import CCA
+from cmr_lightning.runs import Run
+from tests.building import trainer
+from tests.toy import Toy
+
+
+def test_holds_all_images_and_texts_and_whose_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = Toy(captions=3), Run(tmp_path)
+    data.eval_batch_size = 7
+    model = CCA(data.spec, components=4)
+    model.solve(data.training_pairs())
+    trainer(callbacks=[EmbeddingsFile(run)]).predict(model, data, return_predictions=False)
+    part = data.part("test")
+    with np.load(run.embeddings) as file:
+        assert np.allclose(file["image"], model.embed_images(part.image).numpy(), atol=1e-5)
+        assert np.allclose(file["text"], model.embed_texts(part.text).numpy(), atol=1e-5)
+        assert file["owner"].tolist() == part.owner.tolist()
+        assert tuple(file["image_names"]) == part.image_names
+    assert "24 images and 72 texts, 4 numbers each" in capsys.readouterr().out

@@ -1,0 +1,90 @@
+"""Ctrl-C in a training; the toy experiment presses it itself, at an update of its own choice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from cmr_lightning.__main__ import main
+from tests.building import ROOT, write_toy
+
+
+class PressCtrlC(pl.Callback):
+    """Sends the signal of Ctrl-C to this process before a batch.
+
+    Args:
+        batch: Which batch, counted over the epochs from 1.
+        times: How often.
+    """
+
+    def __init__(self, batch: int, times: int = 1) -> None:
+        self.batch = batch
+        self.times = times
+        self.seen = 0
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.seen += 1
+        if self.seen == self.batch:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_toy(tmp_path / "toy.yaml")
+
+
+def press(batch: int, times: int = 1) -> list[str]:
+    callback = "--trainer.callbacks+=tests.cmr_lightning.callbacks.test_interruption.PressCtrlC"
+    return [callback, f"--trainer.callbacks.batch={batch}", f"--trainer.callbacks.times={times}"]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "updates"), [(9, 1, 9), (8, 4, 3)])
+def test_training_ends_after_the_update_in_hand_with_a_checkpoint(
+    batch: int, accumulate: int, updates: int, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With four batches to an update and six an epoch, batch 8 is the second of the third update, of batches 7 to 10."""
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", f"--config={toy}", f"--run_dir={run}", f"--model.accumulate={accumulate}", *press(batch)])
+    assert stop.value.code not in (0, None)
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == updates
+    assert not (run / "fit.json").exists()
+    printed = capsys.readouterr().out
+    assert f"after {updates} updates; go on with --resume=true" in printed
+
+
+def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={toy}", f"--run_dir={run}", *press(9, times=2)])
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6  # of the first epoch
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_equals_undisturbed(toy: Path, tmp_path: Path) -> None:
+    """Bit for bit, in processes of their own, stopped in the middle of the second of three epochs."""
+    options = [f"--config={toy}", "--trainer.max_epochs=3"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["fit", *options, f"--run_dir={whole}"]) == 0
+    command = [sys.executable, "-m", "cmr_lightning", "fit", *options, f"--run_dir={parts}", *press(9)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    stopped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert stopped.returncode != 0
+    assert "Traceback" not in stopped.stderr
+    assert "after 9 updates" in stopped.stdout
+    assert main(["fit", *options, f"--run_dir={parts}", "--resume=true"]) == 0
+    one, other = weights(whole), weights(parts)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert (whole / "metrics.csv").read_text() == (parts / "metrics.csv").read_text()

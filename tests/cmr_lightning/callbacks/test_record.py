@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmr_lightning.callbacks import RecordWriter
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
+from cmr_lightning.methods.triplet import Triplet
+from cmr_lightning.runs import Run
+from tests.building import trainer
+from tests.toy import Toy, encoder
+
+SELECTION = {"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.5, "epoch": 1, "step": 12}
+
+
+def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    model = Triplet(data.spec, encoder, encoder, dim=8)
+    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2})
+    writer = RecordWriter(run, "toys/triplet", 7, {"seed_everything": 7})
+    trainer(callbacks=[writer]).test(model, data, verbose=False)
+    record = Record.read(run.record)
+    assert model.measurement is not None
+    assert record.metrics == model.measurement.metrics
+    assert (record.experiment, record.method, record.dataset, record.seed) == ("toys/triplet", "Triplet", "Toy", 7)
+    assert record.split == {"name": "toy", "checksum": "0" * 16}
+    assert record.data_checksum == Toy().checksum()
+    assert record.protocol == "map@all/cos/label"
+    assert record.selection == SELECTION
+    assert record.encoders == {"image": "FeatureMLP", "text": "FeatureMLP", "features": "toy features"}
+    assert record.num_parameters == sum(p.numel() for p in model.parameters())
+    assert record.wall_time["fit_s"] == 3.5
+    assert record.wall_time["test_s"] > 0
+    assert record.config == {"seed_everything": 7}
+    with np.load(run.ranks) as ranks:
+        assert ranks.files
+
+
+def test_run_that_did_not_end_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    model = Triplet(data.spec, encoder, encoder, dim=8)
+    with pytest.raises(UserError, match="holds no finished run"):
+        trainer(callbacks=[RecordWriter(run, "toys/triplet", 7, {})]).test(model, data, verbose=False)
+    assert model.measurement is None
+    assert not run.record.exists()

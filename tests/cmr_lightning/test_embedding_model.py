@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import DataSpec, Items, Text
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import measure
+from tests.building import trainer
+from tests.toy import IMAGE, TEXT, Toy
+
+
+class Cut(EmbeddingModel):
+    """The first numbers of what comes; counts what it embeds."""
+
+    def __init__(self, spec: DataSpec, dim: int = 5) -> None:
+        super().__init__(spec)
+        self.scale = torch.nn.Parameter(torch.ones(dim))
+        self.seen = {"image": 0, "text": 0}
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        assert images.shape[1] == IMAGE
+        self.seen["image"] += len(images)
+        return images[:, : len(self.scale)] * self.scale
+
+    def embed_texts(self, texts: Text) -> Tensor:
+        assert isinstance(texts, Tensor)
+        assert texts.shape[1] == TEXT
+        self.seen["text"] += len(texts)
+        return texts[:, : len(self.scale)] * self.scale
+
+
+@pytest.mark.parametrize(("level", "captions"), [("label", 1), ("label", 3), ("instance", 3)])
+@pytest.mark.parametrize("batch", [5, 1000])
+def test_items_are_embedded_once_and_measured_together(level: str, captions: int, batch: int) -> None:
+    data = Toy(level=level, captions=captions)
+    data.eval_batch_size = batch
+    model = Cut(data.spec)
+    (logged,) = trainer().test(model, data, verbose=False)[:1]
+    assert model.seen == {"image": 24, "text": 24 * captions}
+    part = data.part("test")
+    images, texts = part.image[:, :5], part.text[:, :5]
+    keys = {
+        "label": (part.label, part.label[part.owner]),
+        "instance": (torch.arange(24), part.owner),
+    }
+    expected = measure(images, texts, keys, data.protocols)
+    assert model.embedded is not None
+    assert torch.equal(model.embedded.image, images)
+    assert model.measurement is not None
+    assert model.measurement.metrics == expected.metrics
+    for protocol, directions in expected.metrics.items():
+        for direction, value in directions.items():
+            assert logged[f"test/{protocol}/{direction}"] == pytest.approx(value, rel=1e-5)
+
+
+def test_validation_measures_the_ranking_of_the_main_protocol_only() -> None:
+    data = Toy()
+    model = Cut(data.spec)
+    trainer(limit_val_batches=None).validate(model, data, verbose=False)
+    assert model.measurement is not None
+    main = data.protocols[0]
+    expected = {p.id for p in data.protocols if (p.distance, p.relevance) == (main.distance, main.relevance)}
+    assert set(model.measurement.metrics) == expected
+    assert data.parts_read == ["train", "val"]
+
+
+def test_detached_embeddings_have_no_graph() -> None:
+    points = torch.ones(2, 3, requires_grad=True)
+    detached = Embeddings(2 * points, 3 * points).detach()
+    assert not detached.image.requires_grad
+    assert torch.equal(detached.text, 3 * torch.ones(2, 3))
+
+
+def test_prediction_is_float32_and_chooses_by_loader() -> None:
+    model = Cut(Toy().spec).double()
+    items = Items(torch.ones(2, TEXT).double(), torch.zeros(2), torch.arange(2), torch.arange(2))
+    assert model.predict_step(items, 0, dataloader_idx=1).dtype == torch.float32
+    assert model.seen == {"image": 0, "text": 2}
+
+
+def checkpoint_of(model: EmbeddingModel) -> dict[str, object]:
+    checkpoint: dict[str, object] = {"state_dict": model.state_dict()}
+    model.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def test_checkpoint_must_be_of_the_same_method_and_size() -> None:
+    class Other(Cut):
+        pass
+
+    spec = Toy().spec
+    Cut(spec).on_load_checkpoint(checkpoint_of(Cut(spec)))
+    with pytest.raises(UserError, match="weights of Other, but the config names Cut"):
+        Cut(spec).on_load_checkpoint(checkpoint_of(Other(spec)))
+    with pytest.raises(UserError, match=r"scale has the shape \(6,\) in the checkpoint and \(5,\) in the model"):
+        Cut(spec).on_load_checkpoint(checkpoint_of(Cut(spec, dim=6)))
+    with pytest.raises(UserError, match="weights of something else"):
+        Cut(spec).on_load_checkpoint({"state_dict": {}})
