@@ -121,8 +121,10 @@ class EmbeddingModel(pl.LightningModule, ABC):
             for protocol, directions in self.measurement.metrics.items()
             for direction, value in directions.items()
         }
-        # "step" is Lightning's key for the loggers' x-axis, which counts generator updates here
-        self.log_dict({**values, "step": float(self.global_step), "epoch": float(self.current_epoch)})
+        self.log_dict(values, logger=False)
+        if not self.trainer.sanity_checking:
+            for logger in self.loggers:  # by hand, so that the x-axis counts generator updates
+                logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step)
         if progress_bar is not None:
             self.log("score", values[f"{stage}/{progress_bar}"], prog_bar=True, logger=False)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -219,6 +220,8 @@ class Retriever(EmbeddingModel):
                 self._step_generator()
         if complete:
             self._window.clear()
+        if self.trainer.is_last_batch:
+            self._end_epoch()
 
     @property
     def in_window(self) -> bool:
@@ -307,19 +310,32 @@ class Retriever(EmbeddingModel):
             )
         return min(limits)
 
-    def on_train_epoch_end(self) -> None:
-        """Step the learning-rate schedules; a plateau is one of the validation score.
+    def _end_epoch(self) -> None:
+        """Step the schedules before the epoch's checkpoints are written: `on_train_epoch_end` would come after them.
 
         While the generator rests, no update of its says when to log, so the discriminator's losses are logged here.
         """
+        for scheduler in self._schedulers():
+            if not isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step()
         if "generator" not in self.active:
             self._log_sums()
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the validation part; a plateau of the schedules is one of the main protocol's mean."""
+        super().on_validation_epoch_end()
+        assert self.measurement is not None
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            score = self.measurement.metrics[self.protocols[0].id]["mean"]
+            for scheduler in self._schedulers():
+                if isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step(score)
+
+    def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(self.trainer.callback_metrics["score"])
-            elif scheduler is not None:
-                scheduler.step()
+        if schedulers is None:
+            return []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
 
     # Logging and safety ----------------------------------------------------------------------------------------------
 

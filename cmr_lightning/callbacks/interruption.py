@@ -38,7 +38,7 @@ class Interruption(pl.Callback):
         """Save and stop, if asked to and all gradients have been used."""
         if self._asked and not getattr(pl_module, "in_window", False):
             trainer.save_checkpoint(self.run.last)
-            print(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume.")
+            print(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume=true.")
             raise KeyboardInterrupt
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -29,10 +29,16 @@ class RecordWriter(pl.Callback):
         self.experiment = experiment
         self.seed = seed
         self.config = config
+        self._fitted: dict[str, Any] = {}
         self._started = 0.0
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Look how the training ended, and start the clock.
+
+        Raises:
+            UserError: If the training did not come to its end.
+        """
+        self._fitted = self.run.read_summary()
         self._started = time.monotonic()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,7 +47,6 @@ class RecordWriter(pl.Callback):
             return
         assert pl_module.measurement is not None
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        fitted = self.run.read_summary()
         record = Record(
             experiment=self.experiment,
             method=type(pl_module).__name__,
@@ -50,14 +55,14 @@ class RecordWriter(pl.Callback):
             data_checksum=data.checksum(),
             protocol=data.protocols[0].id,
             seed=self.seed,
-            selection=fitted["selection"],
+            selection=self._fitted["selection"],
             encoders={**pl_module.encoder_names(), "features": data.features},
             versions=versions(),
             git_revision=git_revision(),
             hardware=hardware(),
             metrics=pl_module.measurement.metrics,
             num_parameters=sum(p.numel() for p in pl_module.parameters()),
-            wall_time={"fit_s": fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
+            wall_time={"fit_s": self._fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             config=self.config,
         )

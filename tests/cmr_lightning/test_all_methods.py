@@ -248,9 +248,11 @@ def test_losses_do_not_depend_on_the_order_of_a_batch(method: str, parts: Parts)
 
 @pytest.mark.parametrize("method", RETRIEVERS)
 @pytest.mark.parametrize("crowd", ["one image", "one class"])
-def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, parts: Parts) -> None:
-    """Captions of one image meet in a batch, and so do items of one class."""
+@pytest.mark.parametrize("relevance", ["label", "instance"])
+def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, relevance: Any, parts: Parts) -> None:
+    """Captions of one image meet in a batch, and so do items of one class, whatever is relevant to what."""
     model, data = parts(method)
+    model.spec = model.spec._replace(relevance=relevance)
     batch = a_batch(data, torch.arange(0, 40, 5))
     same = torch.zeros(len(batch.image_id), dtype=torch.long)
     batch = batch._replace(label=batch.label[same])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -13,8 +15,7 @@ from cmr_lightning.errors import UserError
 def test_layers_lead_from_the_features_to_the_common_space(hidden: tuple[int, ...]) -> None:
     encoder = FeatureMLP(Features(12), 3, hidden=hidden)
     shapes = [tuple(m.weight.shape) for m in encoder.layers if isinstance(m, nn.Linear)]
-    sizes = [12, *hidden, 3]
-    assert shapes == [(after, before) for before, after in zip(sizes, sizes[1:], strict=False)]
+    assert shapes == [(after, before) for before, after in pairwise([12, *hidden, 3])]
     assert encoder(torch.randn(4, 12)).shape == (4, 3)
 
 

@@ -1,49 +1,29 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.losses import modality_loss
 from cmr_lightning.methods.acmr import ACMR
-from cmr_lightning.retriever import frozen
-from tests.toy import Toy, encoder
-
-
-def acmr(data: Toy, **kwargs: Any) -> ACMR:
-    torch.manual_seed(0)
-    return ACMR(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, **kwargs)
-
-
-def moved_by(model: ACMR, data: Toy, term: str) -> set[str]:
-    """Parts of the model that the gradient of one term reaches in the generator's turn."""
-    batch = next(iter(data.train_dataloader()))
-    with frozen(model.discriminator):
-        model.generator_losses(batch, model.embed(batch))[term].backward()
-    return {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, reached, toy_method
+from tests.toy import Toy
 
 
 @pytest.mark.parametrize(
     ("term", "parts"),
-    [
-        ("label", {"image_encoder", "text_encoder", "classifier"}),
-        ("pair", {"image_encoder", "text_encoder"}),
-        ("adversarial", {"image_encoder", "text_encoder"}),
-    ],
+    [("label", {*ENCODERS, "classifier"}), ("pair", ENCODERS), ("adversarial", ENCODERS)],
 )
 def test_each_term_reaches_its_part_of_the_generator(term: str, parts: set[str]) -> None:
     data = Toy()
-    assert moved_by(acmr(data), data, term) == parts
+    assert reached(toy_method(ACMR, data), first_batch(data), term) == parts
 
 
 def test_label_classifier_is_trained() -> None:
     """In the public code it is in no optimizer."""
     data = Toy()
-    model = acmr(data)
+    model = toy_method(ACMR, data)
     before = model.classifier.weight.detach().clone()
     ours = {id(p) for p in model.configure_optimizers()[0][0].param_groups[0]["params"]}
     assert {id(p) for p in model.classifier.parameters()} <= ours
@@ -54,26 +34,25 @@ def test_label_classifier_is_trained() -> None:
 def test_adversary_moves_the_encoders_and_deceives_the_discriminator() -> None:
     """In the public code it reaches the discriminator only."""
     data = Toy()
-    model = acmr(data).eval()
-    batch = next(iter(data.train_dataloader()))
+    model = toy_method(ACMR, data)
+    batch = first_batch(data)
     optimizer = torch.optim.SGD(model.players()["generator"], lr=0.1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     loss = modality_loss(*model.modality_logits(model.embed(batch))).item()
-    with frozen(model.discriminator):
-        model.generator_losses(batch, model.embed(batch))["adversarial"].backward()
+    losses(model, batch)["adversarial"].backward()
     optimizer.step()
     moved = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(before[name], p)}
-    assert moved == {"image_encoder", "text_encoder"}
+    assert moved == ENCODERS
     assert modality_loss(*model.modality_logits(model.embed(batch))).item() > loss
 
 
 def test_margin_and_negatives_reach_the_pair_term() -> None:
     data = Toy()
-    batch = next(iter(data.train_dataloader()))
+    batch = first_batch(data)
 
     def pair(**kwargs: float) -> Tensor:
-        model = acmr(data, **kwargs).eval()
-        return model.generator_losses(batch, model.embed(batch))["pair"].detach()
+        model = toy_method(ACMR, data, **kwargs)
+        return losses(model, batch)["pair"].detach()
 
     attraction = pair(negatives=0.0)
     near, far = pair(negatives=1.0, margin=10.0) - attraction, pair(negatives=1.0, margin=20.0) - attraction
@@ -83,7 +62,7 @@ def test_margin_and_negatives_reach_the_pair_term() -> None:
 
 def test_learns_with_several_labels() -> None:
     data = Toy(multi_label=True)
-    model = acmr(data, generator_optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
+    model = toy_method(ACMR, data, generator_optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
     fit(model, data, epochs=8)
     assert model.measurement is not None
     assert model.measurement.metrics["map@all/cos/label"]["mean"] > 0.7
@@ -97,4 +76,4 @@ def fit(model: ACMR, data: Toy, epochs: int = 1) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(model, data)
+    ).fit(model.train(), data)

@@ -11,10 +11,10 @@ from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.dscmr import DSCMR
-from cmr_lightning.retriever import frozen
+from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, reached
 from tests.toy import CLASSES, IMAGE, TEXT, Toy, encoder
 
-GENERATOR = {"image_encoder", "text_encoder", "common"}
+GENERATOR = ENCODERS | {"common"}
 
 
 def dscmr(data: Toy, **kwargs: Any) -> DSCMR:
@@ -34,10 +34,7 @@ def dscmr(data: Toy, **kwargs: Any) -> DSCMR:
 def test_each_term_reaches_its_part_of_the_generator(term: str, parts: set[str]) -> None:
     data = Toy()
     model = dscmr(data, discriminator=ModalityClassifier, weights={"adversarial": 1.0})
-    batch = next(iter(data.train_dataloader()))
-    with frozen(model.discriminator):
-        model.generator_losses(batch, model.embed(batch))[term].backward()
-    assert {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()} == parts
+    assert reached(model, first_batch(data), term) == parts
 
 
 def test_network_is_that_of_the_published_code() -> None:
@@ -65,7 +62,7 @@ def test_both_modalities_end_in_the_same_layer() -> None:
     with torch.no_grad():
         model.common.weight.zero_()
         model.common.bias.fill_(3.0)
-    images, texts = model.embed(next(iter(data.train_dataloader())))
+    images, texts = model.embed(first_batch(data))
     assert (images == 3).all()
     assert (texts == 3).all()
 

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cmr_lightning.batch import Items
+from cmr_lightning.embedding_model import Modality
+from cmr_lightning.methods.random import Random
+from datamodules import CrossModalData
+from datamodules.pascal_sentence import PascalSentence
+from datamodules.wikipedia import Wikipedia
+from tests.building import trainer
+from tests.toy import Toy
+
+
+def items(*positions: int) -> Items:
+    index = torch.tensor(positions)
+    return Items(torch.zeros(len(index), 3), index, index, index)
+
+
+def test_batches_do_not_matter() -> None:
+    for dim in (1, 3, 10, 16, 64):
+        model = Random(Toy().spec, dim=dim)
+        whole = model.embed_items(items(*range(30)), "image")
+        parts = [model.embed_items(items(*part), "image") for part in (range(7), range(7, 8), range(8, 30))]
+        assert torch.equal(whole, torch.cat(parts)), f"dim {dim}"
+
+
+def test_content_does_not_matter() -> None:
+    model = Random(Toy().spec)
+    other = items(0, 1, 2)._replace(content=torch.ones(3, 3))
+    assert torch.equal(model.embed_items(items(0, 1, 2), "image"), model.embed_items(other, "image"))
+
+
+def test_modalities_items_and_seeds_differ() -> None:
+    modalities: tuple[Modality, Modality] = ("image", "text")
+    points = torch.cat([Random(Toy().spec, seed=s).embed_items(items(0, 1), m) for s in (0, 1) for m in modalities])
+    distances = torch.cdist(points, points) + 100 * torch.eye(len(points))
+    assert distances.min() > 1
+
+
+def mean_score(model: Random, data: CrossModalData) -> float:
+    trainer().test(model, data, verbose=False)
+    assert model.measurement is not None
+    return model.measurement.metrics["map@all/cos/label"]["mean"]
+
+
+def test_scores_chance_on_wikipedia(real_data: Path) -> None:
+    data = Wikipedia(str(real_data / "wikipedia"))
+    assert mean_score(Random(data.spec), data) == pytest.approx(0.118, abs=0.005)
+
+
+def test_scores_chance_on_pascal_sentence(real_data: Path) -> None:
+    data = PascalSentence(str(real_data / "pascal_sentence"))
+    assert mean_score(Random(data.spec), data) == pytest.approx(0.090, abs=0.02)
