@@ -43,6 +43,7 @@ from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
 from datamodules import CrossModalData
 
+_LOGGED = ("pytorch_lightning", "py.warnings")
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
 
@@ -274,8 +275,16 @@ def _log_to(run: Run) -> None:
     handler = logging.FileHandler(run.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.captureWarnings(True)
-    for name in ("pytorch_lightning", "py.warnings"):
+    for name in _LOGGED:
         logging.getLogger(name).addHandler(handler)
+
+
+def _close_logs() -> None:
+    """Let go of the log file, so that a next command in the same process does not write into it."""
+    for logger in map(logging.getLogger, _LOGGED):
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -297,6 +306,8 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
     except ValueError as error:
         raise _root(error) from None
+    finally:
+        _close_logs()
 
 
 def _root(error: BaseException) -> BaseException:

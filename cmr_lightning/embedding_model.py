@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from cmr_lightning.batch import DataSpec, Items, Text
@@ -121,8 +122,9 @@ class EmbeddingModel(pl.LightningModule, ABC):
             for protocol, directions in self.measurement.metrics.items()
             for direction, value in directions.items()
         }
-        self.log_dict(values, logger=False)
-        if not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        self.log_dict(values, logger=not fitting)
+        if fitting and not self.trainer.sanity_checking:
             for logger in self.loggers:  # by hand, so that the x-axis counts generator updates
                 logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step)
         if progress_bar is not None:

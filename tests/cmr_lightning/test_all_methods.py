@@ -48,23 +48,26 @@ def _weighty_terms(experiment: Path) -> tuple[bool, int]:
 
 # The game ------------------------------------------------------------------------------------------------------------
 
-Parts = Callable[[str], tuple[Retriever, CrossModalData]]
+Parts = Callable[..., tuple[Retriever, CrossModalData]]
 
 
 @pytest.fixture(scope="module")
 def parts(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
-    """Method and data set of the fullest experiment of a method."""
-    built: dict[str, Any] = {}
+    """Method and data set of the fullest experiment of a method, or of one on Shapes at another level."""
+    built: dict[tuple[str, str | None], Any] = {}
 
-    def parts_of(method: str) -> tuple[Retriever, CrossModalData]:
-        if method not in built:
-            experiment = experiments_of(method)[0]
+    def parts_of(method: str, level: str | None = None) -> tuple[Retriever, CrossModalData]:
+        if (method, level) not in built:
+            experiments = experiments_of(method)
+            if level is not None:
+                experiments = [path for path in experiments if read(path)["data"]["class_path"] == "Shapes"]
+            options = [] if level is None else [f"--data.level={level}"]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("CMR_DATA", str(invented_data))
-                cli = build(experiment, tmp_path_factory.mktemp(method))
+                cli = build(experiments[0], tmp_path_factory.mktemp(method), options)
             simplify(cli.model)
-            built[method] = cli.model, cli.datamodule
-        model, data = built[method]
+            built[method, level] = cli.model, cli.datamodule
+        model, data = built[method, level]
         return copy.deepcopy(model), data
 
     return parts_of
@@ -248,11 +251,10 @@ def test_losses_do_not_depend_on_the_order_of_a_batch(method: str, parts: Parts)
 
 @pytest.mark.parametrize("method", RETRIEVERS)
 @pytest.mark.parametrize("crowd", ["one image", "one class"])
-@pytest.mark.parametrize("relevance", ["label", "instance"])
-def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, relevance: Any, parts: Parts) -> None:
+@pytest.mark.parametrize("level", [None, "instance"])
+def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, level: str | None, parts: Parts) -> None:
     """Captions of one image meet in a batch, and so do items of one class, whatever is relevant to what."""
-    model, data = parts(method)
-    model.spec = model.spec._replace(relevance=relevance)
+    model, data = parts(method, level)
     batch = a_batch(data, torch.arange(0, 40, 5))
     same = torch.zeros(len(batch.image_id), dtype=torch.long)
     batch = batch._replace(label=batch.label[same])

@@ -38,7 +38,8 @@ def test_items_are_embedded_once_and_measured_together(level: str, captions: int
     data = Toy(level=level, captions=captions)
     data.eval_batch_size = batch
     model = Cut(data.spec)
-    (logged,) = trainer().test(model, data, verbose=False)[:1]
+    tester = trainer()
+    tester.test(model, data, verbose=False)
     assert model.seen == {"image": 24, "text": 24 * captions}
     part = data.part("test")
     images, texts = part.image[:, :5], part.text[:, :5]
@@ -53,7 +54,8 @@ def test_items_are_embedded_once_and_measured_together(level: str, captions: int
     assert model.measurement.metrics == expected.metrics
     for protocol, directions in expected.metrics.items():
         for direction, value in directions.items():
-            assert logged[f"test/{protocol}/{direction}"] == pytest.approx(value, rel=1e-5)
+            logged = tester.callback_metrics[f"test/{protocol}/{direction}"]
+            assert logged.item() == pytest.approx(value, rel=1e-5)
 
 
 def test_validation_measures_the_ranking_of_the_main_protocol_only() -> None:

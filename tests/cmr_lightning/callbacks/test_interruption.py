@@ -62,7 +62,7 @@ def scores(run: Path) -> list[tuple[str, str]]:
 def test_training_ends_after_the_update_in_hand_with_a_checkpoint(
     batch: int, accumulate: int, updates: int, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the second case's six batches an epoch, four make an update and the other two one more: batch 8 waits for 10."""
+    """In the second case four of an epoch's six batches make an update and two another: batch 8 waits for batch 10."""
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
         main(["fit", f"--config={toy}", f"--run_dir={run}", f"--model.accumulate={accumulate}", *press(batch)])
