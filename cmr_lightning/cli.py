@@ -95,7 +95,7 @@ class RetrievalCLI(LightningCLI):
         return self.config[self.subcommand]
 
     def before_instantiate_classes(self) -> None:
-        """Find the run's folder; make it ready before anything that takes long."""
+        """Find the run's folder, and refuse what should not be done there before anything that takes long."""
         if self.options.experiment is None:
             self.options.experiment = experiment_name(self.config_files)
         default = Path("runs") / self.options.experiment / f"seed{self.options.seed_everything}"
@@ -115,8 +115,6 @@ class RetrievalCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's trainer with the run's loggers and callbacks."""
-        if self.subcommand == "fit" and _is_first_process():
-            self.run.prepare(self.options.overwrite)
         options = self.config_init[self.subcommand]["trainer"]
         options["default_root_dir"] = str(self.run.path)
         options["logger"] = self._loggers(options["logger"]) if self.subcommand == "fit" else False
@@ -169,11 +167,12 @@ class RetrievalCLI(LightningCLI):
     # Running ---------------------------------------------------------------------------------------------------------
 
     def before_fit(self) -> None:
-        """Write the config, and say what is going to happen."""
+        """Make the folder ready, now that everything could be built, write the config and say what will happen."""
         if self.options.resume:
             self.config_init["fit"]["ckpt_path"] = str(self.run.last)
         if not _is_first_process():
             return
+        self.run.prepare(self.options.overwrite)
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
         self.run.config.write_text(header + yaml.safe_dump(self._config(), sort_keys=False))
         _log_to(self.run)
