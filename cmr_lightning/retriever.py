@@ -340,10 +340,11 @@ class Retriever(EmbeddingModel):
     # Logging and safety ----------------------------------------------------------------------------------------------
 
     def _check(self, what: str, values: Mapping[str, Tensor], remedy: str) -> None:
-        if bool(torch.isfinite(torch.stack([value.detach().sum() for value in values.values()])).all()):
+        finite = {name: value.detach().isfinite() for name, value in values.items()}
+        if bool(torch.stack([mask.all() for mask in finite.values()]).all()):
             return
         astray = [
-            f"`{name}` ({value.detach().sum().item()})" for name, value in values.items() if not value.isfinite().all()
+            f"`{n}` ({values[n].detach()[~mask].flatten()[0].item()})" for n, mask in finite.items() if not mask.all()
         ]
         raise UserError(
             f"Training stopped after {self.global_step} updates, because the {what} {', '.join(astray)} went out of "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -47,30 +48,25 @@ class RetrievalGallery(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw, on the first process."""
         if trainer.is_global_zero and isinstance(pl_module, EmbeddingModel):
-            rows = self._rows(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
-            draw_gallery(rows, f"{type(pl_module).__name__} on {type(trainer.datamodule).__name__}", self.run.gallery)  # type: ignore[attr-defined]
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            title = f"{type(pl_module).__name__} on {type(data).__name__}"
+            draw_gallery(self._rows(data, pl_module), title, self.run.gallery)
 
     def _rows(self, data: Any, model: EmbeddingModel) -> list[list[Tile]]:
         assert model.embedded is not None
-        main = data.protocols[0]
-        part = data.part("test")
-        keys = {"label": (part.label, part.label[part.owner]), "instance": (None, part.owner)}[main.relevance]
-        image_keys = keys[0] if keys[0] is not None else part.owner.new_tensor(range(part.num_images))
-        images, texts = model.embedded
+        part, main = data.part("test"), data.protocols[0]
+        image_keys = part.label if main.relevance == "label" else torch.arange(part.num_images)
+        keys = {"image": image_keys, "text": image_keys[part.owner]}
         rows = []
-        for direction in ("i2t", "t2i"):
-            queries, gallery = (images, texts) if direction == "i2t" else (texts, images)
-            query_keys, gallery_keys = (image_keys, keys[1]) if direction == "i2t" else (keys[1], image_keys)
-            chosen = np.linspace(0, len(queries) - 1, self.queries + 2).round().astype(int)[1:-1]
-            found = top(queries[chosen], gallery, main.distance, min(self.results, len(gallery))).cpu().numpy()
-            right = Relevance(query_keys[chosen], gallery_keys).block(slice(None)).cpu().numpy()
-            ask, answer = ("image", "text") if direction == "i2t" else ("text", "image")
-            for row, query in enumerate(chosen):
-                tiles = [_tile(data, part, ask, int(query), _QUERY)]
-                tiles += [
-                    _tile(data, part, answer, i, _RIGHT if right[row, i] else _WRONG) for i in found[row].tolist()
-                ]
-                rows.append(tiles)
+        for asked, answered in (("image", "text"), ("text", "image")):
+            queries, gallery = getattr(model.embedded, asked), getattr(model.embedded, answered)
+            chosen = torch.linspace(0, len(queries) - 1, self.queries + 2).round().long()[1:-1]
+            found = top(queries[chosen], gallery, main.distance, self.results).tolist()
+            right = Relevance(keys[asked][chosen], keys[answered]).block(slice(None))
+            for row, query in enumerate(chosen.tolist()):
+                results = [(i, _RIGHT if right[row, i] else _WRONG) for i in found[row]]
+                tiles = [_tile(data, part, answered, i, colour) for i, colour in results]
+                rows.append([_tile(data, part, asked, query, _QUERY), *tiles])
         return rows
 
 

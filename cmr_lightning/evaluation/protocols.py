@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from cmr_lightning.errors import UserError
 
-Relevance = Literal["label", "instance"]
+RelevanceKind = Literal["label", "instance"]
 
 METRICS = ("map", "precision", "r-precision", "recall", "median-rank", "rsum")
 METRICS_AT_K = ("precision", "recall")
@@ -54,7 +54,7 @@ class Protocol:
     """
 
     metric: str
-    relevance: Relevance
+    relevance: RelevanceKind
     distance: str = "cos"
     k: int | None = None
     normaliser: str | None = None
@@ -97,7 +97,7 @@ class Protocol:
             metric, cut, normaliser, distance, relevance = match.groups()
             k = None if cut in (None, "all") else int(cut)
             try:
-                protocol = cls(metric, cast(Relevance, relevance), distance, k, normaliser)
+                protocol = cls(metric, cast(RelevanceKind, relevance), distance, k, normaliser)
             except UserError as error:
                 reason = str(error)
             else:

@@ -182,6 +182,12 @@ def test_nan_loss_stops_and_names_the_term() -> None:
         trainer(max_epochs=3).fit(Astray(data.spec, encoder, encoder, dim=8), data)
 
 
+def test_large_half_precision_embeddings_are_not_taken_for_overflow() -> None:
+    data = Toy()
+    model = daml(data)
+    model._check("embeddings of", {"image": torch.full((64, 64), 1e3, dtype=torch.float16)}, "nothing")
+
+
 def test_diverged_weights_stop_and_name_the_embeddings() -> None:
     data = Toy()
     with pytest.raises(UserError, match=r"embeddings of `image` \(nan\), `text` \(nan\)"):
