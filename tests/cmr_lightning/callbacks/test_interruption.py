@@ -74,6 +74,7 @@ def test_training_ends_after_the_update_in_hand_with_a_checkpoint(
 
 
 def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers that run in parallel ignore Ctrl-C
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
         main(["fit", f"--config={toy}", f"--run_dir={run}", *press(9, times=2)])
