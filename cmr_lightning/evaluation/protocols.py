@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from cmr_lightning.errors import UserError
 
@@ -20,7 +20,7 @@ METRICS = ("map", "precision", "r-precision", "recall", "median-rank", "rsum")
 METRICS_AT_K = ("precision", "recall")
 NORMALISERS = ("hits", "hits-nonempty", "total", "min", "first")
 DISTANCES = ("cos", "l2")
-RELEVANCES = ("label", "instance")
+RELEVANCES = get_args(RelevanceKind)
 RECALL_CUTOFFS = (1, 5, 10)
 """The cut-offs of rsum (VSE++)."""
 

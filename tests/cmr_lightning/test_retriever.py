@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,11 +20,9 @@ from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.retriever import Retriever, frozen
+from tests import building
+from tests.building import sgd
 from tests.toy import Toy, encoder
-
-
-def sgd(lr: float) -> Callable[..., torch.optim.Optimizer]:
-    return lambda parameters: torch.optim.SGD(parameters, lr=lr)
 
 
 def daml(data: Toy, **kwargs: Any) -> DAML:
@@ -32,15 +30,8 @@ def daml(data: Toy, **kwargs: Any) -> DAML:
     return DAML(data.spec, encoder, encoder, **{"dim": 8, "discriminator": ModalityClassifier, **kwargs})
 
 
-def trainer(**kwargs: Any) -> pl.Trainer:
-    settings = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return pl.Trainer(**{**settings, **kwargs})
+def trainer(**settings: Any) -> pl.Trainer:
+    return building.trainer(**{"limit_val_batches": 1.0, **settings})
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
