@@ -33,7 +33,8 @@ class Pairs(NamedTuple):
     """A training batch: N images, each with one of its texts.
 
     Attributes:
-        image: Feature vectors `(N, D)`, or uint8 pictures `(N, 3, H, W)`.
+        image: Feature vectors `(N, D)`, or `(N, 4, D)` of each image turned by 0, 90, 180 and 270 degrees, or uint8
+            pictures `(N, 3, H, W)`.
         text: Feature vectors `(N, D)`, or tokens.
         label: Class index `(N,)` int64, or multi-hot `(N, C)` float32 with values 0 and 1.
         image_id: Which image of the training part the row shows, `(N,)` int64. Texts of one image share it, so that
@@ -64,9 +65,10 @@ class Items(NamedTuple):
 
 @dataclass(frozen=True)
 class Features:
-    """Items come as feature vectors of `size` numbers."""
+    """Items come as feature vectors of `size` numbers; training images come seen at `turns` rotations, 1 or 4."""
 
     size: int
+    turns: int = 1
 
 
 @dataclass(frozen=True)

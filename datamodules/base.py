@@ -13,9 +13,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Tokens, Words
+from cmr_lightning.batch import DataSpec, Features, Pairs, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
+from datamodules.content import Content, fingerprints, form, take
 from datamodules.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 
 PartName = Literal["train", "val", "test"]
@@ -43,11 +44,11 @@ def split_checksum(parts: dict[str, list[str]]) -> str:
 
 
 class CrossModalData(pl.LightningDataModule, ABC):
-    """A data set of images with texts, in memory.
+    """A data set of images with texts.
 
     A subclass reads its published files in `read`, and names its `classes`, `protocols`, `split` and `features`. The
     first protocol is the main one: it chooses the checkpoint on the validation part and ranks the runs. The test part
-    is read when a test loader is asked for, and at no other time.
+    is read when a test loader is asked for, or when a record names the checksum of all parts.
 
     Args:
         batch_size: Training pairs in a batch.
@@ -112,9 +113,8 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def spec(self) -> DataSpec:
         """What a model must know before it is built; reads the training part."""
         train = self.part("train")
-        image = Pixels(train.image.shape[-1]) if train.image.ndim == 4 else Features(train.image.shape[1])
         return DataSpec(
-            image=image,
+            image=form(train.image),
             text=self._text_spec(train.text),
             num_classes=len(self.classes),
             class_counts=class_counts(train.label, len(self.classes)),
@@ -123,10 +123,12 @@ class CrossModalData(pl.LightningDataModule, ABC):
             relevance=self.protocols[0].relevance,
         )
 
-    def _text_spec(self, text: Text) -> Features | Words:
+    def _text_spec(self, text: Content) -> Features | Words:
         if isinstance(text, Tokens):
             return Words(self.vocabulary_size, text.ids.shape[1])
-        return Features(text.shape[1])
+        texts = form(text)
+        assert isinstance(texts, Features)
+        return texts
 
     @property
     def vocabulary_size(self) -> int:
@@ -138,16 +140,18 @@ class CrossModalData(pl.LightningDataModule, ABC):
         digest = hashlib.sha256()
         for name in ("train", "val", "test"):
             part = self.part(name)
-            texts = part.text if isinstance(part.text, Tokens) else (part.text,)
-            for tensor in (part.image, *texts, part.label, part.owner):
-                digest.update(str((name, tuple(tensor.shape), tensor.dtype)).encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(name.encode())
+            for content in (part.image, part.text, part.label, part.owner):
+                for piece in fingerprints(content):
+                    digest.update(piece)
         return digest.hexdigest()[:16]
 
     def training_pairs(self) -> Pairs:
         """All training pairs at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
-        return Pairs(part.image[part.owner], part.text, part.label[part.owner], part.owner)
+        image = take(part.image, part.owner)
+        assert isinstance(image, Tensor)
+        return Pairs(image, take(part.text, torch.arange(part.num_texts)), part.label[part.owner], part.owner)
 
     def train_dataloader(self) -> PairLoader:
         """Shuffled pairs of the training part; the order follows the run's seed."""

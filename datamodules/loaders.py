@@ -1,4 +1,4 @@
-"""Loaders of in-memory tensors: whole batches by index, no per-sample Python, no worker processes."""
+"""Loaders of whole batches by index: no per-sample Python, no worker processes; what is on disk is read ahead."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import Items, Pairs, Text, count, rows
+from cmr_lightning.batch import Items, Pairs
+from datamodules.content import Content, Stored, ahead, size, take
 
 EpochOf = Literal["texts", "images"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part (train, val or test) of a data set, held in memory.
+    """One part (train, val or test) of a data set.
 
     Attributes:
-        image: M images, feature vectors `(M, D)` float32 or uint8 pictures `(M, 3, H, W)`.
-        text: P texts, feature vectors `(P, D)` float32 or tokens `(P, L)`.
+        image: M images, feature vectors `(M, D)` float32 or uint8 pictures `(M, 3, H, W)`, or what reads them.
+        text: P texts, feature vectors `(P, D)` float32 or tokens `(P, L)`, or what reads them.
         label: Labels of the images, class indices `(M,)` int64 or multi-hot `(M, C)` float32.
         owner: Row of the image that each text belongs to, `(P,)` int64.
         image_names: M names by which people know the images.
         captions: P texts as people read them; empty strings where the data set ships only features.
     """
 
-    image: Tensor
-    text: Text
+    image: Tensor | Stored
+    text: Content
     label: Tensor
     owner: Tensor
     image_names: tuple[str, ...]
@@ -37,12 +38,12 @@ class Part:
     @property
     def num_images(self) -> int:
         """Number of images M."""
-        return len(self.image)
+        return size(self.image)
 
     @property
     def num_texts(self) -> int:
         """Number of texts P."""
-        return count(self.text)
+        return size(self.text)
 
 
 class PairLoader:
@@ -89,10 +90,13 @@ class PairLoader:
         else:
             self._epoch, self._position = self._epoch + 1, 0
         order = self._order()
-        while self._position < len(self):
-            start = self._position * self.batch_size
+        batches = range(self._position, len(self))
+        texts = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in batches)
+        on_disk = isinstance(self.part.image, Stored) or isinstance(self.part.text, Stored)
+        numbered = zip(batches, texts, strict=True)
+        for pairs in ahead(self._pairs, numbered) if on_disk else map(self._pairs, numbered):
             self._position += 1
-            yield self._pairs(order[start : start + self.batch_size])
+            yield pairs
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
@@ -101,11 +105,15 @@ class PairLoader:
             order = _first_of_each(order, self.part.owner, self.part.num_images)
         return order[self.rank :: self.world_size]
 
-    def _pairs(self, texts: Tensor) -> Pairs:
+    def _pairs(self, numbered: tuple[int, Tensor]) -> Pairs:
+        batch, texts = numbered
         images = self.part.owner[texts]
+        draw = torch.Generator().manual_seed(hash((self.seed, self._epoch, batch, self.rank)) % 2**63)
+        image = take(self.part.image, images, draw)
+        assert isinstance(image, Tensor)
         return Pairs(
-            image=self.part.image.index_select(0, images),
-            text=rows(self.part.text, texts),
+            image=image,
+            text=take(self.part.text, texts, draw),
             label=self.part.label.index_select(0, images),
             image_id=images,
         )
@@ -130,18 +138,21 @@ def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
 class ItemLoader:
     """Every item of one modality of a part, once, in the order of the part."""
 
-    def __init__(self, content: Text, label: Tensor, image_id: Tensor, batch_size: int) -> None:
+    def __init__(self, content: Content, label: Tensor, image_id: Tensor, batch_size: int) -> None:
         self.content = content
         self.label = label
         self.image_id = image_id
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-count(self.content) // self.batch_size)
+        return -(-size(self.content) // self.batch_size)
 
     def __iter__(self) -> Iterator[Items]:
-        for index in torch.arange(count(self.content)).split(self.batch_size):
-            yield Items(rows(self.content, index), self.label[index], self.image_id[index], index)
+        indices = torch.arange(size(self.content)).split(self.batch_size)
+        return ahead(self._items, indices) if isinstance(self.content, Stored) else map(self._items, indices)
+
+    def _items(self, index: Tensor) -> Items:
+        return Items(take(self.content, index), self.label[index], self.image_id[index], index)
 
 
 def item_loaders(part: Part, batch_size: int) -> list[ItemLoader]:

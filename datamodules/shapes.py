@@ -115,7 +115,9 @@ class Shapes(CrossModalData):
 
     def picture(self, part: PartName, image: int) -> np.ndarray:
         """The very picture that encoders see, uint8 `(H, W, 3)`."""
-        return self.part(part).image[image].permute(1, 2, 0).numpy()
+        pictures = self.part(part).image
+        assert isinstance(pictures, Tensor)
+        return pictures[image].permute(1, 2, 0).numpy()
 
     def _names(self, part: PartName) -> tuple[str, ...]:
         return tuple(f"shapes-{self.seed}-{part}-{i:05d}" for i in range(self.sizes[part]))

@@ -1,0 +1,260 @@
+"""What image encoders are fed with: decoded picture files, or features that were extracted from them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cmr_lightning.batch import Pixels
+from cmr_lightning.errors import UserError
+from datamodules.content import Stored
+from datamodules.published_files import feature_rows, find, read_npz
+
+IfFaulty = Literal["refuse", "skip"]
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class ImageInput(ABC):
+    """Makes what image encoders are fed with of the picture files that a data set lists."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """In words for the record: features move results more than methods do."""
+
+    @abstractmethod
+    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
+        """Which of the pictures can be served, `(M,)` bool.
+
+        Args:
+            root: Folder of the data set.
+            pictures: M picture files relative to `root`.
+
+        Raises:
+            UserError: If some cannot, and they are not to be left out.
+        """
+
+    @abstractmethod
+    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor | Stored:
+        """The pictures as encoders are fed with them, in that order.
+
+        Args:
+            root: Folder of the data set.
+            pictures: M picture files relative to `root`, all of them usable.
+            training: Whether augmentation may be drawn.
+
+        Raises:
+            UserError: If something cannot be read.
+        """
+
+
+class Pictures(ImageInput):
+    """The picture files themselves, decoded when they are needed.
+
+    The short side is resized to `resize` with antialiasing, then the middle square of `crop` pixels is cut out; in
+    training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. Encoders normalise
+    the uint8 pixels themselves.
+
+    Args:
+        crop: Side of the pictures that encoders see.
+        resize: Length of the short side before the crop.
+        interpolation: How pictures are resized.
+        augment: What is drawn at random in training.
+        missing: Whether a data set with missing pictures is refused, or used without them.
+        damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
+            and the damaged ones left out.
+        workers: Threads that decode.
+
+    Raises:
+        UserError: If the crop is larger than the resized picture.
+    """
+
+    def __init__(
+        self,
+        crop: int = 224,
+        resize: int = 256,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+        augment: Literal["none", "crop-flip"] = "none",
+        missing: IfFaulty = "refuse",
+        damaged: IfFaulty = "refuse",
+        workers: int = 4,
+    ) -> None:
+        if not 0 < crop <= resize:
+            raise UserError(
+                f"data.image.crop is {crop} and data.image.resize {resize}; the crop must lie inside the resized "
+                f"picture."
+            )
+        self.crop = crop
+        self.resize = resize
+        self.interpolation = interpolation
+        self.augment = augment
+        self.missing = missing
+        self.damaged = damaged
+        self.workers = workers
+
+    @property
+    def description(self) -> str:
+        """Size, crop and augmentation."""
+        drawn = "" if self.augment == "none" else f", {self.augment} in training"
+        return f"pictures, short side {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
+
+    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
+        """Which files are there, and can be decoded if damaged ones are to be left out."""
+        if not root.is_dir():
+            raise UserError(f"The folder {root}, given as data.root, does not exist.")
+        there = torch.tensor([(root / name).is_file() for name in pictures], dtype=torch.bool)
+        if self.missing == "refuse" and not there.all():
+            first = pictures[int((~there).nonzero()[0])]
+            raise UserError(
+                f"{int((~there).sum())} of {len(pictures)} pictures are missing in {root}, first {first}; complete the "
+                f"folder, or set data.image.missing to skip to go on without them."
+            )
+        if self.damaged == "skip":
+            with ThreadPoolExecutor(self.workers) as pool:
+                sound = list(pool.map(_is_sound, [root / name for name in pictures], there.tolist()))
+            there = torch.tensor(sound, dtype=torch.bool)
+        return there
+
+    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
+        """The files, decoded by row."""
+        return PictureFiles(self, [root / name for name in pictures], drawn=training and self.augment != "none")
+
+
+class PictureFiles(Stored):
+    """Pictures of one part, decoded by several threads: Pillow decodes and resizes without holding Python's lock."""
+
+    def __init__(self, settings: Pictures, paths: Sequence[Path], drawn: bool) -> None:
+        self.settings = settings
+        self.paths = paths
+        self.drawn = drawn
+        self._pool = ThreadPoolExecutor(settings.workers, "pictures")
+
+    @property
+    def form(self) -> Pixels:
+        """Square pictures."""
+        return Pixels(self.settings.crop)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Pictures `(N, 3, crop, crop)`, uint8."""
+        if generator is None or not self.drawn:
+            places = torch.full((len(index), 3), 0.5)
+        else:
+            places = torch.rand(len(index), 3, generator=generator)
+        load = partial(load_square, settings=self.settings)
+        squares = self._pool.map(load, [self.paths[row] for row in index.tolist()], places.tolist())
+        return torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2).contiguous()
+
+    def fingerprint(self) -> str:
+        """Names and sizes of the files: reading every pixel would take longer than a test."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+def load_square(path: Path, place: Sequence[float], settings: Pictures) -> np.ndarray:
+    """Decode a picture, resize its short side, and cut a square out.
+
+    Args:
+        path: The file.
+        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half.
+        settings: Sizes and interpolation.
+
+    Returns:
+        uint8 `(crop, crop, 3)`.
+
+    Raises:
+        UserError: If the file cannot be decoded.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
+            f"damaged pictures out."
+        ) from error
+    scale = settings.resize / min(picture.size)
+    width, height = (max(settings.resize, round(side * scale)) for side in picture.size)
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
+    top, left = int((height - settings.crop) * place[0]), int((width - settings.crop) * place[1])
+    square = np.asarray(picture)[top : top + settings.crop, left : left + settings.crop]
+    return square[:, ::-1] if place[2] > 0.5 else square
+
+
+def _is_sound(path: Path, there: bool) -> bool:
+    if not there:
+        return False
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError):
+        return False
+    return True
+
+
+class FeatureArchive(ImageInput):
+    """Features in one NumPy archive: the arrays `names` `(N,)`, picture files without folders, and `features` `(N, D)`.
+
+    Args:
+        path: The archive, relative to the root of the data set or absolute.
+        missing: Whether a data set of which the archive lacks pictures is refused, or used without them.
+    """
+
+    def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
+        self.path = path
+        self.missing = missing
+
+    @property
+    def description(self) -> str:
+        """Name of the archive."""
+        return Path(self.path).name
+
+    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
+        """Which pictures have a row."""
+        rows, _ = self._archive(root)
+        known = torch.tensor([Path(name).name in rows for name in pictures], dtype=torch.bool)
+        if self.missing == "refuse" and not known.all():
+            first = pictures[int((~known).nonzero()[0])]
+            raise UserError(
+                f"{root / self.path} lacks {int((~known).sum())} of the {len(pictures)} images asked for, first "
+                f"{first}; {_ARCHIVE_SOURCE}."
+            )
+        return known
+
+    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
+        """Feature vectors `(M, D)`, float32."""
+        del training
+        rows, features = self._archive(root)
+        wanted = [rows[Path(name).name] for name in pictures]
+        return feature_rows(features, wanted, f"{root / self.path}: features", _ARCHIVE_SOURCE)
+
+    def _archive(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
+        path = find(root, str(Path(self.path).expanduser()), _ARCHIVE_SOURCE)
+        names, features = read_npz(path, ("names", "features"), _ARCHIVE_SOURCE)
+        if names.ndim != 1 or features.ndim != 2 or len(names) != len(features) or features.dtype.kind not in "iuf":
+            raise UserError(
+                f"{path} should hold as many names as rows of features and holds names of shape {names.shape} and "
+                f"features of shape {features.shape}, {features.dtype}; {_ARCHIVE_SOURCE}."
+            )
+        return {name: row for row, name in enumerate(names.tolist())}, features
+
+
+_ARCHIVE_SOURCE = (
+    "it is given as data.image.path, relative to data.root, and holds the arrays names (N) and features (N x D) of an "
+    "encoder run over the pictures"
+)

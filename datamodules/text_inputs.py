@@ -1,0 +1,138 @@
+"""What text encoders are fed with: numbers of words, word weights, or tokens of a pretrained model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from torch import Tensor
+
+from cmr_lightning.batch import Tokens
+from cmr_lightning.errors import UserError
+from datamodules.content import Content
+from datamodules.vocabulary import Vocabulary, longest
+
+if TYPE_CHECKING:
+    from datamodules.listing import Listing
+
+
+class TextInput(ABC):
+    """Makes what text encoders are fed with of the captions that a data set lists."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """In words for the record."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, where texts become tokens."""
+        raise TypeError(f"{type(self).__name__} makes no tokens")
+
+    def learn(self, train: Listing) -> None:
+        """Learn words and weights from the training captions; nothing to learn by default."""
+        del train
+
+    @abstractmethod
+    def content(self, listing: Listing) -> Content:
+        """The captions of a part as encoders are fed with them, in their order."""
+
+
+class WordTokens(TextInput):
+    """Numbers of words, for encoders that are trained from scratch.
+
+    Args:
+        min_count: Least number of times that a word must occur in the training captions to have a number.
+        max_length: Most tokens of a text, start and end included; None for as many as the longest training caption.
+    """
+
+    def __init__(self, min_count: int = 1, max_length: int | None = None) -> None:
+        self.min_count = min_count
+        self.max_length = max_length
+
+    @property
+    def description(self) -> str:
+        """Which words."""
+        return f"words of at least {self.min_count} in the training captions"
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, the four special ones included."""
+        return len(self.vocabulary)
+
+    def learn(self, train: Listing) -> None:
+        """Number the words of the training captions."""
+        self.vocabulary = Vocabulary.build(train.captions, self.min_count)
+        self.length = longest(train.captions)
+        if self.max_length is not None:
+            self.length = min(self.length, self.max_length)
+
+    def content(self, listing: Listing) -> Tokens:
+        """Tokens `(P, L)`."""
+        return self.vocabulary.encode(listing.captions, self.length)
+
+
+class WordWeights(TextInput):
+    """A vector of word weights per text: tf-idf, or a bag of words.
+
+    Words are lower-cased runs of two or more letters or digits; words and their document frequencies come from the
+    training captions alone. Tf-idf vectors are of unit length; a bag of words counts.
+
+    Args:
+        weighting: `tfidf` or `counts`.
+        stop_words: `english` drops the words on scikit-learn's English list, None keeps all.
+        sublinear: Whether a word that occurs n times in a text counts 1 + ln n instead of n; tf-idf only.
+        min_df: Least number of training texts that a word must occur in.
+        max_features: Keep only that many of the words that are most frequent in training; None keeps all.
+    """
+
+    def __init__(
+        self,
+        weighting: Literal["tfidf", "counts"] = "tfidf",
+        stop_words: Literal["english"] | None = None,
+        sublinear: bool = False,
+        min_df: int = 1,
+        max_features: int | None = None,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "stop_words": stop_words,
+            "min_df": min_df,
+            "max_features": max_features,
+            "dtype": np.float32,
+        }
+        self.vectorizer = (
+            TfidfVectorizer(sublinear_tf=sublinear, **settings) if weighting == "tfidf" else CountVectorizer(**settings)
+        )
+        self.weighting = weighting
+        self.sublinear = sublinear
+
+    @property
+    def description(self) -> str:
+        """Which words and weights."""
+        settings = self.vectorizer.get_params()
+        words = "all words" if settings["stop_words"] is None else "without English stop words"
+        count = ", counts 1 + ln n" if self.sublinear and self.weighting == "tfidf" else ""
+        most = "" if settings["max_features"] is None else f", the {settings['max_features']} most frequent"
+        kind = "tf-idf of unit length" if self.weighting == "tfidf" else "bag of words"
+        return f"{kind}, {words}{count}, in at least {settings['min_df']} training texts{most}"
+
+    def learn(self, train: Listing) -> None:
+        """Learn words and document frequencies.
+
+        Raises:
+            UserError: If the settings leave no word.
+        """
+        try:
+            self.vectorizer.fit(train.captions)
+        except ValueError as error:
+            raise UserError(
+                f"The training texts leave no words with data.text.min_df and data.text.max_features as they are "
+                f"({error}); lower data.text.min_df."
+            ) from error
+
+    def content(self, listing: Listing) -> Tensor:
+        """Word weights `(P, D)`, float32."""
+        return torch.from_numpy(self.vectorizer.transform(listing.captions).toarray())
