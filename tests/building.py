@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from cmr_lightning.cli import RetrievalCLI
+from tests.datamodules.published import DATASETS
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted(
@@ -21,12 +22,7 @@ EXPERIMENTS = sorted(
 )
 """Every experiment of the project, `experiments/<dataset>/<method>.yaml`."""
 
-_TINY = {
-    "Shapes": {"num_train": 64, "num_val": 40, "num_test": 40, "picture_size": 32, "batch_size": 8},
-    "Wikipedia": {"batch_size": 32},
-    "PascalSentence": {"batch_size": 32},
-    "PascalSentenceDSCMR": {"batch_size": 32},
-}
+_TINY_SHAPES = {"num_train": 64, "num_val": 40, "num_test": 40, "picture_size": 32, "batch_size": 8}
 
 
 class Built(RetrievalCLI):
@@ -48,7 +44,8 @@ def method_of(experiment: Path) -> str:
 
 def tiny(experiment: Path) -> list[str]:
     """Options that make an experiment end within seconds."""
-    sizes = _TINY[read(experiment)["data"]["class_path"]]
+    dataset = experiment.parent.name
+    sizes = _TINY_SHAPES if dataset == "shapes" else DATASETS[dataset].TINY
     return [
         *(f"--data.{name}={value}" for name, value in sizes.items()),
         "--trainer.max_epochs=1",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import cmr_lightning  # noqa: F401  (before Lightning, which imports torchvision)
-from tests.datamodules.published import write_pascal_sentence, write_pascal_sentence_dscmr, write_wikipedia
+from tests.datamodules.published import write_all
 
 
 @pytest.fixture
@@ -30,9 +30,7 @@ def real_data() -> Path:
 def invented_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with data sets in their published form and invented content, for tests that only read it."""
     root = tmp_path_factory.mktemp("invented_data")
-    write_wikipedia(root / "wikipedia", tfidf=True)
-    write_pascal_sentence(root / "pascal_sentence")
-    write_pascal_sentence_dscmr(root / "pascal_sentence_dscmr")
+    write_all(root)
     return root
 
 

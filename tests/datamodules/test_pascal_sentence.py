@@ -13,7 +13,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.committed_splits import read_split
 from datamodules.pascal_sentence import PascalSentence
-from tests.datamodules.published import PASCAL_FEATURES, write_pascal_sentence
+from tests.datamodules.published.pascal_sentence import FEATURES as PASCAL_FEATURES
+from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
 
 PARTS = ("train", "val", "test")
 PER_CLASS = {"train": 40, "val": 5, "test": 5}

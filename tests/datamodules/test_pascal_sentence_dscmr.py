@@ -13,7 +13,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.committed_splits import read_rows, read_split
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
-from tests.datamodules.published import write_pascal_sentence_dscmr
+from tests.datamodules.published.pascal_sentence_dscmr import write as write_pascal_sentence_dscmr
 
 PARTS = ("train", "val", "test")
 CARD = Path(datamodules.pascal_sentence_dscmr.__file__).parent / "cards" / "pascal_sentence.md"

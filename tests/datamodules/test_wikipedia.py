@@ -14,7 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
-from tests.datamodules.published import write_wikipedia
+from tests.datamodules.published.wikipedia import write as write_wikipedia
 
 TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
 TEST = (34, 88, 96, 85, 65, 58, 51, 41, 71, 104)

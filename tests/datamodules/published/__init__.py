@@ -1,0 +1,25 @@
+"""Miniature copies of data sets in their published form on disk, with invented content.
+
+A module `<dataset>.py` for each folder `experiments/<dataset>`: `write(root)` writes the copy, the same each time, and
+`TINY` holds the `data` options with which an experiment on it ends within seconds. Tests find the modules by name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+
+DATASETS: dict[str, ModuleType] = {
+    module.name: import_module(f"{__name__}.{module.name}")
+    for module in iter_modules(__path__)
+    if module.name != "invention"
+}
+"""Generator of each data set, by the name of its folder."""
+
+
+def write_all(root: Path) -> None:
+    """Write every data set into a folder of its name."""
+    for name, module in DATASETS.items():
+        module.write(root / name)

@@ -1,0 +1,53 @@
+"""Inventing content that carries its class, so that short training runs learn something."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def shuffled(counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Labels in the given counts, in random order."""
+    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+def histograms(labels: np.ndarray, bins: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Relative frequencies, `(N, bins)` with rows that sum to 1; each class prefers a few bins of its own."""
+    preference = np.full((labels.max() + 1, bins), 1 / bins)
+    for label, bins_of_class in enumerate(np.array_split(np.arange(bins), len(preference))):
+        preference[label, bins_of_class] += 0.6 / len(bins_of_class)
+    preference /= preference.sum(axis=1, keepdims=True)
+    own = rng.dirichlet(np.ones(bins), len(labels))
+    return rng.multinomial(draws, 0.5 * preference[labels] + 0.5 * own) / draws
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def hexadecimal(text: str) -> str:
+    """32 hexadecimal digits that look random."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def write_picture(path: Path, label: int) -> None:
+    """A small picture in the colour of its class."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = ((label * 37) % 256, (label * 91) % 256, (label * 151) % 256)
+    Image.new("RGB", (24, 16), colour).save(path)
+
+
+def sentences(category: str, count: int, rng: np.random.Generator) -> list[str]:
+    """Sentences of words of the class and words of all classes."""
+    own = [f"{category}{ending}" for ending in ("", "like", "side", "ward")]
+    common = ["left", "right", "large", "small", "white", "brown", "grass", "room", "street", "water"]
+    words = common * 3 + own
+    return [
+        f"A {rng.choice(words)} {rng.choice(words)} near the {rng.choice(common)} {rng.choice(common)}."
+        for _ in range(count)
+    ]

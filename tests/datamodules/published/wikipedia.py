@@ -1,0 +1,78 @@
+"""Wikipedia in miniature: true counts, classes and order, invented content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from datamodules.committed_splits import read_split
+from tests.datamodules.published.invention import hexadecimal, histograms, shuffled, unit, write_picture
+
+TINY = {"batch_size": 32}
+
+CLASSES = [
+    "art",
+    "biology",
+    "geography",
+    "history",
+    "literature",
+    "media",
+    "music",
+    "royalty",
+    "sport",
+    "warfare",
+]
+TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
+TEST_FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
+TEST_OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
+
+
+def write(root: Path, tfidf: bool = True, pictures: bool = False) -> None:
+    """Write Wikipedia: the list files, the features, and pictures and articles of the first training rows if asked."""
+    root.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    carved = read_split("wikipedia_validation")["rows"]
+    labels = {
+        "tr": _train_labels([carved[name] for name in CLASSES], rng),
+        "te": np.concatenate([shuffled(TEST_FIRST_231, rng), shuffled(TEST_OTHER_462, rng)]),
+    }
+    (root / "categories.list").write_text("".join(f"{name}\n" for name in CLASSES))
+    for suffix, name in (("tr", "trainset"), ("te", "testset")):
+        ids = [
+            (hexadecimal(f"{name} text {row}"), hexadecimal(f"{name} image {row}"))
+            for row in range(len(labels[suffix]))
+        ]
+        lines = [
+            f"{text}-{row % 9 + 1}\t{image}\t{label + 1}\n"
+            for row, ((text, image), label) in enumerate(zip(ids, labels[suffix], strict=True))
+        ]
+        (root / f"{name}_txt_img_cat.list").write_text("".join(lines))
+    features = {f"I_{suffix}": histograms(of, 128, 600, rng) for suffix, of in labels.items()}
+    features |= {f"T_{suffix}": histograms(of, 10, 60, rng) for suffix, of in labels.items()}
+    scipy.io.savemat(root / "raw_features.mat", features, do_compression=True)
+    if tfidf:
+        words = {f"T_tfidf_{suffix}": unit(histograms(of, 1000, 100, rng)) for suffix, of in labels.items()}
+        scipy.io.savemat(root / "raw_features_with_tfidf.mat", words | features, do_compression=True)
+    if pictures:
+        _write_pictures(root, rows=20)
+
+
+def _train_labels(carved: list[list[int]], rng: np.random.Generator) -> np.ndarray:
+    """Labels in the true counts, with every validation row in its class and the others shuffled."""
+    labels = np.full(sum(TRAIN), -1)
+    for label, rows in enumerate(carved):
+        labels[rows] = label
+    others = [count - len(rows) for count, rows in zip(TRAIN, carved, strict=True)]
+    labels[labels < 0] = shuffled(others, rng)
+    return labels
+
+
+def _write_pictures(root: Path, rows: int) -> None:
+    (root / "texts").mkdir()
+    for row, line in enumerate((root / "trainset_txt_img_cat.list").read_text().splitlines()[:rows]):
+        text, image, label = line.split("\t")
+        folder = root / "images" / CLASSES[int(label) - 1]
+        write_picture(folder / f"{image}.jpg", int(label))
+        (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\nSection {row}: Q & A.\n</text>\n</article>\n")
