@@ -6,7 +6,7 @@ changes them on the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ class Tokens(NamedTuple):
     """A batch of texts as token ids.
 
     Attributes:
-        ids: Token ids, `(N, L)`, int64, 0 is padding.
+        ids: Token ids, `(N, L)`, int64; what stands at masked places does not matter.
         mask: True at real tokens, `(N, L)`, bool. Every text has at least one.
     """
 
@@ -55,12 +55,14 @@ class Items(NamedTuple):
         label: As in `Pairs`.
         image_id: The image itself, or the image that the text belongs to, `(N,)` int64.
         position: Row of the item in its part, `(N,)` int64.
+        query: Which items are queries, `(N,)` bool, all others being the gallery; None where every item is both.
     """
 
     content: Text
     label: Tensor
     image_id: Tensor
     position: Tensor
+    query: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,19 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Words:
-    """Texts come as tokens: `vocabulary` ids, at most `length` of them a text."""
+    """Texts come as tokens.
+
+    Attributes:
+        vocabulary: Number of token ids V.
+        length: Most tokens of a text.
+        padding: The id that fills texts up.
+        words: The word of each id, where ids stand for words; empty where they stand for parts of words.
+    """
 
     vocabulary: int
     length: int
+    padding: int = 0
+    words: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 Input = Features | Pixels | Words

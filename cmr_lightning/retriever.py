@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Words
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
+from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, modality_loss, same_class, same_image
 from cmr_lightning.precision import Player, TwoPlayerPrecision
@@ -195,13 +196,37 @@ class Retriever(EmbeddingModel):
         return {"generator": ours, "discriminator": [p for p in theirs if p.requires_grad]}
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        """The generator's optimizer, then the discriminator's if there is one, and their schedules."""
+        """The generator's optimizer, then the discriminator's if there is one, and their schedules.
+
+        A parameter group of the generator says as `lr_scale` which multiple of the configured rate it learns at.
+
+        Raises:
+            UserError: If the schedule sets learning rates whatever they were.
+        """
         players = self.players()
-        optimizers = [self.generator_optimizer(players["generator"])]
+        optimizers = [self.generator_optimizer(self._groups(players["generator"]))]
+        for group in optimizers[0].param_groups:
+            group["lr"] *= group.get("lr_scale", 1.0)
         if players["discriminator"]:
             optimizers.append(self.discriminator_optimizer(players["discriminator"]))
         schedules = [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+        rates = [group["lr"] / group.get("lr_scale", 1.0) for group in optimizers[0].param_groups]
+        if not all(math.isclose(rate, rates[0]) for rate in rates[1:]):
+            raise UserError(
+                "model.schedule gives all parameters one learning rate, which undoes the backbone_lr_scale of the "
+                "encoders; choose a schedule that multiplies rates, or leave backbone_lr_scale out."
+            )
         return optimizers, schedules
+
+    def _groups(self, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """Parameters by the multiple of the optimizer's learning rate that their encoders ask for in `lr_scales`."""
+        scales: dict[nn.Parameter, float] = {}
+        for encoder in (self.image_encoder, self.text_encoder):
+            scales.update(encoder.lr_scales() if isinstance(encoder, BackboneEncoder) else {})
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+        return [{"params": members, "lr_scale": scale} for scale, members in groups.items()]
 
     def training_step(self, batch: Pairs, batch_idx: int) -> None:
         """One move of each player."""

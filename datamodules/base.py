@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import DataSpec, Features, Pairs, Tokens, Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Protocol
+from cmr_lightning.evaluation import Judgements, Protocol
 from datamodules.content import Content, fingerprints, form, take
 from datamodules.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 
@@ -92,6 +92,17 @@ class CrossModalData(pl.LightningDataModule, ABC):
         del part, image
         return None
 
+    def relations(self, part: PartName) -> dict[str, Judgements]:
+        """What people judged relevant in a part, by the relevance that protocols name; nothing by default.
+
+        Rows are those of the part's images and texts.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+        del part
+        return {}
+
     def part(self, name: PartName) -> Part:
         """One part, read on first use and checked."""
         if name not in self._parts:
@@ -120,20 +131,19 @@ class CrossModalData(pl.LightningDataModule, ABC):
             class_counts=class_counts(train.label, len(self.classes)),
             multi_label=train.label.ndim == 2,
             num_images=train.num_images,
-            relevance=self.protocols[0].relevance,
+            relevance="label" if self.protocols[0].relevance == "label" else "instance",
         )
 
     def _text_spec(self, text: Content) -> Features | Words:
         if isinstance(text, Tokens):
-            return Words(self.vocabulary_size, text.ids.shape[1])
+            return self.words(text.ids.shape[1])
         texts = form(text)
         assert isinstance(texts, Features)
         return texts
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids; data sets that serve tokens say it."""
-        raise TypeError(f"{type(self).__name__} serves tokens and so must name its vocabulary_size")
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens; data sets that serve tokens say it."""
+        raise TypeError(f"{type(self).__name__} serves tokens and so must say what they are in `words`")
 
     def checksum(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 over all parts as encoders see them; reads the test part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from datamodules.published_files import feature_rows, find, read_npz
 
 IfFaulty = Literal["refuse", "skip"]
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on files that are no pictures, or broken ones."""
 
 
 class ImageInput(ABC):
@@ -62,18 +65,20 @@ class Pictures(ImageInput):
     """The picture files themselves, decoded when they are needed.
 
     The short side is resized to `resize` with antialiasing, then the middle square of `crop` pixels is cut out; in
-    training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. Encoders normalise
-    the uint8 pixels themselves.
+    training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. With `shape:
+    squashed` both sides become `resize`, so that a tall picture loses nothing at its ends (the training code of CMPM
+    does so with persons). Encoders normalise the uint8 pixels themselves.
 
     Args:
         crop: Side of the pictures that encoders see.
-        resize: Length of the short side before the crop.
+        resize: Length of the short side before the crop, or of both sides.
         interpolation: How pictures are resized.
         augment: What is drawn at random in training.
         missing: Whether a data set with missing pictures is refused, or used without them.
         damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
             and the damaged ones left out.
         workers: Threads that decode.
+        shape: Whether a picture keeps its proportions, or is squashed into a square.
 
     Raises:
         UserError: If the crop is larger than the resized picture.
@@ -88,6 +93,7 @@ class Pictures(ImageInput):
         missing: IfFaulty = "refuse",
         damaged: IfFaulty = "refuse",
         workers: int = 4,
+        shape: Literal["kept", "squashed"] = "kept",
     ) -> None:
         if not 0 < crop <= resize:
             raise UserError(
@@ -96,6 +102,7 @@ class Pictures(ImageInput):
             )
         self.crop = crop
         self.resize = resize
+        self.shape = shape
         self.interpolation = interpolation
         self.augment = augment
         self.missing = missing
@@ -106,7 +113,8 @@ class Pictures(ImageInput):
     def description(self) -> str:
         """Size, crop and augmentation."""
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
-        return f"pictures, short side {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
+        side = "short side" if self.shape == "kept" else "both sides"
+        return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """Which files are there, and can be decoded if damaged ones are to be left out."""
@@ -149,12 +157,11 @@ class PictureFiles(Stored):
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Pictures `(N, 3, crop, crop)`, uint8."""
-        if generator is None or not self.drawn:
-            places = torch.full((len(index), 3), 0.5)
-        else:
-            places = torch.rand(len(index), 3, generator=generator)
+        places: list[list[float] | None] = [None] * len(index)
+        if generator is not None and self.drawn:
+            places = torch.rand(len(index), 3, generator=generator).tolist()
         load = partial(load_square, settings=self.settings)
-        squares = self._pool.map(load, [self.paths[row] for row in index.tolist()], places.tolist())
+        squares = self._pool.map(load, [self.paths[row] for row in index.tolist()], places)
         return torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2).contiguous()
 
     def fingerprint(self) -> str:
@@ -165,12 +172,12 @@ class PictureFiles(Stored):
         return digest.hexdigest()
 
 
-def load_square(path: Path, place: Sequence[float], settings: Pictures) -> np.ndarray:
+def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> np.ndarray:
     """Decode a picture, resize its short side, and cut a square out.
 
     Args:
         path: The file.
-        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half.
+        place: See `square`.
         settings: Sizes and interpolation.
 
     Returns:
@@ -179,21 +186,58 @@ def load_square(path: Path, place: Sequence[float], settings: Pictures) -> np.nd
     Raises:
         UserError: If the file cannot be decoded.
     """
+    return square(load_resized(path, settings), place, settings.crop)
+
+
+def load_resized(path: Path, settings: Pictures) -> np.ndarray:
+    """Decode a picture and resize its short side, or both.
+
+    Returns:
+        uint8 `(H, W, 3)`, the smaller of H and W being `settings.resize`, or both of them.
+
+    Raises:
+        UserError: If the file cannot be decoded.
+    """
     try:
         with Image.open(path) as file:
             picture = file.convert("RGB")
-    except (OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise UserError(
             f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
             f"damaged pictures out."
         ) from error
     scale = settings.resize / min(picture.size)
-    width, height = (max(settings.resize, round(side * scale)) for side in picture.size)
+    width, height = (
+        settings.resize if settings.shape == "squashed" else max(settings.resize, round(side * scale))
+        for side in picture.size
+    )
     if (width, height) != picture.size:
         picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
-    top, left = int((height - settings.crop) * place[0]), int((width - settings.crop) * place[1])
-    square = np.asarray(picture)[top : top + settings.crop, left : left + settings.crop]
-    return square[:, ::-1] if place[2] > 0.5 else square
+    return np.asarray(picture)
+
+
+def square(picture: np.ndarray, place: Sequence[float] | None, side: int) -> np.ndarray:
+    """A square cut out of a picture.
+
+    Args:
+        picture: `(H, W, 3)`.
+        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half; None
+            for the middle, not mirrored.
+        side: Side of the square.
+
+    Returns:
+        `(side, side, 3)`.
+    """
+    height, width = picture.shape[:2]
+    from_top, from_left, mirrored = (0.5, 0.5, 0.0) if place is None else place
+    top, left = _offset(height - side, from_top), _offset(width - side, from_left)
+    cut = picture[top : top + side, left : left + side]
+    return cut[:, ::-1] if mirrored > 0.5 else cut
+
+
+def _offset(margin: int, place: float) -> int:
+    """One of the `margin + 1` offsets, each for an equal share of the places from 0 to 1, half the margin for 0.5."""
+    return max(0, math.ceil((margin + 1) * place) - 1)
 
 
 def _is_sound(path: Path, there: bool) -> bool:
@@ -202,13 +246,15 @@ def _is_sound(path: Path, there: bool) -> bool:
     try:
         with Image.open(path) as picture:
             picture.load()
-    except (OSError, SyntaxError):
+    except _DAMAGE:
         return False
     return True
 
 
 class FeatureArchive(ImageInput):
-    """Features in one NumPy archive: the arrays `names` `(N,)`, picture files without folders, and `features` `(N, D)`.
+    """Features in one NumPy archive: the arrays `names` `(N,)` and `features` `(N, D)`.
+
+    Names are picture files as the data set lists them, or without their folders.
 
     Args:
         path: The archive, relative to the root of the data set or absolute.
@@ -227,7 +273,7 @@ class FeatureArchive(ImageInput):
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """Which pictures have a row."""
         rows, _ = self._archive(root)
-        known = torch.tensor([Path(name).name in rows for name in pictures], dtype=torch.bool)
+        known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
         if self.missing == "refuse" and not known.all():
             first = pictures[int((~known).nonzero()[0])]
             raise UserError(
@@ -237,10 +283,19 @@ class FeatureArchive(ImageInput):
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
-        """Feature vectors `(M, D)`, float32."""
+        """Feature vectors `(M, D)`, float32.
+
+        Raises:
+            UserError: If two pictures of the same file name in different folders have one row.
+        """
         del training
         rows, features = self._archive(root)
-        wanted = [rows[Path(name).name] for name in pictures]
+        wanted = [row for name in pictures if (row := _row_of(name, rows)) is not None]
+        if len(set(wanted)) < len(pictures):
+            raise UserError(
+                f"{root / self.path} does not tell pictures of the same file name in different folders apart; its "
+                f"names should include the folders."
+            )
         return feature_rows(features, wanted, f"{root / self.path}: features", _ARCHIVE_SOURCE)
 
     def _archive(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
@@ -251,7 +306,14 @@ class FeatureArchive(ImageInput):
                 f"{path} should hold as many names as rows of features and holds names of shape {names.shape} and "
                 f"features of shape {features.shape}, {features.dtype}; {_ARCHIVE_SOURCE}."
             )
-        return {name: row for row, name in enumerate(names.tolist())}, features
+        rows = {name: row for row, name in enumerate(names.tolist())}
+        if len(rows) < len(names):
+            raise UserError(f"{path} names {len(names) - len(rows)} pictures twice; {_ARCHIVE_SOURCE}.")
+        return rows, features
+
+
+def _row_of(picture: str, rows: dict[str, int]) -> int | None:
+    return rows.get(picture, rows.get(Path(picture).name))
 
 
 _ARCHIVE_SOURCE = (

@@ -26,6 +26,8 @@ class Part:
         owner: Row of the image that each text belongs to, `(P,)` int64.
         image_names: M names by which people know the images.
         captions: P texts as people read them; empty strings where the data set ships only features.
+        query: Which images are queries in evaluation, with their texts, `(M,)` bool, all others being the gallery; None
+            where every item is both.
     """
 
     image: Tensor | Stored
@@ -34,6 +36,7 @@ class Part:
     owner: Tensor
     image_names: tuple[str, ...]
     captions: tuple[str, ...]
+    query: Tensor | None = None
 
     @property
     def num_images(self) -> int:
@@ -44,6 +47,20 @@ class Part:
     def num_texts(self) -> int:
         """Number of texts P."""
         return size(self.text)
+
+    def asking(self, modality: Literal["image", "text"]) -> Tensor:
+        """Rows of the images or texts that are queries in evaluation, int64."""
+        return self._rows_where(modality, asks=True)
+
+    def answering(self, modality: Literal["image", "text"]) -> Tensor:
+        """Rows of the images or texts that are the gallery in evaluation, int64."""
+        return self._rows_where(modality, asks=False)
+
+    def _rows_where(self, modality: Literal["image", "text"], asks: bool) -> Tensor:
+        if self.query is None:
+            return torch.arange(self.num_images if modality == "image" else self.num_texts)
+        query = self.query if modality == "image" else self.query[self.owner]
+        return (query == asks).nonzero().flatten()
 
 
 class PairLoader:
@@ -138,11 +155,14 @@ def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
 class ItemLoader:
     """Every item of one modality of a part, once, in the order of the part."""
 
-    def __init__(self, content: Content, label: Tensor, image_id: Tensor, batch_size: int) -> None:
+    def __init__(
+        self, content: Content, label: Tensor, image_id: Tensor, batch_size: int, query: Tensor | None = None
+    ) -> None:
         self.content = content
         self.label = label
         self.image_id = image_id
         self.batch_size = batch_size
+        self.query = query
 
     def __len__(self) -> int:
         return -(-size(self.content) // self.batch_size)
@@ -152,12 +172,19 @@ class ItemLoader:
         return ahead(self._items, indices) if isinstance(self.content, Stored) else map(self._items, indices)
 
     def _items(self, index: Tensor) -> Items:
-        return Items(take(self.content, index), self.label[index], self.image_id[index], index)
+        query = None if self.query is None else self.query[index]
+        return Items(take(self.content, index), self.label[index], self.image_id[index], index, query)
 
 
 def item_loaders(part: Part, batch_size: int) -> list[ItemLoader]:
     """The images of a part, then its texts."""
     return [
-        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size),
-        ItemLoader(part.text, part.label[part.owner], part.owner, batch_size),
+        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size, part.query),
+        ItemLoader(
+            part.text,
+            part.label[part.owner],
+            part.owner,
+            batch_size,
+            None if part.query is None else part.query[part.owner],
+        ),
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
@@ -90,10 +91,9 @@ class Shapes(CrossModalData):
         """Words of the training captions."""
         return Vocabulary.build(self._train_captions)
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids."""
-        return len(self.vocabulary)
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens."""
+        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
 
     @cached_property
     def caption_length(self) -> int:

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor
 
-from cmr_lightning.batch import Tokens
+from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
 from datamodules.content import Content
+from datamodules.listing import Listing
+from datamodules.sparse_rows import SparseRows, dense_if_small
 from datamodules.vocabulary import Vocabulary, longest
-
-if TYPE_CHECKING:
-    from datamodules.listing import Listing
 
 
 class TextInput(ABC):
     """Makes what text encoders are fed with of the captions that a data set lists."""
+
+    reads_captions = True
+    """Whether the captions must be there; features that were published instead of them need none."""
 
     @property
     @abstractmethod
     def description(self) -> str:
         """In words for the record."""
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids, where texts become tokens."""
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens, where texts become tokens."""
         raise TypeError(f"{type(self).__name__} makes no tokens")
+
+    def locate(self, root: Path) -> None:
+        """Learn where the data set is, before anything is asked for; of no interest by default."""
+        del root
 
     def learn(self, train: Listing) -> None:
         """Learn words and weights from the training captions; nothing to learn by default."""
@@ -47,9 +52,14 @@ class WordTokens(TextInput):
     Args:
         min_count: Least number of times that a word must occur in the training captions to have a number.
         max_length: Most tokens of a text, start and end included; None for as many as the longest training caption.
+
+    Raises:
+        UserError: If `max_length` has no room for a word.
     """
 
     def __init__(self, min_count: int = 1, max_length: int | None = None) -> None:
+        if max_length is not None and max_length < 3:
+            raise UserError(f"data.text.max_length is {max_length}, but start, end and a single word are 3 tokens.")
         self.min_count = min_count
         self.max_length = max_length
 
@@ -58,10 +68,9 @@ class WordTokens(TextInput):
         """Which words."""
         return f"words of at least {self.min_count} in the training captions"
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids, the four special ones included."""
-        return len(self.vocabulary)
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens, the four special ones included."""
+        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
 
     def learn(self, train: Listing) -> None:
         """Number the words of the training captions."""
@@ -133,6 +142,6 @@ class WordWeights(TextInput):
                 f"({error}); lower data.text.min_df."
             ) from error
 
-    def content(self, listing: Listing) -> Tensor:
-        """Word weights `(P, D)`, float32."""
-        return torch.from_numpy(self.vectorizer.transform(listing.captions).toarray())
+    def content(self, listing: Listing) -> Tensor | SparseRows:
+        """Word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
+        return dense_if_small(self.vectorizer.transform(listing.captions))

@@ -12,13 +12,14 @@ import yaml
 from torch import nn
 
 from cmr_lightning.cli import RetrievalCLI
+from tests.cmr_lightning.encoders.tiny_bert import tiny_bert
 from tests.datamodules.published import DATASETS
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted(
     path
     for path in (ROOT / "experiments").glob("*/*.yaml")
-    if path.parent.name not in ("sweeps", "benchmarks", "claims")
+    if path.parent.name not in ("sweeps", "benchmarks", "claims", "features")
 )
 """Every experiment of the project, `experiments/<dataset>/<method>.yaml`."""
 
@@ -43,17 +44,39 @@ def method_of(experiment: Path) -> str:
 
 
 def tiny(experiment: Path) -> list[str]:
-    """Options that make an experiment end within seconds."""
+    """Options that make an experiment end within seconds, without any weights from elsewhere."""
     dataset = experiment.parent.name
     sizes = _TINY_SHAPES if dataset == "shapes" else DATASETS[dataset].TINY
     return [
         *(f"--data.{name}={value}" for name, value in sizes.items()),
+        *_tiny_encoders(read(experiment)),
         "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=2",
         "--trainer.num_sanity_val_steps=0",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.accelerator=cpu",
     ]
+
+
+def _tiny_encoders(experiment: dict[str, Any]) -> list[str]:
+    model, data = experiment["model"].get("init_args", {}), experiment["data"].get("init_args", {})
+    options = []
+    if _class_of(data, "image") == "Pictures":
+        options += ["--data.image.init_args.crop=32", "--data.image.init_args.resize=36"]
+    if _class_of(data, "text") == "SubwordTokens":
+        options.append(f"--data.text.init_args.tokenizer={tiny_bert()}")
+    if _class_of(model, "image_encoder") == "TimmEncoder":
+        pictures = "--model.init_args.image_encoder.init_args"
+        options += [f"{pictures}.model=test_resnet", f"{pictures}.model_args={{}}", f"{pictures}.weights=none"]
+    if _class_of(model, "text_encoder") == "TextTransformer":
+        options.append(f"--model.init_args.text_encoder.init_args.model={tiny_bert()}")
+    return options
+
+
+def _class_of(settings: dict[str, Any], key: str) -> str | None:
+    """Class that a setting names; None where it is absent, or a word such as `tfidf`."""
+    value = settings.get(key)
+    return value["class_path"] if isinstance(value, dict) else None
 
 
 def build(experiment: Path, run_dir: Path, options: Sequence[str] = ()) -> Built:

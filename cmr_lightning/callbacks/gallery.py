@@ -59,9 +59,10 @@ class RetrievalGallery(pl.Callback):
         keys = {"image": image_keys, "text": image_keys[part.owner]}
         rows = []
         for asked, answered in (("image", "text"), ("text", "image")):
-            queries, gallery = getattr(model.embedded, asked), getattr(model.embedded, answered)
-            chosen = torch.linspace(0, len(queries) - 1, self.queries + 2).round().long()[1:-1]
-            found = top(queries[chosen], gallery, main.distance, self.results).tolist()
+            asking, answering = part.asking(asked), part.answering(answered)
+            chosen = asking[torch.linspace(0, len(asking) - 1, self.queries + 2).round().long()[1:-1]]
+            queries, gallery = getattr(model.embedded, asked)[chosen], getattr(model.embedded, answered)[answering]
+            found = answering[top(queries, gallery, main.distance, self.results).cpu()].tolist()
             right = Relevance(keys[asked][chosen], keys[answered]).block(slice(None))
             for row, query in enumerate(chosen.tolist()):
                 results = [(i, _RIGHT if right[row, i] else _WRONG) for i in found[row]]

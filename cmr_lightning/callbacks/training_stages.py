@@ -26,7 +26,8 @@ class Stage:
         frozen: Modules of the moving players that are frozen as well, by their names in the model, such as
             `image_encoder.backbone`. Frozen modules get no gradients and are in evaluation mode, so that neither their
             weights nor their BatchNorm statistics change.
-        generator_lr: The generator's learning rate; None for that of `model.generator_optimizer`.
+        generator_lr: The generator's learning rate, of which encoders with a `backbone_lr_scale` take their multiple;
+            None for that of `model.generator_optimizer`.
         discriminator_lr: The discriminator's learning rate; None for that of `model.discriminator_optimizer`.
         weights: Weights of loss terms that differ from `model.weights`.
         ramp: Whether `model.ramp`, where it is on, rises from 0 to 1 within this stage; otherwise it is at 1.
@@ -151,7 +152,7 @@ class TrainingStages(pl.Callback):
         rates = (stage.generator_lr, stage.discriminator_lr)[: len(optimizers)]
         for optimizer, configured, rate in zip(optimizers, self._rates, rates, strict=True):
             for group, own in zip(optimizer.param_groups, configured, strict=True):
-                group["lr"] = own if rate is None else rate
+                group["lr"] = own if rate is None else rate * group.get("lr_scale", 1.0)
 
     def _freeze(self, stage: Stage) -> None:
         for name, parameter in self._parameters.items():

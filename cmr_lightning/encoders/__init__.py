@@ -3,6 +3,7 @@
 from cmr_lightning.encoders.features import FeatureMLP
 from cmr_lightning.encoders.fixed import BagOfWords, Thumbnail, fixed_view
 from cmr_lightning.encoders.images import TimmEncoder
-from cmr_lightning.encoders.texts import BiGRU
+from cmr_lightning.encoders.texts import WordRNN
+from cmr_lightning.encoders.transformer import TextTransformer
 
-__all__ = ["BagOfWords", "BiGRU", "FeatureMLP", "Thumbnail", "TimmEncoder", "fixed_view"]
+__all__ = ["BagOfWords", "FeatureMLP", "TextTransformer", "Thumbnail", "TimmEncoder", "WordRNN", "fixed_view"]

@@ -41,7 +41,7 @@ class BagOfWords(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Tokens `(N, L)` to `(N, V - 4)`: 1 where a word occurs, 0 elsewhere."""
         present = torch.zeros(len(tokens.ids), self.vocabulary, device=tokens.ids.device)
-        return present.scatter(1, tokens.ids, 1.0)[:, _SPECIAL_TOKENS:]
+        return present.scatter(1, tokens.ids.masked_fill(~tokens.mask, 0), 1.0)[:, _SPECIAL_TOKENS:]
 
 
 def fixed_view(source: Features | Pixels | Words) -> tuple[nn.Module, int]:

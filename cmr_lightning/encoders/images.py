@@ -9,41 +9,98 @@ import torch
 from torch import Tensor, nn
 
 from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.encoders.backbone import BackboneEncoder
+from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(BackboneEncoder):
     """Any image model of timm, its pooled features projected linearly into the common space.
+
+    Pictures are normalised as timm's data config of the weights says; `model_args: {pretrained_cfg_overlay: {mean: ...,
+    std: ...}}` says it for a file whose weights were trained otherwise. A model that takes pictures of one size only
+    wants `data.image.crop` to be that size.
+
+    The image towers of CLIP and SigLIP are timm models as well: `vit_base_patch16_clip_quickgelu_224.openai` is
+    OpenAI's ViT-B/16 (without `quickgelu` its weights run with another activation than they were trained with),
+    `vit_base_patch16_siglip_224.webli` is SigLIP's. Their features are those before the projection into CLIP's own
+    space, which would be the classifier.
 
     Args:
         source: Form of the input; must be pictures.
         dim: Size D of the common space.
-        model: Name of the timm model.
+        model: Name of the timm model, with a tag where the hub has several weights: `resnet152.tv_in1k`.
         model_args: Further arguments of `timm.create_model`.
+        weights: `none` to start from random weights, `hub` for the published ones, or the path of a .safetensors or
+            .pth file, or of a folder with config.json and weights as on the hub. Weights of the classifier are dropped.
+        frozen: Whether the backbone stays as it is.
+        backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
+        gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
+            kept: less memory, more time.
 
     Raises:
-        UserError: If the data set serves something else than pictures, or timm does not know the model.
+        UserError: If the data set serves something else than pictures, timm does not know the model, weights are
+            missing or do not fit, the model does not take pictures of that size, or cannot checkpoint.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, source: Features | Pixels | Words, dim: int, model: str, model_args: dict[str, Any] | None = None
+        self,
+        source: Features | Pixels | Words,
+        dim: int,
+        model: str,
+        model_args: dict[str, Any] | None = None,
+        weights: str = "none",
+        frozen: bool = False,
+        backbone_lr_scale: float = 1.0,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__()
         if not isinstance(source, Pixels):
             raise UserError(f"TimmEncoder encodes pictures, but the data set serves {source}; use FeatureMLP.")
-        if not timm.is_model(model):
-            raise UserError(
-                f"timm has no model {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them."
-            )
-        self.backbone = timm.create_model(model, num_classes=0, **(model_args or {}))
-        self.projection = nn.Linear(cast(int, self.backbone.num_features), dim)
-        config = timm.data.resolve_model_data_config(self.backbone)
+        backbone = create_backbone(model, weights, model_args or {})
+        config = timm.data.resolve_model_data_config(backbone)
+        features = _count_features(backbone, source.size, model, config)
+        super().__init__(backbone, features, dim, frozen, backbone_lr_scale)
+        if gradient_checkpointing:
+            _checkpoint(backbone, model)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255, persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures `(N, 3, H, W)`, uint8, to embeddings `(N, D)`."""
-        return self.projection(self.backbone((pictures - self.mean) / self.std))
+        with self.recording():
+            features = self.backbone((pictures - self.mean) / self.std)
+        return self.projection(features)
+
+
+def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str, Any]) -> int:
+    """Size of the feature vector of a picture, by encoding one: timm's attributes do not say it of every model."""
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = backbone(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError) as error:
+        side = config["input_size"][-1]
+        raise UserError(
+            f"{model} cannot encode pictures of {size} x {size} ({error}); it was made for data.image.crop {side} with "
+            f"data.image.resize {round(side / config['crop_pct'])}, and some models take another size as "
+            f"image_encoder.init_args.model_args.img_size."
+        ) from error
+    backbone.train()
+    if features.ndim != 2:
+        raise UserError(
+            f"{model} with these model_args makes no vector of a picture but features of shape "
+            f"{tuple(features.shape)}; leave model_args.global_pool out."
+        )
+    return features.shape[1]
+
+
+def _checkpoint(backbone: nn.Module, model: str) -> None:
+    try:
+        cast(Any, backbone).set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise UserError(
+            f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to false."
+        ) from error

@@ -1,7 +1,8 @@
-"""Encoder of token sequences that is trained from scratch."""
+"""Encoder of word sequences that is trained from scratch, on word vectors of one's own or published ones."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -9,44 +10,74 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.encoders.word_vectors import read_word_vectors
 from cmr_lightning.errors import UserError
 
+_CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
-class BiGRU(nn.Module):
-    """Word embeddings, a bidirectional GRU, pooling over the words, a linear layer into the common space.
+
+class WordRNN(nn.Module):
+    """Word embeddings, a recurrent network, pooling over the words, a linear layer into the common space.
+
+    A bidirectional LSTM with `max` over time is the text encoder of CMPL (Zhang and Lu 2018), a unidirectional GRU with
+    its `last` state that of VSE++ (Faghri et al. 2018).
 
     Args:
         source: Form of the input; must be words.
         dim: Size D of the common space.
+        cell: Which recurrent network.
         embedding: Size of a word's embedding.
         hidden: Size of the state in each direction.
-        pooling: How the states of the words become one vector.
+        bidirectional: Whether the text is read from both ends; the states of both directions are concatenated.
+        pooling: How the states of the words become one vector: `mean` or `max` over the words, or the `last` state of
+            each direction.
+        vectors: Path of published word vectors, from which the embeddings of the words that it has start: a text file
+            in which a word and its numbers make a line, as GloVe's; None to start at random.
 
     Raises:
-        UserError: If the data set serves something else than words.
+        UserError: If the data set serves something else than words, or `vectors` cannot be used.
     """
 
     def __init__(
         self,
         source: Features | Pixels | Words,
         dim: int,
+        cell: Literal["gru", "lstm"] = "gru",
         embedding: int = 128,
         hidden: int = 128,
-        pooling: Literal["mean", "max"] = "mean",
+        bidirectional: bool = True,
+        pooling: Literal["mean", "max", "last"] = "mean",
+        vectors: str | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(source, Words):
-            raise UserError(f"BiGRU encodes words, but the data set serves {source}; use FeatureMLP.")
+            raise UserError(f"WordRNN encodes words, but the data set serves {source}; use FeatureMLP.")
         self.pooling = pooling
-        self.embedding = nn.Embedding(source.vocabulary, embedding, padding_idx=0)
-        self.gru = nn.GRU(embedding, hidden, batch_first=True, bidirectional=True)
-        self.projection = nn.Linear(2 * hidden, dim)
+        self.embedding = nn.Embedding(source.vocabulary, embedding, padding_idx=source.padding)
+        self.rnn = _CELLS[cell](embedding, hidden, batch_first=True, bidirectional=bidirectional)
+        self.projection = nn.Linear(hidden * (1 + bidirectional), dim)
+        if vectors is not None:
+            self._start_from(Path(vectors).expanduser(), source)
+
+    def _start_from(self, path: Path, source: Words) -> None:
+        if not source.words:
+            raise UserError(
+                "text_encoder.init_args.vectors needs texts that are served as words; set data.text to WordTokens."
+            )
+        rows, numbers = read_word_vectors(path, source.words, self.embedding.embedding_dim)
+        with torch.no_grad():
+            self.embedding.weight.mul_(numbers.std())  # the other words among these as if they were of them
+            self.embedding.weight[rows] = numbers
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Tokens `(N, L)` to embeddings `(N, D)`; what stands at masked places does not matter."""
         lengths = tokens.mask.sum(1)
         packed = pack_padded_sequence(self.embedding(tokens.ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        outputs, last = self.rnn(packed)
+        if self.pooling == "last":
+            state = last[0] if isinstance(last, tuple) else last  # an LSTM has a cell state beside it
+            return self.projection(state.transpose(0, 1).flatten(1))
+        states, _ = pad_packed_sequence(outputs, batch_first=True)
         mask = tokens.mask[:, : states.shape[1], None]
         if self.pooling == "max":
             pooled = states.masked_fill(~mask, torch.finfo(states.dtype).min).amax(1)

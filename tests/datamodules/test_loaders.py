@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -152,3 +153,12 @@ def test_item_loaders_give_images_then_texts():
     assert torch.equal(text_items.content, part.text)
     assert torch.equal(text_items.label, part.label[part.owner])
     assert torch.equal(text_items.image_id, part.owner)
+
+
+def test_queries_and_gallery_of_a_part():
+    everything = features_part()
+    assert everything.asking("image").tolist() == everything.answering("image").tolist() == list(range(IMAGES))
+    part = replace(everything, query=torch.arange(IMAGES) < 2)
+    assert part.asking("image").tolist() == [0, 1]
+    assert part.asking("text").tolist() == list(range(2 * CAPTIONS))
+    assert part.answering("text").tolist() == list(range(2 * CAPTIONS, TEXTS))

@@ -22,6 +22,11 @@ def test_bag_of_words_tells_which_words_occur_and_no_more() -> None:
     assert seen.tolist() == [[0, 1, 0, 1, 0], [0, 0, 0, 1, 0]]  # words 4 to 8
 
 
+def test_bag_of_words_does_not_see_what_is_masked() -> None:
+    ids = torch.tensor([[1, 5, 2, 8, 8]])
+    assert BagOfWords(9)(Tokens(ids, torch.tensor([[True, True, True, False, False]]))).tolist() == [[0, 1, 0, 0, 0]]
+
+
 def test_view_and_its_size_fit_the_source() -> None:
     sources = {
         Pixels(20): torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8),

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import timm
 import torch
 
 from cmr_lightning.batch import Features, Pixels, Words
 from cmr_lightning.encoders import TimmEncoder
 from cmr_lightning.errors import UserError
+from datamodules.image_inputs import Pictures
 
 SMALL = {"channels": [8, 8, 8, 8], "stem_width": 8}
 
@@ -40,12 +45,67 @@ def test_weights_are_all_that_is_saved(encoder: TimmEncoder) -> None:
     assert {name.partition(".")[0] for name in encoder.state_dict()} == {"backbone", "projection"}
 
 
-def test_unknown_model_is_refused() -> None:
-    with pytest.raises(UserError, match=r"no model 'resnet5'; .*list_models"):
-        TimmEncoder(Pixels(32), 5, "resnet5")
+def test_normalisation_can_be_said_otherwise() -> None:
+    half = {"pretrained_cfg_overlay": {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}}
+    encoder = TimmEncoder(Pixels(32), 5, "test_resnet", half)
+    assert encoder.mean.flatten().tolist() == [127.5] * 3
+    assert encoder.std.flatten().tolist() == [63.75] * 3
+
+
+@pytest.mark.parametrize("model", ["mobilenetv3_small_050", "test_vit", "test_convnext"])
+def test_projection_fits_whatever_the_model_makes_of_a_picture(model: str) -> None:
+    size = timm.get_pretrained_cfg(model).input_size[-1]
+    encoder = TimmEncoder(Pixels(size), 5, model)
+    assert all(module.training for module in encoder.modules())
+    encoder.eval()
+    assert encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape == (1, 5)
+
+
+def test_picture_of_a_size_that_the_model_does_not_take_is_refused() -> None:
+    with pytest.raises(UserError, match=r"cannot encode pictures of 32 x 32 .*data\.image\.crop 224 with"):
+        TimmEncoder(Pixels(32), 5, "vit_tiny_patch16_224")
+    assert TimmEncoder(Pixels(32), 5, "vit_tiny_patch16_224", {"img_size": 32}).projection.in_features == 192
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        encoder = TimmEncoder(Pixels(32), 5, "test_vit", {"img_size": 32}, gradient_checkpointing=checkpointing)
+        assert encoder.backbone.grad_checkpointing is checkpointing
+        encoder(pictures).sum().backward()
+        gradients.append([p.grad for p in encoder.parameters()])
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
+
+
+def test_model_without_checkpointing_is_refused() -> None:
+    with pytest.raises(UserError, match="dla46_c has no gradient checkpointing"):
+        TimmEncoder(Pixels(32), 5, "dla46_c", gradient_checkpointing=True)
+
+
+def test_half_precision(encoder: TimmEncoder) -> None:
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = encoder(pictures)
+    assert torch.cosine_similarity(half.float(), encoder(pictures)).min() > 0.99
 
 
 @pytest.mark.parametrize("source", [Features(12), Words(100, 20)])
 def test_other_input_is_refused(source: Features | Words) -> None:
     with pytest.raises(UserError, match="TimmEncoder encodes pictures, but"):
         TimmEncoder(source, 5, "resnet10t")
+
+
+def test_real_features_agree_with_an_independent_extraction(real_data: Path) -> None:
+    root = real_data / "pascal_sentence"
+    archive = np.load(root / "mobilenetv2_features.npz")
+    rows = range(0, 1000, 34)
+    files = [f"images/{archive['names'][row]}" for row in rows]
+    weights = real_data / "weights" / "mobilenetv2_100_224_tf2ptq_fp16.safetensors"
+    args = {"pad_type": "same", "pretrained_cfg_overlay": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}
+    encoder = TimmEncoder(Pixels(224), 5, "mobilenetv2_100", args, weights=str(weights), frozen=True)
+    pictures = Pictures(crop=224, resize=224).content(root, files, training=False).rows(torch.arange(len(files)))
+    ours = encoder.backbone((pictures - encoder.mean) / encoder.std)
+    theirs = torch.from_numpy(archive["features"][list(rows)]).float()
+    assert torch.cosine_similarity(ours, theirs).min() > 0.99

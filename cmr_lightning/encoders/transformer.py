@@ -1,0 +1,159 @@
+"""Encoder of texts by a pretrained transformer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.encoders.backbone import BackboneEncoder
+from cmr_lightning.errors import UserError
+from cmr_lightning.hub import from_hub
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_OPTION = "text_encoder.init_args.model"
+
+_UNUSED_IDS = 128
+"""By how much a model's vocabulary may exceed its tokenizer's: some are filled up to a round number."""
+
+_POOLERS = ("pooler", "head")
+"""What BERT and SigLIP call the layers that make their own pooled vector."""
+
+
+class TextTransformer(BackboneEncoder):
+    """A pretrained text encoder of transformers, its states pooled and projected linearly into the common space.
+
+    BERT and its family, and the text towers of CLIP, SigLIP and other models of two towers. Texts come as the tokens of
+    the model's own tokenizer: `data.text` is `SubwordTokens` of the same name or folder.
+
+    Args:
+        source: Form of the input; must be words.
+        dim: Size D of the common space.
+        model: Name on the hub, or a folder with config.json and weights.
+        pooling: How the states of the tokens become one vector: `mean` or `max` over the tokens of the text, `cls` for
+            the state of the first one, or `pooler` for the vector that the model itself makes: of BERT's first token,
+            CLIP's end-of-text token, SigLIP's last position.
+        frozen: Whether the backbone stays as it is.
+        backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
+        gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
+            kept: less memory, more time.
+
+    Raises:
+        UserError: If the data set serves something else than words, or words of another tokenizer; if the weights are
+            missing or not whole; if texts may be longer than the model reads, or it has no pooled vector.
+    """
+
+    def __init__(
+        self,
+        source: Features | Pixels | Words,
+        dim: int,
+        model: str,
+        pooling: Literal["mean", "cls", "max", "pooler"] = "mean",
+        frozen: bool = False,
+        backbone_lr_scale: float = 1.0,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        if not isinstance(source, Words):
+            raise UserError(f"TextTransformer encodes words, but the data set serves {source}; use FeatureMLP.")
+        backbone = _load(model, pooling)
+        _check(backbone, source, model, pooling)
+        backbone.train()
+        super().__init__(backbone, backbone.config.hidden_size, dim, frozen, backbone_lr_scale)
+        self.pooling = pooling
+        self.padding = source.padding
+        self.whole_length = _whole_length(backbone) if pooling == "pooler" else None
+        if pooling != "pooler":
+            for name, parameter in backbone.named_parameters():
+                if _in_pooler(name):  # nothing follows from it, so it would wait for gradients in vain
+                    parameter.requires_grad_(False)
+        if gradient_checkpointing:
+            backbone.activation_checkpointing_enable({"use_reentrant": False})
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Tokens `(N, L)` to embeddings `(N, D)`; what stands at masked places does not matter."""
+        ids = tokens.ids.masked_fill(~tokens.mask, self.padding)
+        with self.recording():
+            if self.whole_length is None:
+                output = self.backbone(input_ids=ids, attention_mask=tokens.mask.long())
+            else:
+                output = self.backbone(input_ids=F.pad(ids, (0, self.whole_length - ids.shape[1]), value=self.padding))
+        if self.pooling == "pooler":
+            return self.projection(output.pooler_output)
+        return self.projection(_pool(output.last_hidden_state, tokens.mask[:, :, None], self.pooling))
+
+
+def _pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """States `(N, L, H)` to vectors `(N, H)`, the mask being `(N, L, 1)`."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "max":
+        return states.masked_fill(~mask, torch.finfo(states.dtype).min).amax(1)
+    return states.masked_fill(~mask, 0).sum(1) / mask.sum(1)
+
+
+def _load(model: str, pooling: str) -> PreTrainedModel:
+    """The text encoder, or the text tower, with all its weights."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    def load(local: bool) -> tuple[PreTrainedModel, dict[str, set[str]]]:
+        # By itself transformers would make a half-precision model of a half-precision file.
+        return AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=local, output_loading_info=True)
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it lists heads that are not needed; what is needed and missing is said below
+    path = Path(model).expanduser()
+    folder = str(path) if path.is_dir() else model
+    try:
+        whole, report = load(True) if path.is_dir() else from_hub(load, model, "its files", f"{_OPTION}, a folder")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{model}, given as {_OPTION}, cannot be loaded ({reason}); it should be a name on the hub, or a folder "
+            f"with config.json and model.safetensors."
+        ) from error
+    absent = sorted(name for name in report["missing_keys"] if pooling == "pooler" or not _in_pooler(name))
+    if absent:
+        raise UserError(
+            f"The weights of {model} lack {len(absent)} tensors of the model, first {absent[0]}; give complete weights "
+            f"as {_OPTION}, or choose another pooling if it is the pooler that they lack."
+        )
+    encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
+    return getattr(encoder, "text_model", encoder)
+
+
+def _in_pooler(name: str) -> bool:
+    return not set(_POOLERS).isdisjoint(name.split("."))
+
+
+def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -> None:
+    """Raise unless tokens and model fit each other, and the model can be pooled so."""
+    config = backbone.config
+    if source.words or not config.vocab_size - _UNUSED_IDS <= source.vocabulary <= config.vocab_size:
+        raise UserError(
+            f"{model} knows {config.vocab_size} tokens, but the {source.vocabulary} that data.text makes are others; "
+            f"set data.text to SubwordTokens with the tokenizer {model}."
+        )
+    longest = getattr(config, "max_position_embeddings", source.length)
+    if source.length > longest:
+        raise UserError(
+            f"{model} reads {longest} tokens, but texts have up to {source.length}; set data.text.init_args.max_length "
+            f"to {longest}."
+        )
+    with torch.no_grad():
+        output = backbone.eval()(input_ids=torch.full((1, 1), source.padding))
+    if pooling == "pooler" and output.get("pooler_output") is None:
+        raise UserError(f"{model} makes no pooled vector; set text_encoder.init_args.pooling to mean, max or cls.")
+
+
+def _whole_length(backbone: PreTrainedModel) -> int | None:
+    """Length to which texts must be filled up with padding that is read as text; None if it is masked."""
+    # SigLIP was trained without a mask on texts of full length, and its pooled vector is that of the last position.
+    return backbone.config.max_position_embeddings if backbone.config.model_type.startswith("siglip") else None

@@ -1,0 +1,54 @@
+"""A BERT that is small enough for tests, as a folder such as people have."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from string import ascii_lowercase, digits, punctuation
+from tempfile import TemporaryDirectory
+
+_LETTERS = ascii_lowercase + digits
+VOCABULARY = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *_LETTERS,
+    *(f"##{letter}" for letter in _LETTERS),
+    *punctuation,
+)
+"""Letters, so that every English word is known."""
+
+
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="tiny_bert")
+
+
+@cache
+def tiny_bert() -> Path:
+    """Folder of a BERT of two layers with its tokenizer, written once a process and gone at its end."""
+    folder = Path(_folder().name)
+    write_tiny_bert(folder)
+    return folder
+
+
+def write_tiny_bert(folder: Path, vocabulary: tuple[str, ...] = VOCABULARY) -> None:
+    """Write config, weights and tokenizer of a BERT with random weights."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=512,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    # `vocab`, not `vocab_file`, which transformers 5 takes and ignores.
+    tokenizer = BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)}, model_max_length=512)
+    assert len(tokenizer) == len(vocabulary)
+    tokenizer.save_pretrained(folder)
