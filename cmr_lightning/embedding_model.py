@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -10,9 +11,9 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Items, Text
+from cmr_lightning.batch import DataSpec, Features, Items, Text
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Measurement, Protocol, measure
+from cmr_lightning.evaluation import Judgements, Measurement, Protocol, measure
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
@@ -36,10 +37,17 @@ class EmbeddingModel(pl.LightningModule, ABC):
     ranked and measured under the protocols of the datamodule: in validation under those that share the ranking of the
     main protocol, in test under all. Results are logged as `val/<protocol id>/<i2t, t2i or mean>`.
 
+    Args:
+        spec: What the model knows of the data; a method that sees images at several rotations passes on what it sees of
+            one of them.
+
     Attributes:
         spec: What the model knows of the data.
         measurement: What the last evaluation measured, None before the first.
         embedded: What the last evaluation embedded, None before the first.
+
+    Raises:
+        UserError: If training images come at several rotations.
     """
 
     automatic_optimization = False
@@ -47,6 +55,11 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        if isinstance(spec.image, Features) and spec.image.turns != 1:
+            raise UserError(
+                f"The data set serves each training image at {spec.image.turns} rotations, for which "
+                f"{type(self).__name__}, with its weights as they are, has no use; set data.image.rotations to false."
+            )
         self.spec = spec
         self.measurement: Measurement | None = None
         self.embedded: Embeddings | None = None
@@ -86,13 +99,14 @@ class EmbeddingModel(pl.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part."""
         main = self.protocols[0]
-        same_ranking = [p for p in self.protocols if (p.distance, p.relevance) == (main.distance, main.relevance)]
+        same_ranking = [protocol for protocol in self.protocols if protocol.ranking == main.ranking]
         self._measure(same_ranking)
         self._log_measurement("val", progress_bar=f"{main.id}/mean")
 
     def on_test_epoch_end(self) -> None:
         """Measure the test part."""
-        self._measure(self.protocols)
+        judgements = self.trainer.datamodule.relations("test")  # type: ignore[attr-defined]
+        self._measure(self.protocols, judgements)
         self._log_measurement("test")
 
     @property
@@ -104,16 +118,21 @@ class EmbeddingModel(pl.LightningModule, ABC):
         embeddings = self.embed_items(items, modality).detach().float()
         self._collected[modality].append((items, embeddings))
 
-    def _measure(self, protocols: tuple[Protocol, ...] | list[Protocol]) -> None:
-        embedded, labels, ids = {}, {}, {}
+    def _measure(self, protocols: Sequence[Protocol], judgements: Mapping[str, Judgements] | None = None) -> None:
+        embedded, labels, ids, queries = {}, {}, {}, {}
         for modality, batches in self._collected.items():
             embedded[modality] = torch.cat([embeddings for _, embeddings in batches])
             labels[modality] = torch.cat([items.label for items, _ in batches])
             ids[modality] = torch.cat([items.image_id for items, _ in batches])
+            if masks := [items.query for items, _ in batches if items.query is not None]:
+                queries[modality] = torch.cat(masks)
             batches.clear()
         keys = {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])}
         self.embedded = Embeddings(embedded["image"], embedded["text"])
-        self.measurement = measure(self.embedded.image, self.embedded.text, keys, protocols)
+        asking = (queries["image"], queries["text"]) if queries else None
+        self.measurement = measure(
+            self.embedded.image, self.embedded.text, keys, protocols, queries=asking, judgements=judgements
+        )
 
     def _log_measurement(self, stage: str, progress_bar: str | None = None) -> None:
         assert self.measurement is not None

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cmr_lightning.evaluation.metrics import per_query as per_query
     from cmr_lightning.evaluation.metrics import score as score
     from cmr_lightning.evaluation.protocols import CLASS_LEVEL as CLASS_LEVEL
+    from cmr_lightning.evaluation.protocols import CXC as CXC
+    from cmr_lightning.evaluation.protocols import ECCV as ECCV
+    from cmr_lightning.evaluation.protocols import FIVE_FOLD as FIVE_FOLD
     from cmr_lightning.evaluation.protocols import INSTANCE_LEVEL as INSTANCE_LEVEL
     from cmr_lightning.evaluation.protocols import Protocol as Protocol
     from cmr_lightning.evaluation.ranks import Ranks as Ranks
@@ -23,15 +26,17 @@ if TYPE_CHECKING:
     from cmr_lightning.evaluation.ranks import save_ranks as save_ranks
     from cmr_lightning.evaluation.ranks import top as top
     from cmr_lightning.evaluation.records import Record as Record
+    from cmr_lightning.evaluation.relevance import Judgements as Judgements
+    from cmr_lightning.evaluation.relevance import Positives as Positives
     from cmr_lightning.evaluation.relevance import Relevance as Relevance
 
 _MODULES = {
     "measurement": ("Measurement", "measure"),
     "metrics": ("chance", "per_query", "score"),
-    "protocols": ("CLASS_LEVEL", "INSTANCE_LEVEL", "Protocol"),
+    "protocols": ("CLASS_LEVEL", "CXC", "ECCV", "FIVE_FOLD", "INSTANCE_LEVEL", "Protocol"),
     "ranks": ("Ranks", "chance_ranks", "load_ranks", "rank", "save_ranks", "top"),
     "records": ("Record",),
-    "relevance": ("Relevance",),
+    "relevance": ("Judgements", "Positives", "Relevance"),
 }
 
 

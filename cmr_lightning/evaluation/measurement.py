@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.metrics import score
 from cmr_lightning.evaluation.protocols import Protocol
 from cmr_lightning.evaluation.ranks import Ranks, rank
-from cmr_lightning.evaluation.relevance import Relevance
+from cmr_lightning.evaluation.relevance import Judgements, Relevance
+
+Keys = Mapping[str, tuple[Tensor, Tensor]]
+Rows = Tensor | slice
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Measurement:
     Attributes:
         metrics: For each protocol id the values `i2t`, `t2i` and their `mean`; for rsum also their `sum`, which is the
             number that the literature reports.
-        ranks: The rankings behind them, by names such as `i2t/cos/label`.
+        ranks: The rankings behind them, by names such as `i2t/cos/label`; those of folds one by one, counted from 1, as
+            `i2t/cos/instance/5fold/1`. Queries are in the order of the items; under judgements only the judged ones.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -31,11 +38,16 @@ class Measurement:
 def measure(
     images: Tensor,
     texts: Tensor,
-    keys: Mapping[str, tuple[Tensor, Tensor]],
+    keys: Keys,
     protocols: Sequence[Protocol],
     block_elements: int = 2**24,
+    queries: tuple[Tensor, Tensor] | None = None,
+    judgements: Mapping[str, Judgements] | None = None,
 ) -> Measurement:
     """Rank texts for every image and images for every text, and measure under all protocols.
+
+    Folds are blocks of consecutive images, each with the texts of its images by their `instance` keys; where the images
+    do not divide evenly, the first folds have one image more than the last. Every fold counts the same.
 
     Args:
         images: Embeddings `(N, D)`, each image once.
@@ -43,22 +55,95 @@ def measure(
         keys: For each relevance that the protocols name, the keys of the images and of the texts, see `Relevance`.
         protocols: What to measure.
         block_elements: Scores computed at once, see `rank`.
+        queries: Which images `(N,)` and which texts `(M,)` are queries, bool; all others are the gallery. None where
+            every item is both.
+        judgements: For each relevance that has lists instead of keys, the lists.
 
     Raises:
-        UserError: Embeddings are not finite, or a protocol asks for a relevance that has no keys.
+        UserError: Embeddings are not finite, a protocol asks for a relevance that has neither keys nor lists, or there
+            are more folds than images.
+        ValueError: Folds are asked for where not every item is both query and gallery.
     """
-    ranks: dict[str, Ranks] = {}
+    judgements = judgements or {}
+    for protocol in protocols:
+        if protocol.relevance not in (*keys, *judgements):
+            raise UserError(f"{protocol.id} needs {protocol.relevance} keys, which these data do not have.")
+    rankings: dict[str, list[tuple[Ranks, Ranks]]] = {}
     metrics: dict[str, dict[str, float]] = {}
     for protocol in protocols:
-        if protocol.relevance not in keys:
-            raise UserError(f"{protocol.id} needs {protocol.relevance} keys, which these data do not have.")
-        ranking = f"{protocol.distance}/{protocol.relevance}"
-        if f"i2t/{ranking}" not in ranks:
-            relevance = Relevance(*keys[protocol.relevance])
-            ranks[f"i2t/{ranking}"] = rank(images, texts, relevance, protocol.distance, block_elements)
-            ranks[f"t2i/{ranking}"] = rank(texts, images, relevance.transposed(), protocol.distance, block_elements)
-        i2t, t2i = (score(ranks[f"{direction}/{ranking}"], protocol) for direction in ("i2t", "t2i"))
+        if protocol.ranking not in rankings:
+            rankings[protocol.ranking] = (
+                [_judged(images, texts, judgements[protocol.relevance], protocol, block_elements)]
+                if protocol.relevance in judgements
+                else [
+                    _ranked(images, texts, keys, fold, protocol, block_elements)
+                    for fold in _folds(keys, protocol, queries)
+                ]
+            )
+        folds = rankings[protocol.ranking]
+        i2t, t2i = (float(np.mean([score(fold[direction], protocol) for fold in folds])) for direction in (0, 1))
         metrics[protocol.id] = {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}
         if protocol.metric == "rsum":
             metrics[protocol.id]["sum"] = i2t + t2i
-    return Measurement(metrics, ranks)
+    return Measurement(metrics, dict(_named(rankings)))
+
+
+class _Fold(NamedTuple):
+    """Rows of what is ranked: images and texts that ask, and texts and images that answer them."""
+
+    images: Rows
+    answering_texts: Rows
+    texts: Rows
+    answering_images: Rows
+
+
+def _folds(keys: Keys, protocol: Protocol, queries: tuple[Tensor, Tensor] | None) -> Iterator[_Fold]:
+    """What is ranked together: everything, or the folds of a protocol one by one."""
+    if protocol.folds is None:
+        if queries is None:
+            yield _Fold(*[slice(None)] * 4)
+        else:
+            yield _Fold(images=queries[0], answering_texts=~queries[1], texts=queries[1], answering_images=~queries[0])
+        return
+    if queries is not None:
+        raise ValueError("folds are defined where every item is query and gallery")
+    image_ids, text_ids = keys["instance"]
+    if len(image_ids) < protocol.folds:
+        raise UserError(
+            f"{protocol.id} divides the images into {protocol.folds} folds, but there are {len(image_ids)}."
+        )
+    for rows in torch.arange(len(image_ids), device=image_ids.device).tensor_split(protocol.folds):
+        texts = torch.isin(text_ids, image_ids[rows])
+        yield _Fold(rows, texts, texts, rows)
+
+
+def _ranked(
+    images: Tensor, texts: Tensor, keys: Keys, fold: _Fold, protocol: Protocol, block_elements: int
+) -> tuple[Ranks, Ranks]:
+    """Ranks of texts for images and of images for texts, relevant to each other by their keys."""
+    image_keys, text_keys = keys[protocol.relevance]
+    i2t = Relevance(image_keys[fold.images], text_keys[fold.answering_texts])
+    t2i = Relevance(text_keys[fold.texts], image_keys[fold.answering_images])
+    return (
+        rank(images[fold.images], texts[fold.answering_texts], i2t, protocol.distance, block_elements),
+        rank(texts[fold.texts], images[fold.answering_images], t2i, protocol.distance, block_elements),
+    )
+
+
+def _judged(
+    images: Tensor, texts: Tensor, judgements: Judgements, protocol: Protocol, block_elements: int
+) -> tuple[Ranks, Ranks]:
+    """Ranks of texts for the judged images and of images for the judged texts."""
+    i2t, t2i = (lists.to(images.device) for lists in judgements)
+    return (
+        rank(images[i2t.rows], texts, i2t, protocol.distance, block_elements),
+        rank(texts[t2i.rows], images, t2i, protocol.distance, block_elements),
+    )
+
+
+def _named(rankings: Mapping[str, list[tuple[Ranks, Ranks]]]) -> Iterator[tuple[str, Ranks]]:
+    for name, folds in rankings.items():
+        for number, (i2t, t2i) in enumerate(folds, 1):
+            fold = f"/{number}" if len(folds) > 1 else ""
+            yield f"i2t/{name}{fold}", i2t
+            yield f"t2i/{name}{fold}", t2i

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 
 from cmr_lightning.evaluation.protocols import RECALL_CUTOFFS, Protocol
 from cmr_lightning.evaluation.ranks import Ranks, chance_ranks, sums_before
-from cmr_lightning.evaluation.relevance import Relevance
+from cmr_lightning.evaluation.relevance import Positives, Relevance
 
 Floats = NDArray[np.float64]
 
@@ -26,7 +26,8 @@ def score(ranks: Ranks, protocol: Protocol) -> float:
     """The metric of a ranking over all its queries.
 
     Returns:
-        `map`, `precision` and `r-precision`: 0 to 1. `recall`: percent. `rsum`: percent, up to 300 for one direction.
+        `map`, `map-at-r`, `precision` and `r-precision`: 0 to 1. `recall`: percent. `rsum`: percent, up to 300 for one
+        direction.
         `median-rank`: floor(median of the ranks counted from 0) + 1, as in VSE++, with the expected rank under ties.
     """
     values = per_query(ranks, protocol)
@@ -60,7 +61,7 @@ def weights(ranks: Ranks, protocol: Protocol) -> Floats:
     return np.ones(ranks.num_queries)
 
 
-def chance(relevance: Relevance, protocol: Protocol) -> float:
+def chance(relevance: Relevance | Positives, protocol: Protocol) -> float:
     """The expected `score` of a random order of the gallery."""
     return score(chance_ranks(relevance), protocol)
 
@@ -70,6 +71,8 @@ def _per_query(ranks: Ranks, protocol: Protocol) -> Floats:
     match protocol.metric:
         case "map":
             return _average_precision(ranks, k, protocol.normaliser)
+        case "map-at-r":
+            return _precision_sum(ranks, ranks.num_relevant) / np.maximum(ranks.num_relevant, 1)
         case "precision":
             return _expected_hits(ranks, k) / k
         case "r-precision":
@@ -101,9 +104,9 @@ def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
             raise ValueError(f"no formula for {normaliser}")
 
 
-def _precision_sum(ranks: Ranks, k: int) -> Floats:
-    """E S_K: the expected sum of P_r over the relevant items in the first `k` places, `(Q,)`."""
-    places = np.clip(k - ranks.above, 0, ranks.size)
+def _precision_sum(ranks: Ranks, k: ArrayLike) -> Floats:
+    """E S_K: the expected sum of P_r over the relevant items in the first K places, one K or each query's, `(Q,)`."""
+    places = _places(ranks, k)
     return _per_query_sum(ranks, _precisions(_hits_above(ranks), ranks.above, ranks.size, ranks.relevant, places))
 
 
@@ -144,9 +147,13 @@ def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
 
 def _expected_hits(ranks: Ranks, k: ArrayLike) -> Floats:
     """E h_K, for one cut-off or one of each query, `(Q,)`."""
+    return _per_query_sum(ranks, ranks.relevant * (_places(ranks, k) / ranks.size))
+
+
+def _places(ranks: Ranks, k: ArrayLike) -> NDArray[np.int64]:
+    """How many places of each tie group are among the first K, for one cut-off or one of each query, `(M,)`."""
     cutoffs = np.broadcast_to(k, ranks.num_queries)[ranks.query]
-    places = np.clip(cutoffs - ranks.above, 0, ranks.size)
-    return _per_query_sum(ranks, ranks.relevant * (places / ranks.size))
+    return np.clip(cutoffs - ranks.above, 0, ranks.size)
 
 
 def _recall(ranks: Ranks, k: int) -> Floats:

@@ -1,8 +1,9 @@
 """Names for metrics: what exactly a number in a table means.
 
 "mAP@50" has six formulas in circulation, up to a factor of four apart on one ranking. Here a number is therefore named
-by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`, `recall@1/cos/instance`. Two
-numbers are comparable when their ids are equal, and never otherwise.
+by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`, `recall@1/cos/instance`; a fourth
+says that the number is a mean over folds of the images, as in `recall@1/cos/instance/5fold`. Two numbers are comparable
+when their ids are equal, and never otherwise.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Literal, cast, get_args
 
 from cmr_lightning.errors import UserError
 
-RelevanceKind = Literal["label", "instance"]
+RelevanceKind = Literal["label", "instance", "cxc", "eccv"]
 
-METRICS = ("map", "precision", "r-precision", "recall", "median-rank", "rsum")
+METRICS = ("map", "map-at-r", "precision", "r-precision", "recall", "median-rank", "rsum")
 METRICS_AT_K = ("precision", "recall")
 NORMALISERS = ("hits", "hits-nonempty", "total", "min", "first")
 DISTANCES = ("cos", "l2")
@@ -39,15 +40,21 @@ class Protocol:
     - `map@K-min`: S_K / min(R, K) (ml_metrics);
     - `map@K-first`: the mean of P_r over the first min(R, K) relevant items, however deep they are (DCMH).
 
+    `map-at-r` is S_R / R, so that the list of each query ends at place R (Musgrave et al. 2020, ECCV Caption),
     `precision@K` is h_K / K, `r-precision` h_R / R, `recall@K` the share of queries with h_K > 0 in percent (what VSE++
     calls R@K), `median-rank` the median rank of the first relevant item, and `rsum` = recall@1 + recall@5 + recall@10.
 
     Attributes:
         metric: One of `METRICS`.
-        relevance: What makes two items relevant to each other: a shared `label`, or the same image (`instance`).
+        relevance: What makes two items relevant to each other: a shared `label`, the same image (`instance`), or the
+            judgement of people on MSCOCO, Crisscrossed Captions (`cxc`, Parekh et al. 2021) or ECCV Caption (`eccv`,
+            Chun et al. 2022). Of these, only items that were judged are queries.
         distance: What ranks the gallery: `cos`, the cosine, or `l2`, the Euclidean distance of the raw embeddings.
         k: Cut-off of `map` (None for the whole gallery), `precision` and `recall`; None for the others.
         normaliser: What the sum of precisions is divided by: for `map` with a cut-off one of `NORMALISERS`, else None.
+        folds: Into how many blocks of consecutive images, each with its own texts, the items are divided; the metric is
+            the mean over the blocks. None ranks all items at once. Five folds of MSCOCO's 5,000 test images are the 1K
+            protocol (VSE++).
 
     Raises:
         UserError: The parts do not make a protocol.
@@ -58,6 +65,7 @@ class Protocol:
     distance: str = "cos"
     k: int | None = None
     normaliser: str | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         for part, known in (("metric", METRICS), ("relevance", RELEVANCES), ("distance", DISTANCES)):
@@ -74,11 +82,23 @@ class Protocol:
             raise UserError(f"map@{self.k} needs a normaliser, one of {', '.join(NORMALISERS)}: they differ widely.")
         if not normalised and self.normaliser is not None:
             raise UserError(f"{self._metric_name} has no normaliser, but it is {self.normaliser!r}.")
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"There must be 2 folds or more, not {self.folds}.")
+        if self.folds is not None and self.relevance not in ("label", "instance"):
+            raise UserError(
+                f"{self.relevance} judges items of different folds, so that it cannot be measured in folds."
+            )
 
     @property
     def id(self) -> str:
         """The name under which numbers are stored and compared, such as `map@all/cos/label`."""
-        return f"{self._metric_name}/{self.distance}/{self.relevance}"
+        return f"{self._metric_name}/{self.ranking}"
+
+    @property
+    def ranking(self) -> str:
+        """The name of the ranking that is measured, which protocols of the same ranking share."""
+        folds = "" if self.folds is None else f"/{self.folds}fold"
+        return f"{self.distance}/{self.relevance}{folds}"
 
     @property
     def higher_is_better(self) -> bool:
@@ -92,12 +112,14 @@ class Protocol:
         Raises:
             UserError: No protocol has this id; the message lists the nearest ones.
         """
-        reason = "it is not of the form metric/distance/relevance."
+        reason = "it is not of the form metric/distance/relevance or metric/distance/relevance/<number>fold."
         if match := _ID.fullmatch(protocol_id):
-            metric, cut, normaliser, distance, relevance = match.groups()
+            metric, cut, normaliser, distance, relevance, folds = match.groups()
             k = None if cut in (None, "all") else int(cut)
             try:
-                protocol = cls(metric, cast(RelevanceKind, relevance), distance, k, normaliser)
+                protocol = cls(
+                    metric, cast(RelevanceKind, relevance), distance, k, normaliser, int(folds) if folds else None
+                )
             except UserError as error:
                 reason = str(error)
             else:
@@ -114,7 +136,7 @@ class Protocol:
         return self.metric if self.k is None else f"{self.metric}@{self.k}"
 
 
-_ID = re.compile(r"([a-z-]+)(?:@(all|[0-9]+)(?:-([a-z-]+))?)?/([^/]+)/([^/]+)")
+_ID = re.compile(r"([a-z-]+)(?:@(all|[0-9]+)(?:-([a-z-]+))?)?/([^/]+)/([^/]+)(?:/([0-9]+)fold)?")
 
 CLASS_LEVEL = (
     Protocol("map", "label"),
@@ -133,7 +155,17 @@ INSTANCE_LEVEL = (
 )
 """How instance-level data are measured; the first one is the main protocol."""
 
+FIVE_FOLD = tuple(replace(protocol, folds=5) for protocol in INSTANCE_LEVEL)
+"""The same as means over five folds; on MSCOCO's test part the 1K protocol."""
+
+CXC = tuple(Protocol("recall", "cxc", k=k) for k in RECALL_CUTOFFS)
+"""How Crisscrossed Captions measures, in the form of ECCV Caption's code."""
+
+ECCV = (Protocol("map-at-r", "eccv"), Protocol("r-precision", "eccv"), Protocol("recall", "eccv", k=1))
+"""How ECCV Caption measures."""
+
 
 def _customary_ids() -> list[str]:
     """Ids to suggest when one is unknown: those that are measured by default, under each distance."""
-    return sorted({replace(protocol, distance=d).id for protocol in CLASS_LEVEL + INSTANCE_LEVEL for d in DISTANCES})
+    customary = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV
+    return sorted({replace(protocol, distance=d).id for protocol in customary for d in DISTANCES})

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation.relevance import Relevance
+from cmr_lightning.evaluation.relevance import Positives, Relevance
 
 _RESOLUTION = 2**29
 """Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
@@ -85,7 +85,9 @@ def sums_before(values: NDArray, offsets: NDArray[np.int64]) -> NDArray[np.int64
     return sums[:-1] - np.repeat(sums[offsets[:-1]], np.diff(offsets))
 
 
-def rank(queries: Tensor, gallery: Tensor, relevance: Relevance, distance: str, block_elements: int = 2**24) -> Ranks:
+def rank(
+    queries: Tensor, gallery: Tensor, relevance: Relevance | Positives, distance: str, block_elements: int = 2**24
+) -> Ranks:
     """Rank the gallery for every query, exactly, in blocks of queries, on the device of the embeddings.
 
     The cosine with a vector of zeros is 0. Items are tied when their scores agree to about 2e-9 of the range of the
@@ -140,7 +142,7 @@ def top(queries: Tensor, gallery: Tensor, distance: str, k: int, block_elements:
     return torch.cat(parts).to(queries.device)
 
 
-def chance_ranks(relevance: Relevance, block_elements: int = 2**24) -> Ranks:
+def chance_ranks(relevance: Relevance | Positives, block_elements: int = 2**24) -> Ranks:
     """The ranks that say nothing: for every query, the whole gallery is one tie group."""
     step = max(1, block_elements // relevance.gallery_size)
     starts = range(0, len(relevance), step)

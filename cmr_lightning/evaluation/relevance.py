@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,3 +54,58 @@ class Relevance:
     def to(self, device: torch.device) -> Relevance:
         """The same with the keys on `device`."""
         return Relevance(self.query.to(device), self.gallery.to(device))
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Relevance by lists, for what people judged and no key expresses; an item without a list is no query.
+
+    Attributes:
+        rows: Which of the items that could be queries are the Q queries, in rising order, `(Q,)` int64.
+        query: Which of the Q queries each of P positives belongs to, `(P,)` int64.
+        gallery: Row of the positive in the gallery, `(P,)` int64.
+        gallery_size: Number of gallery items G.
+    """
+
+    rows: Tensor
+    query: Tensor
+    gallery: Tensor
+    gallery_size: int
+
+    @classmethod
+    def of(cls, lists: Mapping[int, Sequence[int]], gallery_size: int) -> Positives:
+        """From the rows of the relevant gallery items by the row of the query."""
+        rows = sorted(lists)
+        return cls(
+            rows=torch.tensor(rows, dtype=torch.int64),
+            query=torch.arange(len(rows)).repeat_interleave(torch.tensor([len(lists[row]) for row in rows])),
+            gallery=torch.tensor([item for row in rows for item in lists[row]], dtype=torch.int64),
+            gallery_size=gallery_size,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def block(self, rows: slice) -> Tensor:
+        """Whether each gallery item is relevant to each of the queries `rows`, `(b, G)` bool."""
+        start, stop, _ = rows.indices(len(self))
+        inside = (self.query >= start) & (self.query < stop)
+        relevant = torch.zeros(stop - start, self.gallery_size, dtype=torch.bool, device=self.query.device)
+        relevant[self.query[inside] - start, self.gallery[inside]] = True
+        return relevant
+
+    def to(self, device: torch.device) -> Positives:
+        """The same with the lists on `device`."""
+        return Positives(self.rows.to(device), self.query.to(device), self.gallery.to(device), self.gallery_size)
+
+
+class Judgements(NamedTuple):
+    """What people found relevant, in both directions: the lists of images need not agree with those of texts.
+
+    Attributes:
+        i2t: The texts that answer an image.
+        t2i: The images that answer a text.
+    """
+
+    i2t: Positives
+    t2i: Positives

@@ -7,7 +7,8 @@ from torch import Tensor
 from cmr_lightning.batch import DataSpec, Items, Text
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import measure
+from cmr_lightning.evaluation import ECCV, Judgements, Positives, measure
+from datamodules.base import PartName
 from tests.building import trainer
 from tests.toy import IMAGE, TEXT, Toy
 
@@ -67,6 +68,24 @@ def test_validation_measures_the_ranking_of_the_main_protocol_only() -> None:
     expected = {p.id for p in data.protocols if (p.distance, p.relevance) == (main.distance, main.relevance)}
     assert set(model.measurement.metrics) == expected
     assert data.parts_read == ["train", "val"]
+
+
+def test_judgements_of_the_data_are_measured_in_test() -> None:
+    class Judged(Toy):
+        def relations(self, part: PartName) -> dict[str, Judgements]:
+            assert part == "test"
+            return {"eccv": judgements}
+
+    judgements = Judgements(Positives.of({1: [1, 2], 5: [0]}, 24), Positives.of({3: [3]}, 24))
+    data = Judged(level="instance")
+    data.protocols = (*data.protocols, *ECCV)
+    model = Cut(data.spec)
+    trainer().test(model, data, verbose=False)
+    assert model.measurement is not None
+    assert model.measurement.ranks["i2t/cos/eccv"].num_queries == 2
+    part = data.part("test")
+    expected = measure(part.image[:, :5], part.text[:, :5], {}, ECCV, judgements={"eccv": judgements})
+    assert {protocol.id: model.measurement.metrics[protocol.id] for protocol in ECCV} == expected.metrics
 
 
 def test_detached_embeddings_have_no_graph() -> None:

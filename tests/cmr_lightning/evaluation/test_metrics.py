@@ -27,6 +27,8 @@ def metric_of_order(relevant: list[bool], protocol: Protocol) -> float:
         return sum(relevant[:k]) / k
     if protocol.metric == "r-precision":
         return sum(relevant[:total]) / total if total else 0
+    if protocol.metric == "map-at-r":
+        return sum(p for p, r in zip(precisions, places, strict=True) if r < total) / max(total, 1)
     if protocol.metric == "recall":
         return float(any(relevant[:k]))
     if protocol.metric == "rsum":
@@ -68,7 +70,7 @@ ALL_METRICS = [
     Protocol("map", "label"),
     *(Protocol("map", "label", k=k, normaliser=n) for n in NORMALISERS for k in (1, 2, 3, 5, 9)),
     *(Protocol(metric, "label", k=k) for metric in ("precision", "recall") for k in (1, 2, 3, 5, 9)),
-    *(Protocol(metric, "label") for metric in ("r-precision", "median-rank", "rsum")),
+    *(Protocol(metric, "label") for metric in ("map-at-r", "r-precision", "median-rank", "rsum")),
 ]
 
 

@@ -1,10 +1,12 @@
 import pytest
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation.protocols import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
+from cmr_lightning.evaluation.protocols import CLASS_LEVEL, CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Protocol
+
+ALL = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV
 
 
-@pytest.mark.parametrize("protocol", CLASS_LEVEL + INSTANCE_LEVEL, ids=lambda protocol: protocol.id)
+@pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.id)
 def test_ids_round_trip(protocol):
     assert Protocol.parse(protocol.id) == protocol
     assert hash(Protocol.parse(protocol.id)) == hash(protocol)
@@ -19,18 +21,21 @@ def test_ids_are_as_documented():
     assert Protocol("recall", "instance", k=1).id == "recall@1/cos/instance"
     assert Protocol("median-rank", "instance").id == "median-rank/cos/instance"
     assert Protocol("rsum", "instance").id == "rsum/cos/instance"
+    assert Protocol("recall", "instance", k=1, folds=5).id == "recall@1/cos/instance/5fold"
+    assert Protocol("map-at-r", "eccv").id == "map-at-r/cos/eccv"
+    assert Protocol("map-at-r", "label", folds=3).ranking == "cos/label/3fold"
 
 
 def test_main_protocols_come_first_and_no_id_twice():
     assert CLASS_LEVEL[0].id == "map@all/cos/label"
     assert INSTANCE_LEVEL[0].id == "rsum/cos/instance"
-    ids = [protocol.id for protocol in CLASS_LEVEL + INSTANCE_LEVEL]
+    ids = [protocol.id for protocol in ALL]
     assert len(set(ids)) == len(ids)
 
 
 def test_only_ranks_are_better_when_low():
-    low = [protocol.id for protocol in CLASS_LEVEL + INSTANCE_LEVEL if not protocol.higher_is_better]
-    assert low == ["median-rank/cos/instance"]
+    low = [protocol.id for protocol in ALL if not protocol.higher_is_better]
+    assert low == ["median-rank/cos/instance", "median-rank/cos/instance/5fold"]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,11 @@ def test_only_ranks_are_better_when_low():
         "map@all/cos/class",
         "map@all/cos",
         "map@all/cos/label/",
+        "recall@1/cos/instance/1fold",
+        "recall@1/cos/instance/05fold",
+        "recall@1/cos/instance/fold",
+        "recall@1/cos/cxc/5fold",
+        "map-at-r@5/cos/eccv",
         "",
     ],
 )

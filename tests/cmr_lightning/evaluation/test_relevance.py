@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cmr_lightning.evaluation.relevance import Relevance
+from cmr_lightning.evaluation.relevance import Positives, Relevance
 
 
 def test_equal_keys_are_relevant():
@@ -37,3 +37,13 @@ def test_transposed_exchanges_queries_and_gallery():
 def test_keys_of_other_forms_are_refused(query, gallery):
     with pytest.raises(ValueError, match="keys"):
         Relevance(query, gallery)
+
+
+def test_positives_are_lists_of_the_queries_that_have_one():
+    positives = Positives.of({4: [2, 0], 1: [1], 6: [0, 1, 2]}, gallery_size=3)
+    assert positives.rows.tolist() == [1, 4, 6]
+    assert (len(positives), positives.gallery_size) == (3, 3)
+    expected = [[False, True, False], [True, False, True], [True, True, True]]
+    assert positives.block(slice(None)).tolist() == expected
+    assert positives.block(slice(1, 9)).tolist() == expected[1:]
+    assert positives.to(torch.device("cpu")).block(slice(0, 2)).tolist() == expected[:2]

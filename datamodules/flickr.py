@@ -1,0 +1,120 @@
+"""Flickr8k (Hodosh, Young, Hockenmaier, JAIR 2013) and Flickr30k (Young et al., TACL 2014): five captions a picture."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from functools import cached_property
+from pathlib import Path
+
+from cmr_lightning.errors import UserError
+from datamodules.base import PartName
+from datamodules.karpathy import Entry, KarpathyData, find_json, read_entries
+from datamodules.published_files import find
+
+_JSON_SOURCE = (
+    "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/karpathy/"
+    "deepimagesent) and belongs into the folder given as data.root"
+)
+_TEXT_SOURCE = "it is part of Flickr8k_text.zip, whose content belongs into the folder given as data.root"
+_LISTS: dict[PartName, str] = {
+    "train": "Flickr_8k.trainImages.txt",
+    "val": "Flickr_8k.devImages.txt",
+    "test": "Flickr_8k.testImages.txt",
+}
+
+
+class Flickr8k(KarpathyData):
+    """Flickr8k: 8,000 pictures of people and dogs, five captions each.
+
+        <root>/Flicker8k_Dataset/<file>.jpg           or any other folder under the root
+        <root>/dataset_flickr8k.json                  Karpathy's form, or dataset_flickr8k.json.gz; else both of
+        <root>/Flickr8k.token.txt                     <file>.jpg#<0-4> <tab> caption
+        <root>/Flickr_8k.{train,dev,test}Images.txt   file names
+
+    Source, terms, counts and known faults: `datamodules/cards/flickr8k.md`. The arguments are those of `KarpathyData`.
+    """
+
+    def entries(self) -> list[Entry]:
+        """From Karpathy's file, or from the token file where only that is there."""
+        if (self.root / "Flickr8k.token.txt").is_file() and not list(self.root.glob("dataset_flickr8k.json*")):
+            return read_token_file(self.root)
+        return read_entries(find_json(self.root, "dataset_flickr8k.json", _JSON_SOURCE), _JSON_SOURCE)
+
+    def path(self, picture: str) -> str:
+        """The file in the folder that holds most of the pictures."""
+        return f"{self._folder}/{picture}"
+
+    def image_name(self, picture: str) -> str:
+        """The file name: the folder may have any name."""
+        return Path(picture).name
+
+    @cached_property
+    def _folder(self) -> str:
+        known = {entry.picture for entries in self._by_part.values() for entry in entries}
+        folders = Counter(file.parent for file in sorted(self.root.rglob("*.jpg")) if file.name in known)
+        if not folders:
+            return "Flicker8k_Dataset"
+        return folders.most_common(1)[0][0].relative_to(self.root).as_posix()
+
+
+class Flickr30k(KarpathyData):
+    """Flickr30k: 31,014 pictures of people and animals, five captions each.
+
+        <root>/flickr30k-images/<id>.jpg
+        <root>/dataset_flickr30k.json       Karpathy's form and split, or dataset_flickr30k.json.gz
+
+    Source, terms, counts and known faults: `datamodules/cards/flickr30k.md`. The arguments are those of `KarpathyData`.
+    """
+
+    def entries(self) -> list[Entry]:
+        """From Karpathy's file."""
+        return read_entries(find_json(self.root, "dataset_flickr30k.json", _JSON_SOURCE), _JSON_SOURCE)
+
+    def path(self, picture: str) -> str:
+        """All pictures lie in one folder."""
+        return f"flickr30k-images/{picture}"
+
+    def image_name(self, picture: str) -> str:
+        """The file name."""
+        return Path(picture).name
+
+
+def read_token_file(root: Path) -> list[Entry]:
+    """The pictures of Flickr8k as its own files list them: training, then validation, then test.
+
+    Captions of pictures in none of the lists, of which the published file has 92, are passed over; one of these
+    captions has an id that is no file name.
+
+    Raises:
+        UserError: If a file is missing, a line has no caption, a picture is in two lists, or has no caption.
+    """
+    path = find(root, "Flickr8k.token.txt", _TEXT_SOURCE)
+    captions: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for number, line in enumerate(_lines(path)):
+        name, tab, caption = line.partition("\t")
+        if not tab:
+            raise UserError(
+                f"{path}, line {number + 1}: expected <file>#<number>, a tab and a caption, and found {line[:60]!r}; "
+                f"{_TEXT_SOURCE}."
+            )
+        captions[name.partition("#")[0]].append((number, caption))
+    entries = []
+    listed: dict[str, str] = {}
+    for part, name in _LISTS.items():
+        for picture in _lines(find(root, name, _TEXT_SOURCE)):
+            if picture in listed:
+                raise UserError(f"{root / name} lists {picture}, which {listed[picture]} lists too; {_TEXT_SOURCE}.")
+            if picture not in captions:
+                raise UserError(f"{path} has no caption of {picture}, which {name} lists; {_TEXT_SOURCE}.")
+            listed[picture] = name
+            numbers, texts = zip(*captions[picture], strict=True)
+            entries.append(Entry(picture, part, numbers, texts))
+    return entries
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file that are not blank, without their ends."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}); {_TEXT_SOURCE}.") from error

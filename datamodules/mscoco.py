@@ -1,0 +1,132 @@
+"""MSCOCO (Lin et al., ECCV 2014; captions: Chen et al. 2015) in Karpathy's split, with CxC and ECCV Caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
+from datamodules.base import PartName
+from datamodules.image_inputs import ImageInput
+from datamodules.karpathy import Entry, KarpathyData, find_json, read_entries
+from datamodules.loaders import EpochOf
+from datamodules.published_files import read_json
+from datamodules.text_inputs import TextInput
+
+_JSON = "dataset_coco.json"
+_JSON_SOURCE = (
+    "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/karpathy/"
+    "deepimagesent) and belongs into the folder given as data.root"
+)
+_JUDGEMENTS = "eccv_caption"
+_JUDGEMENTS_SOURCE = (
+    f"it is in the folder eccv_caption/data of the public code naver-ai/eccv-caption and belongs into {_JUDGEMENTS} in "
+    f"the folder given as data.root"
+)
+_JUDGED: dict[str, tuple[Protocol, ...]] = {"cxc": CXC, "eccv": ECCV}
+
+
+class MSCOCO(KarpathyData):
+    """MSCOCO: 123,287 pictures in Karpathy's split, five captions each.
+
+        <root>/{train2014,val2014}/COCO_*.jpg
+        <root>/dataset_coco.json                                                or dataset_coco.json.gz
+        <root>/eccv_caption/{cxc,eccv}_{image_to_caption,caption_to_image}.json may be missing
+
+    Measured on the whole test part (5K) and as the mean over five folds of it (1K). Where the files of Crisscrossed
+    Captions or ECCV Caption are there, the test part is also measured by the texts that people found right for an image
+    though they were written for another one.
+
+    Source, terms, counts and known faults: `datamodules/cards/mscoco.md`.
+
+    Args:
+        root: Folder of the published files.
+        restval: Whether the 30,504 pictures of val2014 that are in neither val nor test are trained on too.
+        image: See `KarpathyData`.
+        text: See `KarpathyData`.
+        captions_per_image: See `KarpathyData`.
+        batch_size: See `KarpathyData`.
+        eval_batch_size: See `KarpathyData`.
+        epoch_of: See `KarpathyData`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        restval: bool = True,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        captions_per_image: int | None = 5,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(root, image, text, captions_per_image, batch_size, eval_batch_size, epoch_of)
+        self.restval = restval
+        self._judged = [kind for kind in _JUDGED if all(path.is_file() for path in self._judgement_files(kind))]
+        self.protocols = (*INSTANCE_LEVEL, *FIVE_FOLD, *(p for kind in self._judged for p in _JUDGED[kind]))
+
+    def entries(self) -> list[Entry]:
+        """From Karpathy's file."""
+        return read_entries(find_json(self.root, _JSON, _JSON_SOURCE), _JSON_SOURCE)
+
+    def path(self, picture: str) -> str:
+        """The file names its folder."""
+        return picture
+
+    def usage(self) -> Mapping[str, PartName | None]:
+        """`restval` trains or is left out."""
+        return {**super().usage(), "restval": "train" if self.restval else None}
+
+    @property
+    def split_name(self) -> str:
+        """Number of pictures of each part, and whether `restval` is in train."""
+        return f"{super().split_name}, restval {'in train' if self.restval else 'left out'}"
+
+    def relations(self, part: PartName) -> dict[str, Judgements]:
+        """What CxC and ECCV Caption judged of the test part."""
+        if part != "test":
+            return {}
+        pictures = self.listing(part).pictures
+        entries = {entry.picture: entry for entry in self._by_part[part]}
+        images = [int(Path(picture).stem.rpartition("_")[2]) for picture in pictures]
+        captions = [
+            number for picture in pictures for number in entries[picture].sentence_ids[: self.captions_per_image]
+        ]
+        return {kind: self._judgements(kind, images, captions) for kind in self._judged}
+
+    def _judgements(self, kind: str, images: Sequence[int], captions: Sequence[int]) -> Judgements:
+        image_to_caption, caption_to_image = self._judgement_files(kind)
+        return Judgements(
+            i2t=_positives(image_to_caption, images, captions), t2i=_positives(caption_to_image, captions, images)
+        )
+
+    def _judgement_files(self, kind: str) -> tuple[Path, Path]:
+        folder = self.root / _JUDGEMENTS
+        return folder / f"{kind}_image_to_caption.json", folder / f"{kind}_caption_to_image.json"
+
+
+def _positives(path: Path, queries: Sequence[int], gallery: Sequence[int]) -> Positives:
+    """Lists of a file, with ids replaced by rows.
+
+    Ids that are not in the test part are passed over, such as two captions of ECCV Caption that are not among the first
+    five of their image.
+
+    Raises:
+        UserError: If the file is damaged, or lists none of the queries.
+    """
+    rows = {number: row for row, number in enumerate(gallery)}
+    listed = read_json(path, _JUDGEMENTS_SOURCE)
+    try:
+        known = {
+            int(query): [rows[int(item)] for item in items if int(item) in rows] for query, items in listed.items()
+        }
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} should hold lists of ids by id ({error}); {_JUDGEMENTS_SOURCE}.") from error
+    lists = {row: known[query] for row, query in enumerate(queries) if known.get(query)}
+    if not lists:
+        raise UserError(
+            f"{path} judges nothing of the test part; take the folder {path.parent} away to go on without it."
+        )
+    return Positives.of(lists, len(gallery))

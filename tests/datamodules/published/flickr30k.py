@@ -1,0 +1,18 @@
+"""Flickr30k in miniature, in Karpathy's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.datamodules.published.flickr8k import SIZES, karpathy_images, write_karpathy, write_pictures
+
+TINY = {"batch_size": 8, "image.crop": 32, "image.resize": 32}
+
+
+def write(root: Path) -> None:
+    """Write Flickr30k: Karpathy's file and the pictures."""
+    images = karpathy_images(SIZES)
+    for number, image in enumerate(images):
+        image["filename"] = f"{1000092795 + number}.jpg"
+    write_karpathy(root / "dataset_flickr30k.json", "flickr30k", images)
+    write_pictures(root / "flickr30k-images", [image["filename"] for image in images])
