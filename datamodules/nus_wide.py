@@ -1,0 +1,335 @@
+"""NUS-WIDE (Chua et al., CIVR 2009): 269,648 photos of Flickr with their tags and 81 concepts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CLASS_LEVEL
+from datamodules.base import PartName
+from datamodules.image_inputs import ImageInput
+from datamodules.listed_data import ListedData
+from datamodules.listing import Listing
+from datamodules.loaders import Part
+from datamodules.published_files import find
+from datamodules.sparse_rows import SparseRows, dense_if_small
+from datamodules.text_inputs import TextInput
+
+_SOURCE = (
+    "it is part of the lists, tags and ground truth on the NUS-WIDE page (lms.comp.nus.edu.sg), whose folders belong "
+    "into the folder given as data.root"
+)
+_IMAGE_LIST = "ImageList/Imagelist.txt"
+_CONCEPT_LIST = "ConceptsList/Concepts81.txt"
+_TAGS = "NUS_WID_Tags/All_Tags.txt"
+_TAG_VECTORS = "NUS_WID_Tags/AllTags1k.txt"
+_TAG_VECTOR_SIZE = 1000
+_PHOTO = re.compile(r"(?P<folder>[^\\/]+)[\\/](?P<file>\d+_(?P<id>\d+)\.jpg)")
+_ALLOWED = np.isin(np.arange(256), np.frombuffer(b"01 \t\r\n", np.uint8))
+_BLOCK = 2**24
+
+TEN = ("animal", "clouds", "flowers", "food", "grass", "person", "sky", "toy", "water", "window")
+"""The concepts of NUS-WIDE-10k (Feng, Wang, Li: cross-modal retrieval with correspondence autoencoder, 2014)."""
+
+_SEED = 0
+_PER_CLASS_10K = 1000
+_QUERIES_PER_CLASS = 100
+_TRAIN_PER_CLASS = 500
+_VALIDATION = 1000
+
+Variant = Literal["10k", "tc10", "tc21"]
+
+
+class _Photo(NamedTuple):
+    """A line of the image list: the file relative to the root, and the id of the photo at Flickr."""
+
+    file: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Lines of the image list, counted from 0, in rising order.
+
+    Attributes:
+        train: Lines of the training part.
+        val: Lines of the validation part.
+        queries: Lines of the test part that are queries.
+        gallery: Lines of the test part that queries are answered from; empty where all test items are both.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    queries: np.ndarray
+    gallery: np.ndarray
+
+
+class NUSWIDE(ListedData):
+    """NUS-WIDE from its published lists; the text of a photo are its tags.
+
+        <root>/ImageList/Imagelist.txt
+        <root>/ConceptsList/Concepts81.txt
+        <root>/Groundtruth/AllLabels/Labels_<concept>.txt
+        <root>/NUS_WID_Tags/All_Tags.txt
+        <root>/NUS_WID_Tags/AllTags1k.txt         for text: tags1k
+        <root>/Flickr/<folder>/<file>.jpg         for pictures, and for people to look at
+
+    Which photos are in which part follows from these lists by a rule of this project, because the data set has no such
+    parts and other authors drew theirs: their numbers are over other photos. Photos without a tag are not used.
+
+    Source, terms, rule, counts and known faults: `datamodules/cards/nus_wide.md`.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with.
+        text: What text encoders are fed with: the tags, separated by spaces, as a text input makes of them, or
+            `tags1k`, the published vectors of 1,000 tags, each 0 or 1.
+        variant: `10k`: ten concepts, up to 1,000 photos of each that have no other of the ten, one label a photo;
+            `tc10`, `tc21`: all photos of the 10 or 21 most frequent concepts, several labels a photo, where test
+            queries are answered from all other photos.
+        batch_size: Training pairs in a batch.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    protocols = CLASS_LEVEL
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput,
+        text: TextInput | Literal["tags1k"],
+        variant: Variant = "10k",
+        batch_size: int = 64,
+        eval_batch_size: int = 1024,
+    ) -> None:
+        if text == "tags1k":
+            text = _TagVectors(Path(root).expanduser())
+        super().__init__(root, image, text, batch_size, eval_batch_size)
+        self.variant = variant
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # the files say which concepts are frequent
+        """The ten concepts, or the most frequent ones, most frequent first."""
+        if self.variant == "10k":
+            return TEN
+        path = find(self.root, _CONCEPT_LIST, _SOURCE)
+        concepts = path.read_text(encoding="utf-8", errors="replace").split()
+        photos = {concept: int(self._concept(concept).sum()) for concept in concepts}
+        return tuple(sorted(concepts, key=lambda concept: (-photos[concept], concept))[: int(self.variant[2:])])
+
+    @property
+    def split_name(self) -> str:
+        """The variant, that the selection is ours, and the sizes of its parts."""
+        selection = self._selection
+        test = f"{len(selection.queries)} test"
+        if len(selection.gallery):
+            test = f"{len(selection.queries)} test queries in a gallery of {len(selection.gallery)} others"
+        train, val = len(selection.train), len(selection.val)
+        return f"{self.variant}, selected by our own rule: {train} train, {val} val, {test}"
+
+    def list_part(self, part: PartName) -> Listing:
+        """One part, photos in the order of the image list, in a test part with a gallery all queries first."""
+        selection = self._selection
+        rows = np.concatenate([selection.queries, selection.gallery]) if part == "test" else getattr(selection, part)
+        labels = torch.from_numpy(self._labels[rows])
+        return Listing(
+            pictures=tuple(self._photos[row].file for row in rows),
+            label=labels.long().argmax(1) if self.variant == "10k" else labels.float(),
+            captions=tuple(self._tags[row] for row in rows),
+            owner=torch.arange(len(rows)),
+        )
+
+    def read(self, part: PartName) -> Part:
+        """One part as encoders are fed with it, and which items of the test part are queries."""
+        read = super().read(part)
+        if part != "test" or not len(self._selection.gallery):
+            return read
+        queries = {self._photos[row].file for row in self._selection.queries}
+        return replace(read, query=torch.tensor([name in queries for name in self.listing(part).pictures]))
+
+    @cached_property
+    def _photos(self) -> list[_Photo]:
+        return read_photos(self.root)
+
+    @cached_property
+    def _tags(self) -> list[str]:
+        """Tags of each photo, separated by spaces; empty where it has none."""
+        path = find(self.root, _TAGS, _SOURCE)
+        lines = [
+            line.split() for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()
+        ]
+        if len(lines) != len(self._photos):
+            raise UserError(f"{path} has tags of {len(lines)} photos, the image list {len(self._photos)}; {_SOURCE}.")
+        for row, (line, photo) in enumerate(zip(lines, self._photos, strict=True)):
+            if line[0] != photo.id:
+                raise UserError(
+                    f"{path} is not in the order of the image list: its photo {row + 1} is {line[0]} and should be "
+                    f"{photo.id}; {_SOURCE}."
+                )
+        return [" ".join(line[1:]) for line in lines]
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        """Which photo has which of the classes, `(all photos, C)` bool."""
+        return np.stack([self._concept(name) for name in self.classes], axis=1)
+
+    def _concept(self, name: str) -> np.ndarray:
+        """Which photos have a concept, `(all photos,)` bool."""
+        path = find(self.root, f"Groundtruth/AllLabels/Labels_{name}.txt", _SOURCE)
+        ones = _ones_by_row(path, len(self._photos), 1)
+        return np.diff(ones.indptr) > 0
+
+    @cached_property
+    def _selection(self) -> Selection:
+        concepts = self._labels.sum(axis=1)
+        labelled = concepts == 1 if self.variant == "10k" else concepts > 0
+        rows: dict[str, int] = {}  # a few photos are listed twice: the first line counts
+        for row in np.flatnonzero(labelled & np.array([bool(tags) for tags in self._tags])).tolist():
+            rows.setdefault(self._photos[row].id, row)
+        order = np.array([rows[photo] for photo in sorted(rows, key=_draw)], dtype=np.int64)
+        if self.variant == "10k":
+            return select_single_label(order, self._labels)
+        return select_multi_label(order, self._labels, by_class=self.variant == "tc21")
+
+
+class _TagVectors(TextInput):
+    """The published vectors of 1,000 tags.
+
+    Args:
+        root: Folder of the published files.
+    """
+
+    description = f"{_TAG_VECTOR_SIZE} tags, each 0 or 1 (AllTags1k.txt)"
+    reads_captions = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def content(self, listing: Listing) -> Tensor | SparseRows:
+        """Tag vectors `(P, 1000)`, float32, of the photo that each text belongs to."""
+        rows = [self._rows[listing.pictures[owner]] for owner in listing.owner.tolist()]
+        return dense_if_small(self._vectors[rows])
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {photo.file: row for row, photo in enumerate(read_photos(self.root))}
+
+    @cached_property
+    def _vectors(self) -> csr_matrix:
+        return _ones_by_row(find(self.root, _TAG_VECTORS, _SOURCE), len(self._rows), _TAG_VECTOR_SIZE)
+
+
+def read_photos(root: Path) -> list[_Photo]:
+    r"""All photos in the order of the image list, which all other lists share.
+
+    The list has Windows line ends, backslashes between folder and file, and blank lines. A file is named after its
+    number in the folder and the photo's id: `actor\0001_2124494179.jpg`.
+
+    Raises:
+        UserError: If the list is missing, or a line is not of this form.
+    """
+    path = find(root, _IMAGE_LIST, _SOURCE)
+    photos = []
+    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").split("\n"))):
+        found = _PHOTO.fullmatch(line)
+        if not found:
+            raise UserError(rf"{path} should have lines such as actor\0001_2124494179.jpg and has {line!r}; {_SOURCE}.")
+        photos.append(_Photo(f"Flickr/{found['folder']}/{found['file']}", found["id"]))
+    return photos
+
+
+def _draw(photo: str) -> bytes:
+    """What photos are ordered by: the rule needs no file, and a photo keeps its place whatever the others are."""
+    return hashlib.sha256(f"{_SEED}/{photo}".encode()).digest()
+
+
+def select_single_label(order: np.ndarray, labels: np.ndarray) -> Selection:
+    """The first 1,000 photos of each class: a tenth for testing, the next tenth for validation, the rest for training.
+
+    Args:
+        order: Photos to choose from, the first ones first, `(N,)`; each has exactly one class.
+        labels: Which photo has which class, `(all photos, C)` bool.
+
+    Raises:
+        UserError: If a class has fewer than ten photos.
+    """
+    parts: list[list[np.ndarray]] = [[], [], []]
+    for label in range(labels.shape[1]):
+        chosen = order[labels[order, label]][:_PER_CLASS_10K]
+        tenth = len(chosen) // 10
+        if tenth == 0:
+            raise UserError(
+                f"{_IMAGE_LIST} has {len(chosen)} photos with tags that have {TEN[label]} and no other of the ten "
+                f"classes, but ten are needed; {_SOURCE}."
+            )
+        for part, rows in zip(parts, np.split(chosen, [tenth, 2 * tenth]), strict=True):
+            part.append(rows)
+    test, val, train = (np.sort(np.concatenate(part)) for part in parts)
+    return Selection(train, val, test, gallery=np.array([], dtype=np.int64))
+
+
+def select_multi_label(order: np.ndarray, labels: np.ndarray, by_class: bool) -> Selection:
+    """Queries first, then from the others validation and training; the gallery is everything that is no query.
+
+    Args:
+        order: Photos to choose from, the first ones first, `(N,)`; each has at least one class.
+        labels: Which photo has which class, `(all photos, C)` bool.
+        by_class: Whether queries are 100 of each class, but at most a tenth of it, or a hundredth of all photos.
+
+    Returns:
+        Validation photos are 1,000, but at most a tenth, of all that are no queries, training photos 500 of each class,
+        but at most a fifth of it, of the rest.
+    """
+    queries = _of_each_class(order, labels, _QUERIES_PER_CLASS, 10) if by_class else order[: len(order) // 100]
+    database = order[~np.isin(order, queries)]
+    val, others = np.split(database, [min(_VALIDATION, len(database) // 10)])
+    train = _of_each_class(others, labels, _TRAIN_PER_CLASS, 5)
+    return Selection(*(np.sort(rows) for rows in (train, val, queries, database)))
+
+
+def _of_each_class(order: np.ndarray, labels: np.ndarray, number: int, share: int) -> np.ndarray:
+    """The first photos of each class that no rarer class has taken: `number`, but at most one of `share`."""
+    taken = np.zeros(len(labels), dtype=bool)
+    counts = labels[order].sum(axis=0)
+    for label in np.argsort(counts, kind="stable"):
+        candidates = order[labels[order, label] & ~taken[order]]
+        taken[candidates[: min(number, counts[label] // share)]] = True
+    return order[taken[order]]
+
+
+def _ones_by_row(path: Path, rows: int, columns: int) -> csr_matrix:
+    """A text file of zeros and ones, separated by any white space, as a sparse matrix `(rows, columns)`.
+
+    Raises:
+        UserError: If a line has another number of columns, or there are other lines or other characters.
+    """
+    ones: list[np.ndarray] = []
+    digits = 0
+    with path.open("rb") as file:
+        while len(block := np.fromfile(file, np.uint8, _BLOCK)):
+            if not _ALLOWED[block].all():
+                raise UserError(f"{path} should hold zeros and ones alone; {_SOURCE}.")
+            places = np.flatnonzero(block > ord(" "))
+            line_ends = np.flatnonzero(block == ord("\n"))
+            if ((digits + np.searchsorted(places, line_ends)) % columns).any():
+                raise UserError(f"{path} should have {columns} columns in each line; {_SOURCE}.")
+            ones.append(digits + np.flatnonzero(block[places] == ord("1")))
+            digits += len(places)
+    if digits != rows * columns:
+        raise UserError(
+            f"{path} should have {rows} lines of {columns} numbers, as the image list has photos, and has {digits} "
+            f"numbers; {_SOURCE}."
+        )
+    found = np.concatenate(ones)
+    starts = np.searchsorted(found, np.arange(rows + 1) * columns)
+    return csr_matrix((np.ones(len(found), np.float32), found % columns, starts), shape=(rows, columns))
