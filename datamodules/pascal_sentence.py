@@ -6,53 +6,66 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
-from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.base import PartName
 from datamodules.committed_splits import read_split
-from datamodules.loaders import Part
-from datamodules.published_files import feature_rows, find, read_json, read_npz, read_picture
+from datamodules.image_inputs import FeatureArchive, ImageInput
+from datamodules.listed_data import ListedData
+from datamodules.listing import Listing
+from datamodules.loaders import EpochOf
+from datamodules.published_files import find, read_json
+from datamodules.text_inputs import TextInput, WordWeights
 
 _SENTENCES = "pascal_sentences.json"
 _SENTENCES_SOURCE = (
     "it is written by the public downloader michelecafagna26/Pascal_Sentence_Dataset-downloader, from the page "
-    "vision.cs.uiuc.edu/pascal-sentences, and belongs into the folder given as data.root"
+    "vision.cs.uiuc.edu/pascal-sentences, and belongs into the folder given as data.root; the folders dataset and "
+    "sentence of the public downloader rupy/PascalSentenceDataset are read as well"
 )
-_FEATURES_SOURCE = (
-    "it is given as data.image_features, relative to data.root, and holds the arrays names (N) and features (N x D) of "
-    "an encoder run over the pictures"
+_FOLDERS_SOURCE = (
+    "it is written by the public downloader rupy/PascalSentenceDataset, from the page "
+    "vision.cs.uiuc.edu/pascal-sentences, whose folders dataset and sentence belong into the folder given as data.root"
 )
 _SPLITS = 5
+_SIZES = {
+    "800/100/100": "800/100/100",
+    "800/200": "800/200, 100 of the 800 carved for validation",
+    "800/200-all": "800/200, the 100 validation images trained on too",
+}
 
 
-class PascalSentence(CrossModalData):
-    """Pascal Sentence with image features of your choice and tf-idf of each image's sentences.
+class PascalSentence(ListedData):
+    """Pascal Sentence in either of the layouts that its public downloaders write.
 
-        <root>/pascal_sentences.json            {file: {"category": name, "captions": [sentence, ...]}}
-        <root>/mobilenetv2_features.npz         names (1000,), features (1000, D)
-        <root>/images/<file>                    for people to look at; may be missing
+        <root>/pascal_sentences.json                {file: {"category": name, "captions": [sentence, ...]}}
+        <root>/images/<file>.jpg
 
-    An image has one text: all its sentences, joined. Words are lower-cased runs of two or more letters or digits; words
-    and their document frequencies come from the training texts alone; the vectors are float32 of unit length.
+        <root>/sentence/<category>/<file>.txt       a sentence a line; `<file>txt`, without the dot, is read too
+        <root>/dataset/<category>/<file>.jpg
+
+    The second one's `correspondence.csv` numbers the pictures and is not needed. Features are looked up by file name:
+
+        <root>/mobilenetv2_features.npz             names (1000,), features (1000, D)
 
     Source, terms, counts and known faults: `datamodules/cards/pascal_sentence.md`.
 
     Args:
         root: Folder of the published files.
-        split: Which of the five committed splits, 0 to 4; each has 40 training, 5 validation and 5 test images of
-            each class.
-        image_features: NumPy archive of image features, relative to `root` or absolute.
-        stop_words: `english` drops the words on scikit-learn's English list, None keeps all.
-        sublinear: Whether a word that occurs n times in a text counts 1 + ln n instead of n.
-        min_df: Least number of training texts that a word must occur in.
-        max_features: Keep only that many of the words that are most frequent in training; None keeps all.
+        split: Which of the five committed splits, 0 to 4. Each orders the images of a class anew.
+        sizes: `800/100/100` has 40 training, 5 validation and 5 test images of each class. `800/200` tests on 10 of
+            each class and holds 5 of the 40 training images out for validation, so 700 are trained on. `800/200-all`
+            trains on all 800, as published results do; its validation part are the same 100 images, by then seen, so
+            only methods that choose nothing on validation may be measured on it.
+        image: What image encoders are fed with; None for `FeatureArchive("mobilenetv2_features.npz")`.
+        text: What text encoders are fed with; None for tf-idf without English stop words, counts 1 + ln n, words of at
+            least two training texts.
+        joined: Whether an image has one text, its sentences joined, as in the literature, or each sentence is a text.
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
+        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
 
     Raises:
         UserError: If there is no split of that number.
@@ -86,136 +99,115 @@ class PascalSentence(CrossModalData):
         self,
         root: str,
         split: int = 0,
-        image_features: str = "mobilenetv2_features.npz",
-        stop_words: Literal["english"] | None = "english",
-        sublinear: bool = True,
-        min_df: int = 2,
-        max_features: int | None = None,
+        sizes: Literal["800/100/100", "800/200", "800/200-all"] = "800/100/100",
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        joined: bool = True,
         batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        eval_batch_size: int = 256,
+        epoch_of: EpochOf = "texts",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size)
         if split not in range(_SPLITS):
             raise UserError(f"data.split is {split}, but Pascal Sentence has the splits 0 to {_SPLITS - 1}.")
-        self.root = Path(root).expanduser()
+        super().__init__(
+            root,
+            image or FeatureArchive("mobilenetv2_features.npz"),
+            text or WordWeights(stop_words="english", sublinear=True, min_df=2),
+            batch_size,
+            eval_batch_size,
+            epoch_of,
+        )
+        self.sizes = sizes
+        self.joined = joined
         self._number = split
-        self._image_features = image_features
-        self._stop_words = stop_words
-        self._sublinear = sublinear
-        self._min_df = min_df
-        self._max_features = max_features
+        self._split_name = f"{split} of {_SPLITS}, {_SIZES[sizes]}"
 
     @property
-    def split(self) -> Split:
-        """The committed split, its checksum taken over the file names; reads no published file."""
-        return Split(f"{self._number} of {_SPLITS}, 800/100/100", split_checksum(self._names))
+    def split_name(self) -> str:
+        """Number and sizes of the split."""
+        return self._split_name
 
     @property
     def features(self) -> str:
-        """Encoder and text weighting, in words."""
-        count = "1 + ln n" if self._sublinear else "n"
-        words = "English stop words dropped" if self._stop_words else "all words"
-        most = f", at most {self._max_features}" if self._max_features else ""
-        return (
-            f"images: {self._image_features}; texts: tf-idf of the joined sentences, lower-cased, {words}, count "
-            f"{count}, words of at least {self._min_df} training texts{most}, unit length"
-        )
+        """What the encoders are fed with, in words."""
+        return f"{super().features}; {'the sentences of an image joined' if self.joined else 'a text a sentence'}"
 
-    def read(self, part: PartName) -> Part:
-        """Read one part, class after class, file names in order.
+    def image_name(self, picture: str) -> str:
+        """The file name: the folders depend on the layout."""
+        return Path(picture).name
 
-        The words of the tf-idf vectors are those of the training texts, whichever part is read.
+    def list_part(self, part: PartName) -> Listing:
+        """List one part, class after class, file names in order.
 
         Raises:
             UserError: If a file is missing or is not what it should be.
         """
-        names = self._names[part]
-        records = self._records(part)
-        return Part(
-            image=self._image_rows(names),
-            text=torch.from_numpy(self._tfidf.transform(_joined(records)).toarray()),
-            label=torch.tensor([self.classes.index(record["category"]) for record in records]),
-            owner=torch.arange(len(names)),
-            image_names=tuple(names),
-            captions=tuple(record["captions"][0] for record in records),
+        in_folders = self._in_folders
+        pictures, labels, texts = [], [], []
+        for label, category in enumerate(self.classes):
+            for name in self._names(part, category):
+                pictures.append(f"dataset/{category}/{name}" if in_folders else f"images/{name}")
+                labels.append(label)
+                sentences = self._sentences_of_file(category, name) if in_folders else self._record(category, name)
+                texts.append([" ".join(sentences)] if self.joined else sentences)
+        return Listing(
+            pictures=tuple(pictures),
+            label=torch.tensor(labels),
+            captions=tuple(text for of_picture in texts for text in of_picture),
+            owner=torch.arange(len(pictures)).repeat_interleave(torch.tensor([len(of) for of in texts])),
         )
 
-    def picture(self, part: PartName, image: int) -> np.ndarray | None:
-        """The JPEG under `images`, uint8 `(H, W, 3)`, or None where it is not there."""
-        path = self.root / "images" / self._names[part][image]
-        return read_picture(path) if path.is_file() else None
+    def _names(self, part: PartName, category: str) -> list[str]:
+        """File names of a class in a part, in order."""
+        parts = self._committed
+        if part == "train" and self.sizes == "800/200-all":
+            return sorted(parts["train"][category] + parts["val"][category])
+        return parts[part][category]
 
     @cached_property
-    def _by_class(self) -> dict[PartName, dict[str, list[str]]]:
-        """File names of each class of each part."""
-        return read_split(f"pascal_sentence_{self._number}")["parts"]
+    def _committed(self) -> dict[str, dict[str, list[str]]]:
+        """File names by part and class."""
+        sizes = "" if self.sizes == "800/100/100" else "800_200_"
+        return read_split(f"pascal_sentence_{sizes}{self._number}")["parts"]
 
     @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        """File names of each part, class after class."""
-        return {part: [name for label in self.classes for name in of[label]] for part, of in self._by_class.items()}
+    def _in_folders(self) -> bool:
+        """Whether the sentences are in a folder for each class and not in one file."""
+        return not (self.root / _SENTENCES).is_file() and (self.root / "sentence").is_dir()
 
     @cached_property
-    def _tfidf(self) -> TfidfVectorizer:
-        """Word weights, fitted on the training texts."""
-        tfidf = TfidfVectorizer(
-            stop_words=self._stop_words,
-            sublinear_tf=self._sublinear,
-            min_df=self._min_df,
-            max_features=self._max_features,
-            dtype=np.float32,
-        )
+    def _records(self) -> dict[str, Any]:
+        return read_json(find(self.root, _SENTENCES, _SENTENCES_SOURCE), _SENTENCES_SOURCE)
+
+    def _record(self, category: str, name: str) -> list[str]:
+        """Sentences of an image in the one file of all sentences."""
+        path = self.root / _SENTENCES
+        if name not in self._records:
+            raise UserError(f"{path} should have the 1000 published images and lacks {name}; {_SENTENCES_SOURCE}.")
+        record = self._records[name]
+        what = f"{path}: {name}"
+        if not isinstance(record, dict) or record.get("category") != category:
+            raise UserError(
+                f"{what} should have the category {category} and is {str(record)[:80]}; {_SENTENCES_SOURCE}."
+            )
+        sentences = record.get("captions")
+        texts = sentences if isinstance(sentences, list) else []
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(f"{what} should have a list of sentences, none of them empty; {_SENTENCES_SOURCE}.")
+        return texts
+
+    def _sentences_of_file(self, category: str, name: str) -> list[str]:
+        """Sentences of an image in the layout with a folder for each class."""
+        stem = Path(name).stem
+        folder = self.root / "sentence" / category
+        path = next((path for ending in (".txt", "txt") if (path := folder / f"{stem}{ending}").is_file()), None)
+        if path is None:
+            raise UserError(f"{folder / f'{stem}.txt'} is missing; {_FOLDERS_SOURCE}.")
         try:
-            return tfidf.fit(_joined(self._records("train")))
-        except ValueError as error:
-            raise UserError(
-                f"The training texts leave no words for tf-idf with data.min_df {self._min_df} and data.max_features "
-                f"{self._max_features} ({error}); lower data.min_df."
-            ) from error
-
-    def _records(self, part: PartName) -> list[dict[str, Any]]:
-        """Category and sentences of each image of a part."""
-        path = find(self.root, _SENTENCES, _SENTENCES_SOURCE)
-        content = read_json(path, _SENTENCES_SOURCE)
-        records = []
-        for label in self.classes:
-            for name in self._by_class[part][label]:
-                if name not in content:
-                    raise UserError(
-                        f"{path} should have the 1000 published images and lacks {name}; {_SENTENCES_SOURCE}."
-                    )
-                _check_record(content[name], label, f"{path}: {name}")
-                records.append(content[name])
-        return records
-
-    def _image_rows(self, names: list[str]) -> Tensor:
-        """Feature vectors of the named images, float32 `(len(names), D)`."""
-        path = find(self.root, str(Path(self._image_features).expanduser()), _FEATURES_SOURCE)
-        known, features = read_npz(path, ("names", "features"), _FEATURES_SOURCE)
-        if known.ndim != 1 or features.ndim != 2 or len(known) != len(features) or features.dtype.kind not in "iuf":
-            raise UserError(
-                f"{path} should hold as many names as rows of features and holds names of shape {known.shape} and "
-                f"features of shape {features.shape}, {features.dtype}; {_FEATURES_SOURCE}."
-            )
-        rows = {name: row for row, name in enumerate(known.tolist())}
-        missing = [name for name in names if name not in rows]
-        if missing:
-            raise UserError(
-                f"{path} lacks {len(missing)} of the {len(names)} images asked for, first {missing[0]}; "
-                f"{_FEATURES_SOURCE}."
-            )
-        return feature_rows(features, [rows[name] for name in names], f"{path}: features", _FEATURES_SOURCE)
-
-
-def _joined(records: list[dict[str, Any]]) -> list[str]:
-    """One text per image."""
-    return [" ".join(record["captions"]) for record in records]
-
-
-def _check_record(record: Any, label: str, what: str) -> None:
-    """Raise unless an entry of the JSON file has the category it is committed with, and sentences."""
-    if not isinstance(record, dict) or record.get("category") != label:
-        raise UserError(f"{what} should have the category {label} and is {str(record)[:80]}; {_SENTENCES_SOURCE}.")
-    captions = record.get("captions")
-    if not isinstance(captions, list) or not captions or not all(isinstance(c, str) and c.strip() for c in captions):
-        raise UserError(f"{what} should have a list of sentences, none of them empty; {_SENTENCES_SOURCE}.")
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text ({error}); {_FOLDERS_SOURCE}.") from error
+        sentences = [line.strip() for line in lines if line.strip()]
+        if not sentences:
+            raise UserError(f"{path} should hold sentences and is empty; {_FOLDERS_SOURCE}.")
+        return sentences

@@ -8,15 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.base import PartName
 from datamodules.committed_splits import read_rows
-from datamodules.loaders import Part
-from datamodules.published_files import feature_rows, find, read_lines, read_mat, read_picture
+from datamodules.image_inputs import ImageInput
+from datamodules.listed_data import ListedData
+from datamodules.listing import Listing
+from datamodules.loaders import EpochOf
+from datamodules.published_files import feature_rows, find, read_lines, read_mat
+from datamodules.text_inputs import TextInput
 
 _ARCHIVE = (
     "it is part of wikipedia_dataset.zip from the cross-modal page of SVCL (svcl.ucsd.edu/projects/crossmodal), whose "
@@ -27,8 +31,14 @@ _TFIDF_ARCHIVE = (
     "data, to be put under this name into the folder given as data.root"
 )
 
-_LISTS = {"train": ("trainset_txt_img_cat.list", 2173), "test": ("testset_txt_img_cat.list", 693)}
-_SUFFIXES = {"train": "tr", "test": "te"}
+Half = Literal["train", "test"]
+"""What the published files are cut into."""
+
+_LISTS: dict[Half, tuple[str, int]] = {
+    "train": ("trainset_txt_img_cat.list", 2173),
+    "test": ("testset_txt_img_cat.list", 693),
+}
+_SUFFIXES: dict[Half, str] = {"train": "tr", "test": "te"}
 _FIRST = 231
 _IMAGE_SIZE = 128
 
@@ -60,11 +70,11 @@ class _Row(NamedTuple):
     label: int
 
 
-class Wikipedia(CrossModalData):
-    """Wikipedia with its published features: SIFT histograms of the images, LDA topics or tf-idf of the texts.
+class Wikipedia(ListedData):
+    """Wikipedia with its published features, or with its pictures and articles.
 
-    The folder has the content of `wikipedia_dataset.zip`; pictures and articles are for people to look at and may be
-    missing:
+    The folder has the content of `wikipedia_dataset.zip`. Under the published features, pictures and articles are for
+    people to look at and may be missing:
 
         <root>/categories.list
         <root>/{trainset,testset}_txt_img_cat.list
@@ -77,13 +87,17 @@ class Wikipedia(CrossModalData):
 
     Args:
         root: Folder of the published files.
-        text: What a text is: `lda`, 10 topic probabilities, or `tfidf`, 1,000 word weights.
+        image: What image encoders are fed with: `sift`, the published histograms of 128 visual words, or any input
+            made of the pictures.
+        text: What text encoders are fed with: published features, `lda`, 10 topic probabilities, or `tfidf`, 1,000
+            word weights; or any input made of the articles.
         split: `official` holds 217 of the 2,173 training rows out for validation, by class, so 1,956 are trained on.
             `official-all` trains on all 2,173, as published baselines do; its validation part are the same 217 rows,
             by then seen, so only methods that choose nothing on validation, such as CCA, may be measured on it.
             `231/462` trains on all 2,173, validates on the first 231 test rows and tests on the other 462.
         batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
+        eval_batch_size: Items encoded at once in evaluation; choose fewer for pictures.
+        epoch_of: What a training epoch goes through once; an image has one text here.
     """
 
     classes = (
@@ -103,55 +117,53 @@ class Wikipedia(CrossModalData):
     def __init__(
         self,
         root: str,
-        text: Literal["lda", "tfidf"] = "lda",
+        image: Literal["sift"] | ImageInput = "sift",
+        text: Literal["lda", "tfidf"] | TextInput = "lda",
         split: Literal["official", "official-all", "231/462"] = "official",
         batch_size: int = 64,
         eval_batch_size: int = 1024,
+        epoch_of: EpochOf = "texts",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size)
-        self.root = Path(root).expanduser()
-        self._text = _TEXTS[text]
+        published = _Published(Path(root).expanduser(), self.classes)
+        form = _TEXTS[text] if isinstance(text, str) else _TEXTS["lda"]
+        super().__init__(
+            root,
+            _Histograms(published, form) if image == "sift" else image,
+            _PublishedTexts(published, form) if isinstance(text, str) else text,
+            batch_size,
+            eval_batch_size,
+            epoch_of,
+        )
+        self._published = published
         self._split = split
         self._split_name = _SPLIT_NAMES[split]
 
     @property
-    def split(self) -> Split:
-        """The split, its checksum taken over the image ids; reads the list files, but no features."""
-        parts = {
-            "train": self._image_ids("train"),
-            "val": self._image_ids("val"),
-            "test": self._image_ids("test"),
-        }
-        return Split(self._split_name, split_checksum(parts))
+    def split_name(self) -> str:
+        """Which rows are in which part."""
+        return self._split_name
 
-    @property
-    def features(self) -> str:
-        """Published features, in words."""
-        return f"images: 128-bin SIFT histograms; texts: {self._text.words} ({self._text.file})"
+    def image_name(self, picture: str) -> str:
+        """The image id."""
+        return Path(picture).stem
 
-    def read(self, part: PartName) -> Part:
-        """Read one part from the published files, in their order.
+    def list_part(self, part: PartName) -> Listing:
+        """List one part in the order of the published list files.
 
         Raises:
             UserError: If a file is missing or is not what was published.
         """
         self._check_categories()
-        listed = self._listed(part)
-        return Part(
-            image=self._features(part, "I", _IMAGE_SIZE),
-            text=self._features(part, self._text.key, self._text.size),
+        lines = self._published.lines(self._half(part))
+        listed = [lines[row] for row in self._rows(part)]
+        return Listing(
+            pictures=tuple(self._pictures.get(row.image_id, f"images/{row.image_id}.jpg") for row in listed),
             label=torch.tensor([row.label for row in listed]),
-            owner=torch.arange(len(listed)),
-            image_names=tuple(self._image_ids(part)),
             captions=tuple(self._article(row.text_id) for row in listed),
+            owner=torch.arange(len(listed)),
         )
 
-    def picture(self, part: PartName, image: int) -> np.ndarray | None:
-        """The JPEG under `images`, uint8 `(H, W, 3)`, or None where it is not there."""
-        path = self._pictures.get(self.part(part).image_names[image])
-        return None if path is None else read_picture(path)
-
-    def _published(self, part: PartName) -> Literal["train", "test"]:
+    def _half(self, part: PartName) -> Half:
         """Which published half a part is cut from."""
         if part == "val":
             return "test" if self._split == "231/462" else "train"
@@ -159,29 +171,82 @@ class Wikipedia(CrossModalData):
 
     def _rows(self, part: PartName) -> Sequence[int]:
         """Rows of a part in its published half."""
-        count = _LISTS[self._published(part)][1]
+        count = _LISTS[self._half(part)][1]
         if self._split == "231/462":
             return {"train": range(count), "val": range(_FIRST), "test": range(_FIRST, count)}[part]
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(count)
         carved = read_rows(
             "wikipedia_validation",
-            [row.label for row in self._list("train")],
+            [row.label for row in self._published.lines("train")],
             self.classes,
             self.root / _LISTS["train"][0],
         )
         return carved if part == "val" else sorted(set(range(count)) - set(carved))
 
-    def _listed(self, part: PartName) -> list[_Row]:
-        """Lines of the list file that are in a part."""
-        lines = self._list(self._published(part))
-        return [lines[row] for row in self._rows(part)]
+    def _check_categories(self) -> None:
+        path = find(self.root, "categories.list", _ARCHIVE)
+        found = read_lines(path, len(self.classes), _ARCHIVE)
+        if tuple(name.strip() for name in found) != self.classes:
+            raise UserError(f"{path} should name {', '.join(self.classes)} and names {', '.join(found)}; {_ARCHIVE}.")
 
-    def _image_ids(self, part: PartName) -> list[str]:
-        return [row.image_id for row in self._listed(part)]
+    def _article(self, text_id: str) -> str:
+        """The text section, empty where the articles are not there and only published features of them are read.
 
-    def _list(self, half: Literal["train", "test"]) -> list[_Row]:
+        It is what stands between two tags: an XML parser would refuse articles with unescaped ampersands.
+        """
+        path = self.root / "texts" / f"{text_id}.xml"
+        if not path.is_file():
+            if self.text.reads_captions:
+                raise UserError(f"{path} is missing; {_ARCHIVE}.")
+            return ""
+        content = path.read_text(encoding="utf-8", errors="replace")
+        found = re.search("<text>(.*)</text>", content, re.DOTALL)
+        return " ".join((found[1] if found else content).split())
+
+    @cached_property
+    def _pictures(self) -> dict[str, str]:
+        """JPEG of each image id, relative to the root, wherever it lies under `images`."""
+        folder = self.root / "images"
+        return {path.stem: path.relative_to(self.root).as_posix() for path in sorted(folder.rglob("*.jpg"))}
+
+
+class _Published:
+    """The published list files and the arrays whose rows follow them."""
+
+    def __init__(self, root: Path, classes: Sequence[str]) -> None:
+        self.root = root
+        self.classes = classes
+        self._lines: dict[Half, list[_Row]] = {}
+
+    def lines(self, half: Half) -> list[_Row]:
         """All lines of a list file."""
+        if half not in self._lines:
+            self._lines[half] = self._read(half)
+        return self._lines[half]
+
+    def features(self, pictures: Sequence[str], form: _TextForm, key: str, size: int) -> Tensor:
+        """Rows of an array `(M, size)` that belong to pictures of one half.
+
+        Args:
+            pictures: Files named by their image ids.
+            form: The form of the texts, which says in which file the array is.
+            key: Name of the array without the half.
+            size: Columns of the array.
+        """
+        ids = [Path(picture).stem for picture in pictures]
+        half: Half = "train" if ids[0] in self._numbers("train") else "test"
+        numbers = self._numbers(half)
+        rows = [numbers[image_id] for image_id in ids]
+        path = find(self.root, form.file, form.source)
+        name = f"{key}_{_SUFFIXES[half]}"
+        array = read_mat(path, name, (_LISTS[half][1], size), form.source)
+        return feature_rows(array, rows, f"{path}: {name}", form.source)
+
+    def _numbers(self, half: Half) -> dict[str, int]:
+        return {row.image_id: number for number, row in enumerate(self.lines(half))}
+
+    def _read(self, half: Half) -> list[_Row]:
         name, count = _LISTS[half]
         path = find(self.root, name, _ARCHIVE)
         lines = [line.split("\t") for line in read_lines(path, count, _ARCHIVE)]
@@ -194,32 +259,41 @@ class Wikipedia(CrossModalData):
                 )
         return [_Row(text_id, image_id, int(label) - 1) for text_id, image_id, label in lines]
 
-    def _check_categories(self) -> None:
-        path = find(self.root, "categories.list", _ARCHIVE)
-        found = read_lines(path, len(self.classes), _ARCHIVE)
-        if tuple(name.strip() for name in found) != self.classes:
-            raise UserError(f"{path} should name {', '.join(self.classes)} and names {', '.join(found)}; {_ARCHIVE}.")
 
-    def _features(self, part: PartName, key: str, size: int) -> torch.Tensor:
-        half = self._published(part)
-        path = find(self.root, self._text.file, self._text.source)
-        key = f"{key}_{_SUFFIXES[half]}"
-        array = read_mat(path, key, (_LISTS[half][1], size), self._text.source)
-        return feature_rows(array, self._rows(part), f"{path}: {key}", self._text.source)
+class _Histograms(ImageInput):
+    """The published histograms, which need no picture."""
 
-    def _article(self, text_id: str) -> str:
-        """The text that people read, empty where the articles are not there.
+    description = "128-bin SIFT histograms"
 
-        It is what stands between two tags: an XML parser would refuse articles with unescaped ampersands.
-        """
-        path = self.root / "texts" / f"{text_id}.xml"
-        if not path.is_file():
-            return ""
-        content = path.read_text(encoding="utf-8", errors="replace")
-        found = re.search("<text>(.*)</text>", content, re.DOTALL)
-        return " ".join((found[1] if found else content).split())
+    def __init__(self, published: _Published, form: _TextForm) -> None:
+        self.published = published
+        self.form = form
 
-    @cached_property
-    def _pictures(self) -> dict[str, Path]:
-        """JPEG of each image id, wherever it lies under `images`."""
-        return {path.stem: path for path in (self.root / "images").rglob("*.jpg")}
+    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
+        """All of them."""
+        del root
+        return torch.ones(len(pictures), dtype=torch.bool)
+
+    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
+        """Histograms `(M, 128)`, float32."""
+        del root, training
+        return self.published.features(pictures, self.form, "I", _IMAGE_SIZE)
+
+
+class _PublishedTexts(TextInput):
+    """The published features of the texts, which need no article."""
+
+    reads_captions = False
+
+    def __init__(self, published: _Published, form: _TextForm) -> None:
+        self.published = published
+        self.form = form
+
+    @property
+    def description(self) -> str:
+        """Which features, and their file."""
+        return f"{self.form.words} ({self.form.file})"
+
+    def content(self, listing: Listing) -> Tensor:
+        """Feature vectors `(P, 10)` or `(P, 1000)`, float32; every picture has one text."""
+        return self.published.features(listing.pictures, self.form, self.form.key, self.form.size)

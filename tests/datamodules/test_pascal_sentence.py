@@ -8,24 +8,41 @@ import pytest
 import torch
 
 import datamodules.pascal_sentence
-from cmr_lightning.batch import Features
+from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.committed_splits import read_split
+from datamodules.image_inputs import FeatureArchive, Pictures
 from datamodules.pascal_sentence import PascalSentence
+from datamodules.text_inputs import WordTokens, WordWeights
 from tests.datamodules.published.pascal_sentence import FEATURES as PASCAL_FEATURES
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
 
 PARTS = ("train", "val", "test")
-PER_CLASS = {"train": 40, "val": 5, "test": 5}
+PER_CLASS = {
+    "800/100/100": {"train": 40, "val": 5, "test": 5},
+    "800/200": {"train": 35, "val": 5, "test": 10},
+    "800/200-all": {"train": 40, "val": 5, "test": 10},
+}
 CARD = Path(datamodules.pascal_sentence.__file__).parent / "cards" / "pascal_sentence.md"
-CHECKSUMS = ("db7741d8131e7eae", "9f3eef9d85ef716b", "0ac6109fea40f931", "a1f35f2bf7125148", "153d9e815e2a4216")
+CHECKSUMS = {
+    "800/100/100": ("db7741d8131e7eae", "9f3eef9d85ef716b", "0ac6109fea40f931", "a1f35f2bf7125148", "153d9e815e2a4216"),
+    "800/200": ("1b9a7b382ae428f8", "a3c33de0abe687e7", "854085598c4f2cea", "986c4a279285c66c", "a9fa05f9e352b573"),
+    "800/200-all": ("44ee8ac3be85aaa4", "4da2f8c4d413e31d", "16c49b0cab026806", "82c7b420bd08663c", "29463a763ee9d3db"),
+}
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "pascal_sentence"
     write_pascal_sentence(root, pictures=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def in_folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "pascal_sentence"
+    write_pascal_sentence(root, pictures=True, folders=True)
     return root
 
 
@@ -57,30 +74,41 @@ def change_features(root, edit):
     np.savez(path, **arrays)
 
 
-def check_split(root, number):
-    data = PascalSentence(str(root), split=number)
+def check_split(root, number, sizes):
+    data = PascalSentence(str(root), split=number, sizes=sizes)
     parts = {name: data.part(name) for name in PARTS}
     sentences = json.loads((root / "pascal_sentences.json").read_text())
     assert len({name for part in parts.values() for name in part.image_names}) == 1000
+    assert (set(parts["val"].image_names) <= set(parts["train"].image_names)) == (sizes == "800/200-all")
+    assert not set(parts["test"].image_names) & {*parts["train"].image_names, *parts["val"].image_names}
     for name, part in parts.items():
-        assert torch.bincount(part.label).tolist() == [PER_CLASS[name]] * 20
+        assert torch.bincount(part.label).tolist() == [PER_CLASS[sizes][name]] * 20
         assert part.image.dtype == part.text.dtype == torch.float32
         assert part.num_images == part.num_texts
         assert torch.equal(part.owner, torch.arange(part.num_images))
         torch.testing.assert_close(part.text.norm(dim=1), torch.ones(part.num_texts))
         for row, (file, label) in enumerate(zip(part.image_names, part.label.tolist(), strict=True)):
             assert sentences[file]["category"] == data.classes[label]
-            assert part.captions[row] == sentences[file]["captions"][0]
+            assert part.captions[row] == " ".join(sentences[file]["captions"])
 
 
+@pytest.mark.parametrize("sizes", PER_CLASS)
 @pytest.mark.parametrize("number", range(5))
-def test_splits(published, number):
-    check_split(published, number)
+def test_splits(published, number, sizes):
+    check_split(published, number, sizes)
 
 
+@pytest.mark.parametrize("sizes", PER_CLASS)
 @pytest.mark.parametrize("number", range(5))
-def test_splits_of_the_real_data(real, number):
-    check_split(real, number)
+def test_splits_of_the_real_data(real, number, sizes):
+    check_split(real, number, sizes)
+
+
+def test_sizes_of_a_split_are_nested(published):
+    """The 200 test images are the 200 that the same split with 100 does not train on."""
+    small, large = (PascalSentence(str(published), split=2, sizes=sizes) for sizes in ("800/100/100", "800/200-all"))
+    assert large.listing("train").pictures == small.listing("train").pictures
+    assert set(large.listing("test").pictures) == {*small.listing("val").pictures, *small.listing("test").pictures}
 
 
 def test_spec_and_protocols(published):
@@ -95,13 +123,75 @@ def test_spec_and_protocols(published):
     assert data.classes == tuple(sorted(data.classes))
 
 
+@pytest.mark.parametrize("sizes", PER_CLASS)
 @pytest.mark.parametrize("number", range(5))
-def test_checksums_of_splits(tmp_path, number):
-    """The split is known before the files are there."""
-    split = PascalSentence(str(tmp_path / "nowhere"), split=number).split
-    assert split.name == f"{number} of 5, 800/100/100"
-    assert split.checksum == CHECKSUMS[number]
+def test_checksums_of_splits(published, in_folders, number, sizes):
+    """A split is the same in both layouts."""
+    for root in (published, in_folders):
+        split = PascalSentence(str(root), split=number, sizes=sizes).split
+        assert split.name.startswith(f"{number} of 5, {sizes.removesuffix('-all')}")
+        assert split.checksum == CHECKSUMS[sizes][number]
     assert split.checksum in CARD.read_text()
+
+
+def test_both_layouts_say_the_same(published, in_folders):
+    for joined in (True, False):
+        one, other = (PascalSentence(str(root), joined=joined) for root in (published, in_folders))
+        for name in PARTS:
+            assert other.listing(name).captions == one.listing(name).captions
+            assert other.part(name).image_names == one.part(name).image_names
+            assert torch.equal(other.part(name).text, one.part(name).text)
+            assert torch.equal(other.part(name).owner, one.part(name).owner)
+        for row in (0, 99):
+            assert np.array_equal(other.picture("test", row), one.picture("test", row))
+
+
+def test_pictures_of_both_layouts(published, in_folders):
+    one, other = (
+        PascalSentence(str(root), image=Pictures(crop=16, resize=16)).part("val").image
+        for root in (published, in_folders)
+    )
+    rows = torch.tensor([0, 50, 99])
+    assert one.form == other.form == Pixels(16)
+    assert torch.equal(one.rows(rows), other.rows(rows))
+
+
+def test_a_text_may_be_a_sentence(published):
+    data = PascalSentence(str(published), joined=False, text=WordTokens())
+    sentences = json.loads((published / "pascal_sentences.json").read_text())
+    total = 0
+    for name in PARTS:
+        part = data.part(name)
+        assert isinstance(part.text, Tokens)
+        total += part.num_texts
+        for file, texts in zip(part.image_names, torch.bincount(part.owner).tolist(), strict=True):
+            assert texts == len(sentences[file]["captions"])
+        assert part.captions[0] == sentences[part.image_names[0]]["captions"][0]
+    assert total == sum(len(record["captions"]) for record in sentences.values()) == 4998
+    assert "a text a sentence" in data.features
+
+
+def test_all_sentences_of_the_real_data(real):
+    """996 images have five sentences, three have four, one has six."""
+    data = PascalSentence(str(real), joined=False)
+    counts = torch.cat([torch.bincount(data.listing(name).owner) for name in PARTS])
+    assert torch.bincount(counts).tolist() == [0, 0, 0, 0, 3, 996, 1]
+
+
+def test_a_missing_sentence_file_is_named(in_folders, tmp_path):
+    root = shutil.copytree(in_folders, tmp_path / "pascal", ignore=shutil.ignore_patterns("dataset"))
+    stem = Path(PascalSentence(str(root)).listing("train").pictures[0]).stem
+    path = next(root.glob(f"sentence/aeroplane/{stem}*"))
+    content = path.read_bytes()
+    for wrong, message in (
+        (None, rf"{stem}\.txt is missing; .*rupy/PascalSentenceDataset"),
+        (b"\n \n", "should hold sentences and is empty"),
+        (b"A caf\xe9.\n", "is not UTF-8 text"),
+    ):
+        path.unlink() if wrong is None else path.write_bytes(wrong)
+        with pytest.raises(UserError, match=message):
+            PascalSentence(str(root)).part("train")
+        path.write_bytes(content)
 
 
 def test_image_features_are_found_by_name(root):
@@ -121,7 +211,7 @@ def test_image_features_are_found_by_name(root):
 
 def test_image_features_may_be_anywhere(root, tmp_path):
     elsewhere = shutil.move(root / "mobilenetv2_features.npz", tmp_path / "other.npz")
-    data = PascalSentence(str(root), image_features=str(elsewhere))
+    data = PascalSentence(str(root), image=FeatureArchive(str(elsewhere)))
     assert data.part("val").image.shape == (100, PASCAL_FEATURES)
     assert "other.npz" in data.features
 
@@ -158,7 +248,7 @@ def test_words_do_not_depend_on_what_is_read_first(published):
 
 
 def test_a_text_is_all_its_sentences(root):
-    """A sentence counts wherever it stands, and only the first is shown."""
+    """A sentence counts wherever it stands."""
     file = PascalSentence(str(root)).part("train").image_names[0]
     before = PascalSentence(str(root)).part("train")
     change_sentences(root, lambda content: content[file]["captions"].append(content[file]["captions"].pop(1)))
@@ -166,27 +256,18 @@ def test_a_text_is_all_its_sentences(root):
     assert torch.equal(moved.text, before.text)
     change_sentences(root, lambda content: content[file].update(captions=content[file]["captions"][:1]))
     cut = PascalSentence(str(root)).part("train")
-    assert cut.captions == before.captions
     assert not torch.equal(cut.text[0], before.text[0])
 
 
-def test_text_settings_change_the_texts(published):
-    def size(**settings):
-        return PascalSentence(str(published), **settings).spec.text.size
-
-    assert size(stop_words=None) == size() + 1  # of the invented words only "the" is on the list; "a" is too short
-    assert size(max_features=50) == 50
-    assert size(min_df=30) < size()
-    data = PascalSentence(str(published), sublinear=False)
-    assert data.spec.text.size == size()
-    assert not torch.equal(data.part("val").text, PascalSentence(str(published)).part("val").text)
-
-
-def test_features_say_what_was_set(published):
-    words = PascalSentence(str(published), stop_words=None, sublinear=False, min_df=3, max_features=7).features
-    assert "mobilenetv2_features.npz" in words
-    assert "all words, count n, words of at least 3 training texts, at most 7" in words
-    assert "English stop words dropped, count 1 + ln n" in PascalSentence(str(published)).features
+def test_texts_are_weighed_as_the_card_says(published):
+    named = WordWeights("tfidf", stop_words="english", sublinear=True, min_df=2)
+    data = PascalSentence(str(published), text=named)
+    assert torch.equal(data.part("val").text, PascalSentence(str(published)).part("val").text)
+    assert data.features == PascalSentence(str(published)).features
+    other = PascalSentence(str(published), text=WordWeights("counts"))
+    assert not torch.equal(other.part("val").text, data.part("val").text)
+    assert "mobilenetv2_features.npz" in other.features
+    assert "bag of words, all words" in other.features
 
 
 def test_pictures(published, root):
@@ -224,7 +305,10 @@ def test_there_are_five_splits(tmp_path, number):
 
 @pytest.mark.parametrize(
     ("name", "source"),
-    [("pascal_sentences.json", "Pascal_Sentence_Dataset-downloader"), ("mobilenetv2_features.npz", "image_features")],
+    [
+        ("pascal_sentences.json", "Pascal_Sentence_Dataset-downloader"),
+        ("mobilenetv2_features.npz", r"data\.image\.path"),
+    ],
 )
 def test_a_missing_file_is_named_with_its_source(root, name, source):
     (root / name).unlink()
@@ -275,7 +359,7 @@ def test_an_image_without_features_is_named(root):
     change_features(
         root, lambda arrays: arrays.update(names=np.where(arrays["names"] == file, "x.jpg", arrays["names"]))
     )
-    with pytest.raises(UserError, match=rf"lacks 1 of the 800 images asked for, first {file}"):
+    with pytest.raises(UserError, match=rf"lacks 1 of the 800 images asked for, first images/{file}"):
         PascalSentence(str(root)).part("train")
 
 
@@ -296,8 +380,3 @@ def test_not_a_number_is_refused(root):
     change_features(root, lambda arrays: arrays["features"].__setitem__((arrays["names"] == file, 0), np.nan))
     with pytest.raises(UserError, match=r"features should hold finite numbers, but 1 rows"):
         PascalSentence(str(root)).part("val")
-
-
-def test_no_words_left_is_said(published):
-    with pytest.raises(UserError, match=r"leave no words for tf-idf with data\.min_df 801 .*; lower data\.min_df"):
-        PascalSentence(str(published), min_df=801).part("train")

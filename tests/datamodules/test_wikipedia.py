@@ -9,10 +9,12 @@ import scipy.io
 import torch
 
 import datamodules.wikipedia
-from cmr_lightning.batch import Features
+from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.committed_splits import read_split
+from datamodules.image_inputs import Pictures
+from datamodules.text_inputs import WordTokens
 from datamodules.wikipedia import Wikipedia
 from tests.datamodules.published.wikipedia import write as write_wikipedia
 
@@ -34,7 +36,7 @@ CARD = Path(datamodules.wikipedia.__file__).parent / "cards" / "wikipedia.md"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "wikipedia"
-    write_wikipedia(root, tfidf=True, pictures=True)
+    write_wikipedia(root, tfidf=True, pictures=20)
     return root
 
 
@@ -42,6 +44,14 @@ def published(tmp_path_factory):
 def root(published, tmp_path):
     """A copy that a test may spoil."""
     return shutil.copytree(published, tmp_path / "wikipedia")
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """With all pictures and articles."""
+    root = tmp_path_factory.mktemp("data") / "wikipedia"
+    write_wikipedia(root, tfidf=False, pictures=2173)
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -193,10 +203,62 @@ def test_fitting_on_the_official_split_needs_no_test_list(root):
 def test_pictures_and_articles(published):
     data = Wikipedia(str(published), split="official-all")
     captions = data.part("train").captions
-    assert captions[0] == "Section 0: Q & A."
+    assert captions[0].startswith("Section 0: Q & A. ")
     assert captions[20] == ""
     assert data.picture("train", 0).shape == (16, 24, 3)
     assert data.picture("train", 20) is None
+
+
+def test_encoders_may_be_fed_with_pictures_and_articles(complete):
+    data = Wikipedia(str(complete), image=Pictures(crop=16, resize=16), text=WordTokens(min_count=2), split="231/462")
+    assert (data.spec.image, data.spec.text.vocabulary) == (Pixels(16), len(data.text.vocabulary))
+    published = Wikipedia(str(complete), split="231/462")
+    assert data.split == published.split
+    for name in PARTS:
+        part, other = data.part(name), published.part(name)
+        assert part.image_names == other.image_names
+        assert part.captions == other.captions
+        assert torch.equal(part.label, other.label)
+        assert isinstance(part.text, Tokens)
+        last = torch.tensor([part.num_images - 1])
+        colour = data.picture(name, part.num_images - 1).mean((0, 1))
+        np.testing.assert_allclose(part.image.rows(last).float().mean((0, 2, 3)), colour, atol=3)
+    assert "pictures, short side 16" in data.features
+    assert "words of at least 2" in data.features
+
+
+def test_one_of_both_may_be_published(complete):
+    data = Wikipedia(str(complete), image=Pictures(crop=16, resize=16))
+    assert (data.spec.image, data.spec.text) == (Pixels(16), Features(10))
+    data = Wikipedia(str(complete), text=WordTokens())
+    assert data.spec.image == Features(128)
+    assert torch.equal(data.part("val").image, Wikipedia(str(complete)).part("val").image)
+
+
+def test_pictures_left_out_take_their_texts_along(published):
+    """Of the first 20 rows of each list there are pictures; the features are those of these rows."""
+    data = Wikipedia(str(published), image=Pictures(crop=16, resize=16, missing="skip"), split="official-all")
+    everything = Wikipedia(str(published), split="official-all").part("test")
+    with pytest.raises(UserError, match="no val image has the class"):
+        data.part("val")
+    listing = data.listing("test")
+    assert len(listing.pictures) == 20
+    assert torch.equal(data.text.content(listing), everything.text[:20])
+    assert torch.equal(listing.label, everything.label[:20])
+    assert data.split.name.endswith("pictures left out")
+
+
+def test_missing_pictures_and_articles_are_refused(complete, published, tmp_path):
+    pictures = Pictures(crop=16, resize=16)
+    with pytest.raises(UserError, match=r"673 of 693 pictures are missing .*data\.image\.missing"):
+        Wikipedia(str(published), image=pictures).part("test")
+    with pytest.raises(UserError, match=r"texts/.*\.xml is missing; .*wikipedia_dataset\.zip"):
+        Wikipedia(str(published), text=WordTokens()).part("test")
+    root = shutil.copytree(complete, tmp_path / "w", ignore=shutil.ignore_patterns("images"))
+    path = root / "texts" / f"{(root / 'testset_txt_img_cat.list').read_text().split()[0]}.xml"
+    path.write_text("<article><text> </text></article>")
+    with pytest.raises(UserError, match="1 captions are empty"):
+        Wikipedia(str(root), text=WordTokens()).part("test")
 
 
 def test_real_data_without_pictures_and_articles(real):

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.io
 
 from datamodules.committed_splits import read_split
-from tests.datamodules.published.invention import hexadecimal, histograms, shuffled, unit, write_picture
+from tests.datamodules.published.invention import hexadecimal, histograms, sentences, shuffled, unit, write_picture
 
 TINY = {"batch_size": 32}
 
@@ -29,8 +29,11 @@ TEST_FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
 TEST_OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
 
 
-def write(root: Path, tfidf: bool = True, pictures: bool = False) -> None:
-    """Write Wikipedia: the list files, the features, and pictures and articles of the first training rows if asked."""
+def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
+    """Write Wikipedia: the list files, the features, and pictures and articles of so many rows of each list.
+
+    Pictures of the training list are in a folder for each category, the others are not.
+    """
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     carved = read_split("wikipedia_validation")["rows"]
@@ -56,7 +59,9 @@ def write(root: Path, tfidf: bool = True, pictures: bool = False) -> None:
         words = {f"T_tfidf_{suffix}": unit(histograms(of, 1000, 100, rng)) for suffix, of in labels.items()}
         scipy.io.savemat(root / "raw_features_with_tfidf.mat", words | features, do_compression=True)
     if pictures:
-        _write_pictures(root, rows=20)
+        (root / "texts").mkdir()
+        for name in ("trainset", "testset"):
+            _write_pictures(root, name, pictures)
 
 
 def _train_labels(carved: list[list[int]], rng: np.random.Generator) -> np.ndarray:
@@ -69,10 +74,12 @@ def _train_labels(carved: list[list[int]], rng: np.random.Generator) -> np.ndarr
     return labels
 
 
-def _write_pictures(root: Path, rows: int) -> None:
-    (root / "texts").mkdir()
-    for row, line in enumerate((root / "trainset_txt_img_cat.list").read_text().splitlines()[:rows]):
+def _write_pictures(root: Path, name: str, rows: int) -> None:
+    rng = np.random.default_rng(1)
+    for row, line in enumerate((root / f"{name}_txt_img_cat.list").read_text().splitlines()[:rows]):
         text, image, label = line.split("\t")
-        folder = root / "images" / CLASSES[int(label) - 1]
+        category = CLASSES[int(label) - 1]
+        folder = root / "images" / category if name == "trainset" else root / "images"
         write_picture(folder / f"{image}.jpg", int(label))
-        (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\nSection {row}: Q & A.\n</text>\n</article>\n")
+        section = " ".join([f"Section {row}: Q & A.", *sentences(category, 2, rng)])
+        (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")

@@ -1,0 +1,300 @@
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from cmr_lightning.batch import Pixels, Tokens
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from datamodules.image_inputs import Pictures
+from datamodules.pairs import Columns, Pairs
+from tests.building import Built
+from tests.datamodules.published.pairs import LABELS, PICTURES
+from tests.datamodules.published.pairs import write as write_pairs
+
+PARTS = ("train", "val", "test")
+SMALL = Pictures(crop=16, resize=16)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "pairs"
+    write_pairs(root)
+    return root
+
+
+def write_csv(root, rows, header=("image", "text", "label", "split")):
+    with (root / "t.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return Pairs(str(root), "t.csv", image=SMALL)
+
+
+def write_pictures(root, rows):
+    for name in {row[0] for row in rows}:
+        Image.new("RGB", (20, 18), (90, 30, 200)).save(root / name)
+
+
+def complete():
+    """Two labels, one image of each in every part, two texts each; line 2 is the first."""
+    return [
+        [f"{part}{label}.png", f"text {number} of {part} {label}", label, part]
+        for part in PARTS
+        for label in ("cup", "hat")
+        for number in range(2)
+    ]
+
+
+def listings(data):
+    return {part: data.listing(part) for part in PARTS}
+
+
+def test_generated_table(published):
+    data = Pairs(str(published), "pairs.csv", image=SMALL)
+    assert data.classes == LABELS
+    assert data.protocols == CLASS_LEVEL
+    assert data.spec.image == Pixels(16)
+    assert data.spec.num_classes == 4
+    assert not data.spec.multi_label
+    parts = {name: data.part(name) for name in PARTS}
+    assert [part.num_images for part in parts.values()] == [44, 8, 8]
+    names = [name for part in parts.values() for name in part.image_names]
+    assert len(set(names)) == len(names) == PICTURES * len(LABELS)
+    for part in parts.values():
+        assert isinstance(part.text, Tokens)
+        assert torch.bincount(part.owner).tolist() == [2] * part.num_images
+        for name, label in zip(part.image_names, part.label.tolist(), strict=True):
+            assert name.split("/")[1] == LABELS[label]
+        for text, owner in zip(part.captions, part.owner.tolist(), strict=True):
+            assert text.startswith(f"Photo {int(Path(part.image_names[owner]).stem)}, ")
+    assert data.picture("test", 0).ndim == 3
+
+
+def test_a_drawn_split_follows_seed_and_fractions_and_not_the_order_of_rows(published, tmp_path):
+    table = published / "pairs.csv"
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *reversed(lines)]), encoding="utf-8")
+
+    def split(table="pairs.csv", **settings):
+        data = Pairs(str(published), str(table), image=SMALL, **settings)
+        return {part: set(listing.pictures) for part, listing in listings(data).items()}
+
+    assert split(tmp_path / "turned.csv") == split() == split(split_seed=0)
+    assert split(split_seed=1) != split()
+    wider = split(val_fraction=0.2, test_fraction=0.4)
+    assert [len(wider[part]) for part in PARTS] == [24, 12, 24]
+    assert wider["test"] > split()["test"]
+    data = Pairs(str(published), "pairs.csv", image=SMALL, split_seed=3)
+    assert data.split.name == "drawn with seed 3, val 0.1, test 0.1"
+    assert data.split.checksum != Pairs(str(published), "pairs.csv", image=SMALL).split.checksum
+
+
+def test_the_class_name_works_in_a_config(published, tmp_path, monkeypatch):
+    """`class_path: Pairs` is the data set, and columns and inputs can be set by dotted names."""
+    monkeypatch.setenv("CMR_DATA", str(published.parent))
+    experiment = Path(__file__).parents[2] / "experiments" / "pairs" / "daml.yaml"
+    options = ["--data.columns.label=", "--data.image.crop=32", "--data.image.resize=32", "--data.text.min_count=3"]
+    built = Built(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}", *options])
+    data = built.datamodule
+    assert type(data) is Pairs
+    assert data.columns == Columns(label="")
+    assert data.text.min_count == 3
+    assert data.spec.image == Pixels(32)
+    assert data.protocols == INSTANCE_LEVEL
+
+
+def test_splits_and_labels_of_the_table(tmp_path):
+    write_pictures(tmp_path, complete())
+    data = write_csv(tmp_path, complete())
+    assert data.classes == ("cup", "hat")
+    for part, listing in listings(data).items():
+        assert listing.pictures == (f"{part}cup.png", f"{part}hat.png")
+        assert listing.label.tolist() == [0, 1]
+        assert listing.owner.tolist() == [0, 0, 1, 1]
+        assert listing.captions[3] == f"text 1 of {part} hat"
+    assert data.split.name == "column split of t.csv"
+    assert data.part("test").image.rows(torch.tensor([1])).shape == (1, 3, 16, 16)
+
+
+def test_without_labels_a_text_belongs_to_its_image(tmp_path):
+    rows = [[image, text, split] for image, text, _, split in complete()]
+    write_pictures(tmp_path, rows)
+    data = write_csv(tmp_path, rows, ("image", "text", "split"))
+    assert data.protocols == INSTANCE_LEVEL
+    assert data.spec.relevance == "instance"
+    assert data.spec.num_classes == len(data.classes) == 1
+    assert data.part("val").label.tolist() == [0, 0]
+
+
+def test_several_labels_are_multi_hot(tmp_path):
+    rows = complete()
+    write_pictures(tmp_path, rows)
+    for row in rows:
+        row[2] = "blue; cup" if row[2] == "cup" else "hat;"
+    write_csv(tmp_path, rows)
+    data = Pairs(str(tmp_path), "t.csv", label_separator=";", image=SMALL)
+    assert data.classes == ("blue", "cup", "hat")
+    assert data.part("val").label.tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert data.spec.multi_label
+    assert data.spec.class_counts == (1, 1, 1)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_all_formats_say_the_same(tmp_path, multi):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table
+    rows = complete()
+    write_pictures(tmp_path, rows)
+    separator = "|" if multi else None
+    expected = write_csv(tmp_path, [[i, t, f"{label}|thing" if multi else label, s] for i, t, label, s in rows])
+    expected = Pairs(str(tmp_path), "t.csv", label_separator=separator, image=SMALL)
+    records = [
+        {"image": i, "text": t, "label": [label, "thing"] if multi else label, "split": s, "price": 3}
+        for i, t, label, s in rows
+    ]
+    (tmp_path / "t.jsonl").write_text("\n\n".join(json.dumps(record) for record in records) + "\n")
+    columns = {key: [record[key] for record in records] for key in records[0]}
+    parquet.write_table(table(columns), tmp_path / "t.parquet")
+    for name in ("t.jsonl", "t.parquet"):
+        data = Pairs(str(tmp_path), name, image=SMALL)
+        assert data.classes == expected.classes
+        assert data.split.checksum == expected.split.checksum
+        for part in PARTS:
+            assert data.listing(part).captions == expected.listing(part).captions
+            assert torch.equal(data.part(part).label, expected.part(part).label)
+    assert expected.spec.multi_label == multi
+
+
+def test_columns_may_be_called_otherwise(tmp_path):
+    rows = complete()
+    write_pictures(tmp_path, rows)
+    write_csv(tmp_path, rows, ("photo", "title", "kind", "part"))
+    columns = Columns(image="photo", text="title", label="kind", split="part")
+    data = Pairs(str(tmp_path), "t.csv", columns=columns, image=SMALL)
+    assert data.listing("val").pictures == ("valcup.png", "valhat.png")
+    write_csv(tmp_path, rows)
+    data = Pairs(str(tmp_path), "t.csv", columns=Columns(label="", split=""), image=SMALL, test_fraction=0.3)
+    assert data.protocols == INSTANCE_LEVEL
+    assert [len(listing.pictures) for listing in listings(data).values()] == [3, 1, 2]
+
+
+def test_missing_pictures_are_refused_or_left_out_and_counted(tmp_path):
+    rows = complete()
+    rows.append(["gone.png", "a hat that is not there", "hat", "train"])
+    write_pictures(tmp_path, rows[:-1])
+    data = write_csv(tmp_path, rows)
+    with pytest.raises(UserError, match=r"1 of 3 pictures are missing .* first gone\.png"):
+        data.part("train")
+    data = Pairs(str(tmp_path), "t.csv", image=Pictures(crop=16, resize=16, missing="skip"))
+    assert data.part("train").num_texts == 4
+    assert data.split.name == "column split of t.csv, 1 of 7 pictures left out"
+
+
+def change(row, column, value):
+    def edit(rows):
+        rows[row][column] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (change(2, 0, " "), r"t\.csv, line 4: the text 'text 0 of train hat' has no image path"),
+        (change(2, 1, " "), r"t\.csv, line 4: the text of trainhat\.png is empty"),
+        (change(2, 2, ""), r"t\.csv, line 4: no label in the column label; .*data\.columns\.label to ''"),
+        (change(2, 3, "dev"), r"t\.csv, line 4: the split is 'dev', but must be one of train, val, test"),
+        (change(2, 3, ""), r"t\.csv, line 4: the split is '', but"),
+        (change(3, 3, "test"), r"t\.csv, line 5: trainhat\.png is in test here and in train in line 4"),
+        (change(3, 2, "cup"), r"t\.csv, line 5: trainhat\.png has the label cup here and hat in line 4"),
+        (change(3, 1, "text 0 of train hat"), r"t\.csv, line 5: the same image and text as in line 4"),
+        (lambda rows: rows[3].pop(), r"t\.csv, line 5: 3 cells where the header has 4 columns"),
+        (lambda rows: rows.__delitem__(slice(6, 8)), r"t\.csv: no val image has the label hat; every label"),
+        (lambda rows: rows.__delitem__(slice(4, 8)), r"t\.csv: no row has val in the column split"),
+        (lambda rows: rows.clear(), r"t\.csv holds no rows"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path, edit, message):
+    rows = complete()
+    write_pictures(tmp_path, rows)
+    edit(rows)
+    with pytest.raises(UserError, match=message) as raised:
+        listings(write_csv(tmp_path, rows))
+    assert str(raised.value).count("\n") == 0
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    """Records over several lines and blank lines count."""
+    text = '\nimage,text\n"a.png","two\nlines"\n\na.png,\n'
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=r"t\.csv, line 6: the text of a\.png is empty"):
+        Pairs(str(tmp_path), "t.csv").listing("train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": "photo"}, r"has no column photo, only image, text, label, split; set data\.columns\.image to"),
+        ({"text": "caption"}, r"has no column caption, only .*; set data\.columns\.text to"),
+        ({"label": "kind"}, r"has no column kind, only .*; set data\.columns\.label to"),
+        ({"split": "part"}, r"has no column part, only .*; set data\.columns\.split to"),
+    ],
+)
+def test_a_missing_column_is_named(tmp_path, settings, message):
+    write_csv(tmp_path, complete())
+    with pytest.raises(UserError, match=message):
+        Pairs(str(tmp_path), "t.csv", columns=Columns(**settings), image=SMALL).listing("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"image,text\na.png,A caf\xe9\n", r"t\.csv, line 2: this is not UTF-8 text \(byte 0xe9\)"),
+        ("t.csv", b'image,text\na.png,"A dog\n', r"t\.csv, line 2: this is not CSV"),
+        ("t.csv", b"image,text,image\n", r"t\.csv, line 1: two columns have the same name"),
+        ("t.csv", b"", r"t\.csv holds no rows"),
+        ("t.jsonl", b'{"image": "a"}\n{"image"', r"t\.jsonl, line 2: this is not JSON"),
+        ("t.jsonl", b"[1]\n", r"t\.jsonl, line 1: expected a JSON object and found '\[1\]'"),
+        ("t.jsonl", b'{"image": 5, "text": "a"}', r"t\.jsonl, line 1: the column image should hold text and holds 5"),
+        ("t.jsonl", b'{"image": "a", "text": "a", "label": 1.5}', "line 1: a label should be text or a whole number"),
+        ("t.xlsx", b"PK", r"t\.xlsx should be a table .* and end in \.csv, \.jsonl, \.parquet"),
+    ],
+)
+def test_damaged_tables_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Pairs(str(tmp_path), name, image=SMALL).listing("train")
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(UserError, match=r"t\.parquet cannot be read as a Parquet file"):
+        Pairs(str(tmp_path), "t.parquet").listing("train")
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"takes pyarrow to read: pip install 'cmr_lightning\[parquet\]'"):
+        Pairs(str(tmp_path), "t.parquet").listing("train")
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"t\.csv is missing; it is the table of pairs given as data\.table"):
+        Pairs(str(tmp_path), "t.csv").listing("train")
+
+
+def test_labels_of_too_few_images_cannot_be_drawn(tmp_path):
+    rows = [[f"{number}.png", "A cup.", "cup"] for number in range(5)] + [["6.png", "A", "hat"], ["7.png", "B", "hat"]]
+    with pytest.raises(UserError, match=r"t\.csv: the label hat has only 2 images, which leaves none to train on"):
+        write_csv(tmp_path, rows, ("image", "text", "label")).listing("train")
+
+
+@pytest.mark.parametrize("settings", [{"val_fraction": 0.0}, {"test_fraction": -0.1}, {"val_fraction": 0.9}])
+def test_fractions_must_leave_something(tmp_path, settings):
+    with pytest.raises(UserError, match=r"both must be above 0, and their sum below 1"):
+        Pairs(str(tmp_path), "t.csv", **settings)
