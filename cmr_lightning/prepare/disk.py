@@ -1,0 +1,48 @@
+"""Disks that are full or may not be written on, said in a sentence."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmr_lightning.errors import UserError
+
+AGAIN = "run the same command again, it goes on from there"
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Say in a sentence that a disk is full, or may not be written on.
+
+    Raises:
+        UserError: Instead of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"The disk of {folder} is full; make room there and {AGAIN}.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(f"{folder} may not be written to; choose another folder with --root.") from error
+        raise
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what cannot end.
+
+    Args:
+        folder: An existing folder.
+        needed: Bytes that are going to be written.
+
+    Raises:
+        UserError: If the disk has less room.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"The disk of {folder} has {free / 1e9:.1f} GB left and {needed / 1e9:.1f} GB are needed; make room there "
+            f"and {AGAIN}."
+        )

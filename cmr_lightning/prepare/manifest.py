@@ -1,0 +1,82 @@
+"""`manifest.json`: what a data set's folder held when it was verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.prepare.checks import Finding, sha256_of
+
+NAME = "manifest.json"
+_SMALL = 64 << 20
+"""Bytes up to which files get a checksum."""
+
+
+def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
+    """Write the manifest of a folder that was just verified.
+
+    Files that a check names are listed one by one, with a checksum up to 64 MiB; all others are summed up by the folder
+    in the root that they are in.
+
+    Args:
+        root: Folder of the data set.
+        dataset: Its name.
+        findings: What was found out about it.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for finding in findings:
+        path = root / finding.path
+        if finding.state == "ok" and path.is_file():
+            size = path.stat().st_size
+            files[finding.path] = {"bytes": size} | ({"sha256": sha256_of(path)} if size <= _SMALL else {})
+    manifest = {
+        "dataset": dataset,
+        "verified": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": files,
+        "folders": {path.name: _summed(path) for path in sorted(root.iterdir()) if _is_content(path)},
+        "counts": {finding.path: dict(finding.counts) for finding in findings if finding.state == "ok"},
+    }
+    target = root / NAME
+    draft = root / f".{NAME}"
+    draft.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    draft.replace(target)
+    return target
+
+
+def changed(root: Path) -> list[Finding]:
+    """Files that are not any more what they were when the manifest was written; none without a manifest.
+
+    Raises:
+        UserError: If the manifest cannot be read.
+    """
+    path = root / NAME
+    if not path.is_file():
+        return []
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        then, files = manifest["verified"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a manifest that `prepare` wrote; remove it and run `prepare` again.") from error
+    sentence = f"is not any more the file that was verified at {then}"
+    return [Finding(name, "wrong", sentence) for name, entry in files.items() if not _as_then(root / name, entry)]
+
+
+def _as_then(path: Path, entry: dict[str, Any]) -> bool:
+    if not path.is_file():
+        return True  # the checks say so where it is needed
+    if path.stat().st_size != entry["bytes"]:
+        return False
+    return "sha256" not in entry or sha256_of(path) == entry["sha256"]
+
+
+def _is_content(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _summed(folder: Path) -> dict[str, int]:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return {"files": len(sizes), "bytes": sum(sizes)}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.prepare import manifest
+from cmr_lightning.prepare.checks import File, LinesFile, ListedFiles
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
+    (tmp_path / "big.bin").write_bytes(b"0" * 100)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"12345")
+    (tmp_path / ".downloads").mkdir()
+    return tmp_path
+
+
+def write(root: Path) -> dict[str, object]:
+    checks = (LinesFile("list.txt", 2), File("big.bin"), ListedFiles("images", ("list.txt",), "images/{0}"))
+    path = manifest.write(root, "toy", [finding for check in checks for finding in check.check(root)])
+    assert path == root / "manifest.json"
+    return json.loads(path.read_text())
+
+
+def test_manifest_says_what_was_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "_SMALL", 99)
+    written = write(root)
+    assert datetime.fromisoformat(str(written.pop("verified"))).tzinfo is not None
+    assert written == {
+        "dataset": "toy",
+        "files": {
+            "list.txt": {"bytes": 12, "sha256": hashlib.sha256(b"a.jpg\nb.jpg\n").hexdigest()},
+            "big.bin": {"bytes": 100},
+        },
+        "folders": {"images": {"files": 2, "bytes": 10}},
+        "counts": {"list.txt": {"lines": 2}, "big.bin": {"bytes": 100}, "images/": {"files": 2}},
+    }
+
+
+def test_files_that_changed_since_are_found(root: Path) -> None:
+    assert manifest.changed(root) == []
+    write(root)
+    assert manifest.changed(root) == []
+    (root / "list.txt").write_text("b.jpg\na.jpg\n")
+    (root / "big.bin").unlink()
+    (finding,) = manifest.changed(root)
+    assert (finding.path, finding.state) == ("list.txt", "wrong")
+    assert finding.sentence.startswith("is not any more the file that was verified at 20")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_file_that_is_no_manifest_is_named(root: Path, content: str) -> None:
+    (root / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json is not a manifest that `prepare` wrote"):
+        manifest.changed(root)

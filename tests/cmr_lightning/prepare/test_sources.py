@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.prepare.checks import JsonFile, ListedFiles
+from cmr_lightning.prepare.source import Source, names, source_of
+
+NEVER_FETCHED = ("flickr8k", "flickr30k", "cuhk_pedes", "nus_wide")
+REAL = {
+    "wikipedia": ["images/", "texts/"],
+    "pascal_sentence": [],
+    "flickr8k": ["pictures"],
+    "flickr30k": ["flickr30k-images/"],
+    "mscoco": ["dataset_coco.json"],
+}
+"""What is not whole in the copies that the tests may find, which hold few pictures."""
+
+
+def test_every_module_is_a_data_set() -> None:
+    assert {*REAL, *NEVER_FETCHED} <= set(names())
+    for name in names():
+        assert isinstance(source_of(name), Source)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_source_says_its_terms_and_how_to_get_everything_that_is_needed(name: str, tmp_path: Path) -> None:
+    source = source_of(name)
+    assert source.terms.endswith(".")
+    assert all(part.how.endswith(".") for part in source.by_hand)
+    brought = [part for group in (source.downloads, source.by_hand) for entry in group for part in entry.holds]
+    for check in source.checks(tmp_path):
+        assert check.path == "." or any(Path(check.path).is_relative_to(part) for part in brought), check.path
+    for download in source.downloads:
+        assert download.terms
+        assert download.page
+
+
+@pytest.mark.parametrize("name", NEVER_FETCHED)
+def test_what_is_given_on_request_only_is_never_fetched(name: str) -> None:
+    assert source_of(name).downloads == ()
+
+
+def test_counts_are_those_that_are_published() -> None:
+    total = {}
+    for name in names():
+        for check in source_of(name).layouts[0].checks:
+            if isinstance(check, JsonFile):
+                groups = check.groups.values()
+                total[name] = sum(g.items for g in groups), sum(g.texts or 0 for g in groups)
+    assert total == {
+        "pascal_sentence": (1000, 0),
+        "flickr8k": (8000, 40_000),
+        "flickr30k": (31_014, 155_070),
+        "mscoco": (123_287, 616_767),
+        "cuhk_pedes": (40_206, 80_440),
+    }
+
+
+def test_the_layout_is_the_one_that_is_there(tmp_path: Path) -> None:
+    source = source_of("pascal_sentence")
+    assert source.checks(tmp_path) == source.layouts[0].checks
+    (tmp_path / "sentence").mkdir()
+    assert source.checks(tmp_path) == source.layouts[1].checks
+
+
+def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no data set 'wikipedya' to prepare; there are cuhk_pedes, flickr30k"):
+        source_of("wikipedya")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_judged_right(name: str, real_data: Path) -> None:
+    root = real_data / name
+    if not root.is_dir():
+        pytest.skip(f"CMR_DATA has no folder {name}")
+    findings = [finding for check in source_of(name).checks(root) for finding in check.check(root)]
+    assert [finding.path for finding in findings if finding.fault] == REAL[name]
+
+
+@pytest.mark.parametrize("name", sorted(REAL.keys() | NEVER_FETCHED))
+def test_paths_are_those_that_the_loaders_read(name: str, invented_data: Path) -> None:
+    """Miniatures have other counts, and not all have pictures, but every file that is needed is in its place."""
+    root = invented_data / name
+    checks = [check for check in source_of(name).checks(root) if not isinstance(check, ListedFiles)]
+    findings = [finding for check in checks for finding in check.check(root) if not finding.missing]
+    assert findings
+    assert [finding.path for finding in findings if finding.fault and finding.state == "missing"] == []

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import errno
+import io
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.prepare import unpack as module
+from cmr_lightning.prepare.unpack import is_archive, unpack
+
+CONTENT = {"list.txt": b"a\nb\n", "images/a.jpg": b"picture a" * 1000, "images/deep/b.jpg": b"picture b"}
+HOLDS = ("list.txt", "images")
+
+
+def write_zip(path: Path, content: dict[str, bytes], mode: int = stat.S_IFREG | 0o644) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in content.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            file.writestr(info, data)
+    return path
+
+
+def write_tar(path: Path, content: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as file:
+        for name, data in content.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/hostname"
+            info.size = len(data) if kind == tarfile.REGTYPE else 0
+            file.addfile(info, io.BytesIO(data))
+    return path
+
+
+def write(path: Path, content: dict[str, bytes]) -> Path:
+    return write_zip(path, content) if path.suffix == ".zip" else write_tar(path, content)
+
+
+def held(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz"])
+@pytest.mark.parametrize("around", ["", "release/"])
+def test_an_archive_is_unpacked_without_the_folder_around_everything(tmp_path: Path, name: str, around: str) -> None:
+    archive = write(tmp_path / name, {f"{around}{path}": data for path, data in CONTENT.items()})
+    root = tmp_path / "root"
+    unpack(archive, root, HOLDS)
+    assert held(root) == CONTENT
+    assert archive.exists()
+
+
+def test_what_is_there_already_stays_and_what_nobody_asked_for_is_left_behind(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {**CONTENT, "README": b"no"})
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "list.txt").write_bytes(b"mine")
+    unpack(archive, root, HOLDS)
+    assert held(root) == {**CONTENT, "list.txt": b"mine"}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+@pytest.mark.parametrize(
+    ("member", "sentence"),
+    [
+        ("../evil.txt", "lies outside the folder"),
+        ("images/../../evil.txt", "lies outside the folder"),
+        ("..\\evil.txt", "lies outside the folder"),
+        ("/evil.txt", "has an absolute path"),
+        ("C:\\evil.txt", "has an absolute path"),
+    ],
+)
+def test_paths_outside_the_folder_are_refused_before_anything_is_written(
+    tmp_path: Path, name: str, member: str, sentence: str
+) -> None:
+    archive = write(tmp_path / name, {**CONTENT, member: b"evil"})
+    with pytest.raises(UserError, match=rf"{name} was not unpacked: its member .*evil\.txt' {sentence}"):
+        unpack(archive, tmp_path / "root" / "inner", HOLDS)
+    assert held(tmp_path / "root") == {}
+    assert not (tmp_path / "evil.txt").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
+    archive = write_tar(tmp_path / "a.tar", {"list.txt": b""}, kind)
+    with pytest.raises(UserError, match=r"'list\.txt' is a link or a device; it is not to be trusted"):
+        unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == {}
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, kind: int) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"list.txt": b"/etc/hostname"}, kind | 0o777)
+    with pytest.raises(UserError, match=r"'list\.txt' is a link or a device; it is not to be trusted"):
+        unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == {}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_a_truncated_archive_is_named_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    archive = write(tmp_path / name, CONTENT)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(UserError, match=rf"{name} is not a whole archive \(.*\); remove it and run the same command"):
+        unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == {}
+
+
+def test_a_damaged_member_is_found_by_its_checksum_and_leaves_nothing(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", CONTENT)
+    archive.write_bytes(archive.read_bytes().replace(b"picture b", b"picture x", 1))
+    with pytest.raises(UserError, match=r"not a whole archive \(BadZipFile: Bad CRC-32"):
+        unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == {}
+
+
+def test_a_web_page_in_place_of_an_archive_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_text("<html>Sign in</html>")
+    with pytest.raises(UserError, match="not a whole archive"):
+        unpack(tmp_path / "a.zip", tmp_path / "root", HOLDS)
+
+
+def test_another_archive_is_refused(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", {"list.txt": b"a"})
+    with pytest.raises(UserError, match=r"a\.zip does not hold images, so it is not what was published"):
+        unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == {}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_an_interruption_leaves_nothing_and_a_second_run_unpacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    archive = write_zip(tmp_path / "a.zip", CONTENT)
+    root = tmp_path / "root"
+
+    def blocks(*arguments: object) -> object:
+        yield b"half"
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_blocks", blocks)
+        with pytest.raises((UserError, KeyboardInterrupt), match=r"The disk of .*root is full|^$"):
+            unpack(archive, root, HOLDS)
+    assert held(root) == {}
+    unpack(archive, root, HOLDS)
+    assert held(root) == CONTENT
+
+
+def test_half_unpacked_content_of_a_killed_run_is_not_taken_for_whole(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", CONTENT)
+    scratch = tmp_path / "root" / ".unpacking-a.zip"
+    scratch.mkdir(parents=True)
+    (scratch / "list.txt").write_text("half")
+    unpack(archive, tmp_path / "root", HOLDS)
+    assert held(tmp_path / "root") == CONTENT
+
+
+def test_what_is_an_archive_is_told_by_its_name() -> None:
+    assert all(is_archive(f"a{ending}") for ending in (".zip", ".tar", ".tar.gz", ".tgz"))
+    assert not is_archive("test_queries.txt")
