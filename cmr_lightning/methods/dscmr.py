@@ -1,6 +1,6 @@
 """DSCMR: deep supervised cross-modal retrieval.
 
-Zhen, Hu, Wang, Peng, "Deep Supervised Cross-Modal Retrieval", CVPR 2019, DOI 10.1109/CVPR.2019.01064.
+Zhen, Hu, Wang, Peng, "Deep Supervised Cross-Modal Retrieval", CVPR 2019.
 
 Embeddings of image x and text z, f and g encoders of one modality each, W and P linear layers shared by both:
 

@@ -61,6 +61,8 @@ def parts(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Part
             experiments = experiments_of(method)
             if level is not None:
                 experiments = [path for path in experiments if read(path)["data"]["class_path"] == "Shapes"]
+            if not experiments:
+                pytest.skip(f"{method} has no experiment on Shapes, the data set that serves every level")
             options = [] if level is None else [f"--data.level={level}"]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("CMR_DATA", str(invented_data))

@@ -1,0 +1,176 @@
+"""`benchmark`: many experiments with several seeds, run once each, and their table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands
+from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, read_benchmark
+from cmr_lightning.benchmark.report import main as report
+from cmr_lightning.cli import data_checksum, resolved_config
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
+
+Todo = tuple[PlannedRun, list[list[str]]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a benchmark file, or what is left of it.
+
+    Args:
+        arguments: The command, and its options.
+
+    Raises:
+        UserError: If the file is not right, or at the end if runs failed.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m cmr_lightning benchmark",
+        description="Run many experiments with several seeds; what is finished is not run again.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="experiments/benchmarks/<name>.yaml")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time; they share cores and GPUs")
+    parser.add_argument("--cluster", choices=("slurm", "local"), help="hand the runs to a cluster by submitit instead")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+    options = parser.parse_args(arguments[1:])
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
+    benchmark = read_benchmark(options.config)
+    console = Console()
+    todo, outcomes = look(benchmark.plan())
+    console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
+    if options.dry_run:
+        for planned, commands in todo:
+            console.print(f"{planned.name}: {', then '.join(command[0] for command in commands)}")
+        _raise_if_failed(outcomes)
+        return
+    ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
+    outcomes += list(watch(ends, len(todo), console))
+    if any(outcome.error is None for outcome in outcomes):
+        report(["report", str(benchmark.runs)])
+    _raise_if_failed(outcomes)
+
+
+def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if failed:
+        reasons = "\n".join(f"  {outcome.planned.name}: {outcome.error}" for outcome in failed)
+        raise UserError(f"{len(failed)} of {len(outcomes)} runs failed; the same command tries them again:\n{reasons}")
+
+
+def look(plan: Iterable[PlannedRun]) -> tuple[list[Todo], list[Outcome]]:
+    """What is left to do of a plan, and what needs nothing any more or cannot be done."""
+    todo: list[Todo] = []
+    outcomes: list[Outcome] = []
+    for planned in plan:
+        try:
+            config = resolved_config(planned.fit)
+            commands = missing_commands(planned, config, _data_checksum(yaml.safe_dump(config["data"])))
+        except UserError as error:
+            outcomes.append(Outcome(planned, 0.0, str(error)))
+            continue
+        if commands:
+            todo.append((planned, commands))
+        else:
+            outcomes.append(Outcome(planned, 0.0))
+    return todo, outcomes
+
+
+@cache
+def _data_checksum(config: str) -> str:
+    return data_checksum(yaml.safe_load(config))
+
+
+def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
+    """Outcomes as runs end, `jobs` at the same time; each has its share of the cores, and a GPU in turn."""
+    places: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for place in range(jobs):
+        places.put(share(place, jobs))
+
+    def run(planned: PlannedRun, commands: list[list[str]]) -> Outcome:
+        environment = places.get()
+        try:
+            return execute(planned, commands, environment)
+        except UserError as error:
+            return Outcome(planned, 0.0, str(error))
+        finally:
+            places.put(environment)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(run, *each) for each in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for waiting in futures:
+                waiting.cancel()
+
+
+def share(place: int, jobs: int) -> dict[str, str]:
+    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
+    environment = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // jobs))}
+    gpus = torch.cuda.device_count()
+    if jobs > 1 and gpus > 0:
+        environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+    return environment
+
+
+def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iterator[Outcome]:
+    """Outcomes as runs end on a cluster, one job a run.
+
+    Raises:
+        UserError: If submitit is not installed.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise UserError("--cluster needs submitit; install it with `pip install cmr_lightning[cluster]`.") from None
+    executor = submitit.AutoExecutor(folder=benchmark.runs / "cluster", cluster=cluster)
+    executor.update_parameters(**benchmark.cluster)
+    with executor.batch():
+        jobs = [executor.submit(execute, planned, commands, {}) for planned, commands in todo]
+    yield from _as_they_end(dict(zip(jobs, (planned for planned, _ in todo), strict=True)))
+
+
+def _as_they_end(jobs: dict[Any, PlannedRun], pause: float = 1.0) -> Iterator[Outcome]:
+    while jobs:
+        for job in [job for job in jobs if job.done()]:
+            planned = jobs.pop(job)
+            error = job.exception()
+            yield job.result() if error is None else Outcome(planned, 0.0, str(error).splitlines()[-1])
+        time.sleep(pause if jobs else 0)
+
+
+def watch(ends: Iterable[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+    """Pass outcomes on, and show how many there are, how they ended and what remains."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("benchmark", total=total)
+        start = time.monotonic()
+        for number, outcome in enumerate(ends, start=1):
+            remaining = (time.monotonic() - start) / number * (total - number)
+            progress.advance(task)
+            progress.console.print(
+                f"[{number}/{total}] {_line(outcome)}, {remaining / 60:.0f} min remain", markup=False, soft_wrap=True
+            )
+            yield outcome
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"{outcome.planned.name} failed: {outcome.error}"
+    record = Record.read(outcome.planned.run.record)
+    score = record.metrics[record.protocol]["mean"]
+    return f"{outcome.planned.name}: {record.protocol} {score:.4f} in {outcome.seconds:.0f} s"

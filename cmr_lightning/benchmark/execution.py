@@ -1,0 +1,120 @@
+"""Running what is planned: each run in a process of its own, none twice, and a failure stops no other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmr_lightning.benchmark.plan import PlannedRun
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
+
+_NOT_THE_EXPERIMENT = ("run_dir", "experiment")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        planned: The run.
+        seconds: How long it took, 0 if it had been finished before.
+        error: Why it failed; None if it did not.
+    """
+
+    planned: PlannedRun
+    seconds: float
+    error: str | None = None
+
+
+def missing_commands(planned: PlannedRun, config: dict[str, Any], data_checksum: str) -> list[list[str]]:
+    """What must still be done for a run to have a record of this very config on these very data.
+
+    Args:
+        planned: The run.
+        config: Its resolved config.
+        data_checksum: Checksum of its data as they are now.
+
+    Returns:
+        Commands in their order; none if the run is finished.
+    """
+    run = planned.run
+    if not run.started or _experiment(yaml.safe_load(run.config.read_text())) != _experiment(config):
+        return [[*planned.fit, "--overwrite=true"], planned.test]
+    if run.record.exists():
+        return [] if Record.read(run.record).data_checksum == data_checksum else _anew(planned)
+    if run.finished:
+        return [planned.test]
+    return [[*planned.fit, "--resume=true"], planned.test] if run.last.exists() else _anew(planned)
+
+
+def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[str, str]) -> Outcome:
+    """Run the commands in one new process, and wait for it.
+
+    What the process says goes into `<run folder>.log`. While it lives it holds a lock on that file, so that a benchmark
+    that was killed and started again does not begin a run that still goes on.
+
+    Args:
+        planned: The run.
+        commands: What to do, see `missing_commands`.
+        environment: Environment variables of the process beside those of this one.
+    """
+    start = time.monotonic()
+    log = planned.run.path.with_name(planned.run.path.name + ".log")
+    with _locked(log) as file:
+        process = subprocess.run(
+            [sys.executable, "-m", "cmr_lightning.benchmark.process", *_joined(commands)],
+            env={**os.environ, **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            pass_fds=[file.fileno()],
+            check=False,
+        )
+    seconds = time.monotonic() - start
+    return Outcome(planned, seconds, None if process.returncode == 0 else _reason(log, process.returncode))
+
+
+def _anew(planned: PlannedRun) -> list[list[str]]:
+    return [[*planned.fit, "--overwrite=true"], planned.test]
+
+
+def _experiment(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _NOT_THE_EXPERIMENT}
+
+
+def _joined(commands: list[list[str]]) -> list[str]:
+    """Commands behind one another, with `--` between them."""
+    words = [word for command in commands for word in (*command, "--")]
+    return words[:-1]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process still works on it (it holds {path})") from None
+        file.truncate(0)
+        yield file
+
+
+def _reason(log: Path, code: int) -> str:
+    """The sentence that a process left before it ended with an error."""
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    if errors:
+        return errors[-1]
+    last = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    return f"exit code {code}: {last} (see {log})"

@@ -1,0 +1,143 @@
+"""What a benchmark file asks for: which experiment runs with which seed, on which split, in which folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import Run, experiment_name
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One experiment with one seed.
+
+    Attributes:
+        experiment: The experiment's file.
+        seed: Its seed.
+        options: What is set beside the file and the seed, as on the command line.
+        run: Where the run lives.
+    """
+
+    experiment: Path
+    seed: int
+    options: tuple[str, ...]
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """The run as people call it, e.g. `wikipedia/daml seed 3`."""
+        return f"{experiment_name([self.experiment])} seed {self.seed}"
+
+    @property
+    def fit(self) -> list[str]:
+        """The command that trains it, without `--resume` or `--overwrite`."""
+        return [
+            "fit",
+            f"--config={self.experiment}",
+            f"--seed_everything={self.seed}",
+            *self.options,
+            f"--run_dir={self.run.path}",
+        ]
+
+    @property
+    def test(self) -> list[str]:
+        """The command that measures it."""
+        return ["test", f"--config={self.run.config}"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A file `experiments/benchmarks/<name>.yaml`.
+
+    Attributes:
+        experiments: Files or patterns such as `experiments/wikipedia/*.yaml`.
+        seeds: Seeds of every experiment.
+        splits: For data sets with several splits, by the folder of their experiments, the split on which each seed
+            runs, in the order of the seeds: the spread is then over seeds and splits.
+        overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
+        reference: The experiment that others are compared with, by its file's name, such as `triplet`.
+        runs: Folder of the runs; `runs/benchmarks/<name>` if None.
+        cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
+    """
+
+    experiments: tuple[str, ...]
+    seeds: tuple[int, ...]
+    splits: dict[str, list[Any]]
+    overrides: dict[str, Any]
+    reference: str | None
+    runs: Path
+    cluster: dict[str, Any]
+
+    def plan(self) -> list[PlannedRun]:
+        """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
+
+        Raises:
+            UserError: If a pattern matches no file, or the splits are not as many as the seeds.
+        """
+        files = [file for pattern in self.experiments for file in _matching(pattern)]
+        return [self._run(file, row) for row in range(len(self.seeds)) for file in files]
+
+    def _run(self, file: Path, row: int) -> PlannedRun:
+        options = [f"--{key}={_as_option(value)}" for key, value in self.overrides.items()]
+        seed = self.seeds[row]
+        folder = f"seed{seed}"
+        splits = self.splits.get(file.parent.name)
+        if splits is not None:
+            options.append(f"--data.init_args.split={splits[row]}")
+            folder += f"-split{splits[row]}".replace("/", "-")
+        return PlannedRun(file, seed, tuple(options), Run(self.runs / experiment_name([file]) / folder))
+
+
+def read_benchmark(path: Path) -> Benchmark:
+    """Read and check a benchmark file.
+
+    Raises:
+        UserError: If the file is missing, or a key is unknown, missing or not of the right form.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no benchmark file {path}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}.") from error
+    known = [field.name for field in fields(Benchmark)]
+    if not isinstance(content, dict) or not content.get("experiments") or set(content) - set(known):
+        raise UserError(f"{path} must name `experiments`, and may have no other keys than {', '.join(known)}.")
+    seeds = tuple(content.get("seeds", (0,)))
+    splits = content.get("splits") or {}
+    for folder, values in splits.items():
+        if len(values) != len(seeds):
+            raise UserError(
+                f"{path}: splits.{folder} has {len(values)} entries for {len(seeds)} seeds; name one for each seed."
+            )
+    return Benchmark(
+        experiments=tuple(content["experiments"]),
+        seeds=seeds,
+        splits=splits,
+        overrides=content.get("overrides") or {},
+        reference=content.get("reference"),
+        runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
+        cluster=content.get("cluster") or {},
+    )
+
+
+def _matching(pattern: str) -> Sequence[Path]:
+    files = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+    if not files or not all(file.is_file() for file in files):
+        raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
+    return files
+
+
+def _as_option(value: Any) -> str:
+    """A setting as one word of a command line."""
+    return (
+        value
+        if isinstance(value, str)
+        else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
+    )

@@ -1,0 +1,3 @@
+"""Measurements of speed, each a ratio of two things measured alternately in one run; nothing here is a test."""
+
+import cmr_lightning  # noqa: F401  (before Lightning, which imports torchvision)

@@ -1,0 +1,115 @@
+"""Time of a training step of every method as a multiple of Triplet's, on the same data with the same encoders.
+
+    python -m tests.benchmarks.step_time [ROUNDS]
+
+In each round every method trains for a while and Triplet before it; the ratio of the two medians is taken within the
+round, and the median of the rounds is printed. Data are generated: 1,280-d image features and 1,000-d text features, as
+large as those of common benchmarks; the encoders are multi-layer perceptrons with 1,024 hidden units, the batch has 128
+pairs, and the discriminator makes one step.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.methods import METHODS
+from datamodules.base import CrossModalData, PartName, Split
+from datamodules.loaders import Part
+from tests.building import EXPERIMENTS, Built, method_of, trainer
+
+CLASSES, PAIRS, BATCH = 20, 2560, 128
+WARM_UP, STEPS = 5, 30
+ENCODER = {"hidden": "[1024]", "activation": "relu", "input_norm": "standardize", "dropout": "0.0"}
+
+
+class Invented(CrossModalData):
+    """Features without meaning, in the sizes of common benchmarks."""
+
+    classes = tuple(f"class {c}" for c in range(CLASSES))
+    protocols = CLASS_LEVEL
+    features = "invented"
+    split = Split("invented", "0" * 16)
+
+    def read(self, part: PartName) -> Part:
+        """The same random features for every part."""
+        draw = torch.Generator().manual_seed(0)
+        return Part(
+            image=torch.rand(PAIRS, 1280, generator=draw),
+            text=torch.rand(PAIRS, 1000, generator=draw),
+            label=torch.arange(PAIRS) % CLASSES,
+            owner=torch.arange(PAIRS),
+            image_names=tuple(str(i) for i in range(PAIRS)),
+            captions=tuple("" for _ in range(PAIRS)),
+        )
+
+
+class StepTimes(pl.Callback):
+    """Seconds from the start of each batch to its end."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop the clock."""
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def options(experiment: Path) -> list[str]:
+    """Overrides that give all methods the same data and encoders."""
+    encoders = [
+        f"--model.init_args.{side}_encoder.init_args.{key}={value}"
+        for side in ("image", "text")
+        for key, value in ENCODER.items()
+    ]
+    return [
+        "fit",
+        f"--config={experiment}",
+        "--data=tests.benchmarks.step_time.Invented",
+        f"--data.init_args.batch_size={BATCH}",
+        "--model.init_args.dim=200",
+        *encoders,
+    ]
+
+
+def median_step(experiment: Path) -> float:
+    """Median seconds of a training step."""
+    built = Built([*options(experiment), "--run_dir=unused", "--trainer.accelerator=cpu"])
+    times = StepTimes()
+    fit = trainer(max_epochs=100, limit_train_batches=WARM_UP + STEPS, max_steps=WARM_UP + STEPS, callbacks=[times])
+    fit.fit(built.model, built.datamodule)
+    return statistics.median(times.seconds[WARM_UP:])
+
+
+def main(rounds: int) -> None:
+    """Measure all methods that are trained by gradients, and print the ratios."""
+    torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    pascal = [path for path in EXPERIMENTS if path.parent.name == "pascal_sentence"]
+    trained = {method_of(path): path for path in pascal if METHODS[method_of(path)].needs_gradients}
+    ratios: dict[str, list[float]] = {name: [] for name in trained if name != "Triplet"}
+    for _ in range(rounds):
+        for name in ratios:
+            triplet = median_step(trained["Triplet"])
+            ratios[name].append(median_step(trained[name]) / triplet)
+    print(f"training step relative to Triplet, median (lowest to highest) of {rounds} rounds")
+    for name, values in sorted(ratios.items(), key=lambda item: statistics.median(item[1])):
+        print(f"{name:<12} {statistics.median(values):5.2f}  ({min(values):.2f} to {max(values):.2f})")
+
+
+if __name__ == "__main__":
+    program, *rounds = sys.argv
+    sys.argv = [program]  # the command line that builds the models warns of arguments that it is not given
+    main(int(rounds[0]) if rounds else 5)

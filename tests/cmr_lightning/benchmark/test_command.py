@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.benchmark import command
+from cmr_lightning.benchmark.execution import Outcome
+from cmr_lightning.benchmark.plan import PlannedRun
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import Run
+from tests.building import ROOT, write_toy
+
+
+def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
+    """Two toy experiments of one epoch."""
+    for name in ("one", "two"):
+        path = folder / "experiments" / "toy" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_toy(path)
+    path = folder / "bench.yaml"
+    path.write_text(
+        f"experiments: [{folder}/experiments/toy/one.yaml, {folder}/experiments/toy/two.yaml]\n"
+        f"seeds: {seeds}\nruns: {folder / 'runs'}\noverrides: {{trainer.max_epochs: 1}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs happen in this process and its main thread, which is faster; their names are noted."""
+    started: list[str] = []
+
+    def run(planned: PlannedRun, commands: list[list[str]]) -> Outcome:
+        started.append(planned.name)
+        failed = any(main(words) != 0 for words in commands)
+        return Outcome(planned, 1.0, "it failed" if failed else None)
+
+    monkeypatch.setattr(command, "on_this_machine", lambda todo, jobs: (run(*each) for each in todo))
+    return started
+
+
+def test_runs_everything_once(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path)
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    names = [f"toy/{name} seed {seed}" for seed in (0, 1) for name in ("one", "two")]
+    assert in_process == names
+    assert "[4/4]" in capsys.readouterr().out
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == names
+    assert "0 of 4 runs to do" in capsys.readouterr().out
+
+
+def test_a_failure_stops_no_other_run(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path, seeds="[0]")
+    one = tmp_path / "experiments" / "toy" / "one.yaml"
+    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert in_process == ["toy/two seed 0"]
+    said = capsys.readouterr().err
+    assert "1 of 2 runs failed" in said
+    assert "toy/one seed 0" in said
+    assert "dim: expected int; got eight" in said
+
+
+def test_dry_run_runs_nothing(tmp_path: Path, in_process: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(["benchmark", f"--config={write_benchmark(tmp_path)}", "--dry-run"]) == 0
+    assert "toy/one seed 0: fit, then test" in capsys.readouterr().out
+    assert not in_process
+    assert not (tmp_path / "runs").exists()
+
+
+def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+    places = []
+
+    def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[str, str]) -> Outcome:
+        places.append(environment)
+        both.wait()
+        if planned.seed == 1:
+            raise UserError("no")
+        return Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "execute", execute)
+    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), [["fit"]]) for seed in range(4)]
+    outcomes = list(command.on_this_machine(todo, jobs=2))
+    assert {outcome.planned.seed: outcome.error for outcome in outcomes} == {0: None, 1: "no", 2: None, 3: None}
+    assert all(place["OMP_NUM_THREADS"] for place in places)
+
+
+def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    shares = [command.share(place, 3) for place in range(3)]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
+    assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
+    assert "CUDA_VISIBLE_DEVICES" not in command.share(0, 1)
+
+
+@pytest.mark.slow
+def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    bench = write_benchmark(tmp_path, seeds="[0]")
+    assert main(["benchmark", f"--config={bench}", "--cluster=local"]) == 0
+    assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    words = [sys.executable, "-m", "cmr_lightning", "benchmark"]
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "calm").mkdir()
+    killed = [*words, f"--config={write_benchmark(tmp_path / 'killed', '[0]')}", "--jobs=2"]
+    for _ in range(2):
+        process = subprocess.Popen(killed, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(8, 20))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "runs").rglob("record.json")}
+    subprocess.run(killed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*words, f"--config={write_benchmark(tmp_path / 'calm', '[0]')}", "--jobs=2"], cwd=ROOT, check=True)
+    assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
+    scores = [
+        {path.relative_to(tmp_path / name).parent: json.loads(path.read_text())["metrics"] for path in records}
+        for name in ("killed", "calm")
+        if (records := list((tmp_path / name).rglob("record.json")))
+    ]
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]
