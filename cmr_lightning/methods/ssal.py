@@ -86,7 +86,8 @@ class SSAL(Retriever):
         **kwargs: As in `Retriever`.
 
     Raises:
-        UserError: If `adversarial_rotation` has a weight and the images come as feature vectors.
+        UserError: If `adversarial_rotation` has a weight and the images come as feature vectors of upright pictures, or
+            it has none and they come at four rotations.
     """
 
     terms: ClassVar[Mapping[str, float]] = {
@@ -111,11 +112,14 @@ class SSAL(Retriever):
     ) -> None:
         turns = {**self.terms, **(weights or {})}["adversarial_rotation"] != 0
         if turns and isinstance(spec.image, Features):
-            raise UserError(
-                "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations, but the "
-                "data set serves feature vectors of upright images, which cannot be turned; "
-                "model.weights.adversarial_rotation=0 switches the rotation head off and leaves the rest."
-            )
+            if spec.image.turns != QUARTER_TURNS:
+                raise UserError(
+                    "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
+                    "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature "
+                    "vectors of upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches "
+                    "the rotation head off and leaves the rest."
+                )
+            spec = spec._replace(image=Features(spec.image.size))  # what the encoder sees of one image at one angle
 
         def heads(dim: int) -> nn.ModuleDict:
             assert discriminator is not None
@@ -172,6 +176,15 @@ class SSAL(Retriever):
         return self.discriminator[name]
 
 
-def quarter_turns(pictures: Tensor) -> list[Tensor]:
-    """Square pictures `(N, 3, H, H)` turned counter-clockwise by 0, 90, 180 and 270 degrees."""
-    return [torch.rot90(pictures, turns, dims=(2, 3)) for turns in range(QUARTER_TURNS)]
+def quarter_turns(images: Tensor) -> list[Tensor]:
+    """Images turned counter-clockwise by 0, 90, 180 and 270 degrees.
+
+    Args:
+        images: Square pictures `(N, 3, H, H)`, or the features `(N, 4, D)` of pictures that were turned so.
+
+    Returns:
+        Four tensors `(N, 3, H, H)` or `(N, D)`.
+    """
+    if images.ndim == 3:
+        return list(images.unbind(1))
+    return [torch.rot90(images, turns, dims=(2, 3)) for turns in range(QUARTER_TURNS)]

@@ -12,7 +12,7 @@ from cmr_lightning.batch import Pairs
 from cmr_lightning.callbacks import AdversarialDiagnostics
 from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import BiGRU, TimmEncoder
+from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import rotation_loss
 from cmr_lightning.methods.ssal import SSAL, TurnedEmbeddings, quarter_turns
@@ -21,7 +21,7 @@ from tests.cmr_lightning.methods.reach import ENCODERS, losses, reached
 from tests.toy import Toy, encoder
 
 PICTURES = partial(TimmEncoder, model="test_convnext")
-WORDS = partial(BiGRU, embedding=8, hidden=8)
+WORDS = partial(WordRNN, embedding=8, hidden=8)
 UPRIGHT = {"adversarial_rotation": 0.0}
 
 

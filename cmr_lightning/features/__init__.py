@@ -1,0 +1,1 @@
+"""Features that pretrained encoders make once, and that training reads many times."""
