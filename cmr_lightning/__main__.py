@@ -10,6 +10,7 @@ import cmr_lightning
 from cmr_lightning.errors import UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "prepare": ("cmr_lightning.prepare.command", "fetch and verify the files of a data set: <dataset>, or --list"),
     "fit": ("cmr_lightning.cli", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
     "validate": (
         "cmr_lightning.cli",
@@ -17,7 +18,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
     "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
-    "report": ("cmr_lightning.benchmark.report", "put the records of several runs side by side: RUN RUN ..."),
+    "benchmark": (
+        "cmr_lightning.benchmark.command",
+        "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
+    ),
+    "extract": (
+        "cmr_lightning.features.extract",
+        "keep a data set's pretrained features: --config experiments/features/<dataset>_<encoder>.yaml",
+    ),
+    "report": ("cmr_lightning.benchmark.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
 }
 """Command -> (module whose `main` runs it, what it does)."""
 

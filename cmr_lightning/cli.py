@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
@@ -29,6 +30,7 @@ from cmr_lightning.callbacks import (
     AdversarialDiagnostics,
     BestCheckpoint,
     EmbeddingsFile,
+    ExamplesWriter,
     Interruption,
     LastCheckpoint,
     RecordWriter,
@@ -149,7 +151,7 @@ class RetrievalCLI(LightningCLI):
             ]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
-            return [record, RetrievalGallery(self.run)]
+            return [record, RetrievalGallery(self.run), ExamplesWriter(self.run)]
         return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
 
     def _monitor(self) -> tuple[str, Any]:
@@ -221,7 +223,7 @@ class RetrievalCLI(LightningCLI):
         """Measure the test part, and print what was found."""
         self.trainer.test(model, **{**kwargs, **self._weights(), "verbose": False})
         self._print_metrics("test")
-        print(f"Wrote {self.run.record}, {self.run.ranks.name} and {self.run.gallery.name}.")
+        print(f"Wrote {self.run.record}, {self.run.ranks.name}, {self.run.examples.name} and {self.run.gallery.name}.")
 
     def predict(self, model: LightningModule, **kwargs: Any) -> None:
         """Embed the test part."""
@@ -240,6 +242,44 @@ class RetrievalCLI(LightningCLI):
         for protocol, values in self.model.measurement.metrics.items():
             table.add_row(protocol, *(f"{values[d]:.4g}" for d in ("i2t", "t2i", "mean")))
         Console().print(table)
+
+
+class _Resolving(RetrievalCLI):
+    """Parses an experiment and builds nothing."""
+
+    def before_instantiate_classes(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `config.yaml` of a run will say, without building or running anything.
+
+    Args:
+        arguments: A command and its options.
+
+    Raises:
+        UserError: If the config is not right.
+    """
+    with _errors_for_people():
+        return _Resolving(arguments)._config()
+
+
+def data_checksum(config: dict[str, Any]) -> str:
+    """Checksum of the data that the part `data` of a resolved config names, as they are now.
+
+    Raises:
+        UserError: If they cannot be read.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(CrossModalData, "data")
+    with _errors_for_people():
+        return parser.instantiate_classes(parser.parse_object({"data": config})).data.checksum()
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
@@ -295,9 +335,19 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: If an interpolation of the config cannot be resolved, or the user has something else to mend.
     """
+    try:
+        with _errors_for_people():
+            RetrievalCLI(arguments)
+    finally:
+        _close_logs()
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    """Say what is wrong with a config in one sentence."""
     _quieten()
     try:
-        RetrievalCLI(arguments)
+        yield
     except ArgumentError as error:
         raise UserError(f"The config is not right: {explain(str(error))}.") from error
     except OmegaConfBaseException as error:
@@ -305,8 +355,6 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
     except ValueError as error:
         raise _root(error) from None
-    finally:
-        _close_logs()
 
 
 def _root(error: BaseException) -> BaseException:

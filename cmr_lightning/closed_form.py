@@ -12,8 +12,8 @@ from cmr_lightning.embedding_model import EmbeddingModel
 class ClosedForm(EmbeddingModel):
     """An embedding model whose parameters are the solution of an equation.
 
-    `fit` goes through the same loop as for any method, so checkpoints, records and loggers are the same; its
-    experiment asks for one epoch of one batch, which the model ignores.
+    `fit` goes through the same loop as for any method, so checkpoints, records and loggers are the same; it ends after
+    the first batch, which the model ignores, and its validation.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -30,4 +30,5 @@ class ClosedForm(EmbeddingModel):
         """Nothing to optimise."""
 
     def training_step(self, batch: Pairs, batch_idx: int) -> None:
-        """Nothing to do: the pairs were seen at the start."""
+        """Nothing to do, and no reason to go on: the pairs were seen at the start."""
+        self.trainer.should_stop = True

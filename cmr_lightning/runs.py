@@ -58,6 +58,16 @@ class Run:
         return self.path / "gallery.png"
 
     @property
+    def examples(self) -> Path:
+        """Points of the common space and queries with their results, for the report."""
+        return self.path / "examples.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses and scores by update, as the training logged them."""
+        return self.path / "metrics.csv"
+
+    @property
     def log(self) -> Path:
         """Everything that was said while the run went on."""
         return self.path / "run.log"

@@ -58,9 +58,18 @@ def main(arguments: Sequence[str]) -> None:
         return
     ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
     outcomes += list(watch(ends, len(todo), console))
-    if any(outcome.error is None for outcome in outcomes):
-        report(["report", str(benchmark.runs)])
+    finished = [outcome.planned for outcome in outcomes if outcome.error is None]
+    if finished:
+        report(_report_of(benchmark, finished))
     _raise_if_failed(outcomes)
+
+
+def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
+    """The command that puts the runs side by side, against the reference if it has a finished run."""
+    arguments = ["report", str(benchmark.runs), f"--output={benchmark.runs / 'report'}"]
+    if benchmark.reference in {planned.experiment.stem for planned in finished}:
+        arguments.append(f"--reference={benchmark.reference}")
+    return arguments
 
 
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:

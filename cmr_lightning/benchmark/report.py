@@ -1,93 +1,65 @@
-"""`report`: the records of several runs as one table per data set and protocol."""
+"""`report`: runs side by side, in the terminal, as one HTML file, as Markdown and as CSV."""
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
 from rich.console import Console
-from rich.table import Table
 
-from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Record
-from cmr_lightning.runs import Run
-
-Comparable = tuple[str, str, str, str, str]
-"""Data set, split, its checksum, protocol, features: numbers are put side by side where all of these agree."""
+from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
+from cmr_lightning.benchmark.claims import CLAIMS, Claim, read_claims
+from cmr_lightning.benchmark.tables import markdown, terminal, write_csv
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print a table of the runs that the command line names.
+    """Print a table of the runs that the command line names, and write the report.
 
     Args:
         arguments: The command, and its options.
 
     Raises:
-        UserError: If a folder holds no record.
+        UserError: If a folder holds no record, a record is broken, or no run is of the reference.
     """
     parser = argparse.ArgumentParser(
-        "python -m cmr_lightning report", description="Put the records of runs side by side."
+        "python -m cmr_lightning report",
+        description="Put runs side by side; writes report.html, report.md and report.csv.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or one that holds runs")
-    records = [Record.read(path) for folder in parser.parse_args(arguments[1:]).runs for path in find_records(folder)]
-    for key, group in grouped(records).items():
-        Console().print(table(key, group))
+    parser.add_argument("--output", type=Path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument("--reference", help="experiment that the others are compared with, such as triplet")
+    options = parser.parse_args(arguments[1:])
+    notes = Notes()
+    found = {run.run.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
+    tables = boards(list(found.values()), _claims(notes), options.reference)
+    console = Console()
+    for board in tables:
+        console.print(terminal(board))
+    write(tables, notes, options.output)
+    for sentence in notes.sentences:
+        console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
+    console.print(f"Wrote {options.output / 'report.html'}, report.md and report.csv.", markup=False, soft_wrap=True)
 
 
-def find_records(folder: Path) -> list[Path]:
-    """Every record at or below a folder.
+def write(tables: Sequence[Board], notes: Notes, folder: Path) -> None:
+    """Write the three files of a report.
 
-    Raises:
-        UserError: If there is none.
+    Args:
+        tables: The leaderboards.
+        notes: What was found missing, to which this adds.
+        folder: Where the files go.
     """
-    paths = sorted(folder.rglob(Run(folder).record.name))
-    if not paths:
-        raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
-    return paths
+    from cmr_lightning.benchmark.page import page  # here, so that a wrong command line is answered at once
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text(page(tables, notes), encoding="utf-8")
+    (folder / "report.md").write_text(markdown(tables), encoding="utf-8")
+    write_csv(tables, folder / "report.csv")
 
 
-def grouped(records: Sequence[Record]) -> dict[Comparable, list[Record]]:
-    """Records by what must agree for their numbers to be compared."""
-    groups: dict[Comparable, list[Record]] = defaultdict(list)
-    for r in records:
-        groups[r.dataset, r.split["name"], r.split["checksum"], r.protocol, str(r.encoders["features"])].append(r)
-    return dict(groups)
-
-
-def table(key: Comparable, records: Sequence[Record]) -> Table:
-    """One row per experiment, best first: the main protocol over its seeds."""
-    dataset, split, checksum, protocol, features = key
-    result = Table(title=f"{dataset}, {split} ({checksum}), {features}\n{protocol}, test part", title_justify="left")
-    result.add_column("experiment")
-    result.add_column("encoders")
-    for heading in ("i2t", "t2i", "mean", "seeds", "fit"):
-        result.add_column(heading, justify="right")
-    runs: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        runs[record.experiment].append(record)
-    ranked = sorted(runs.items(), key=lambda item: mean(_scores(item[1], "mean")), reverse=True)
-    for experiment, seeds in ranked:
-        first = seeds[0]
-        names = (
-            first.encoders["image"]
-            if first.encoders["image"] == first.encoders["text"]
-            else "{image} + {text}".format(**first.encoders)
-        )
-        scores = [spread(_scores(seeds, direction)) for direction in ("i2t", "t2i", "mean")]
-        duration = mean(record.wall_time["fit_s"] for record in seeds)
-        result.add_row(experiment, names, *scores, ", ".join(str(r.seed) for r in seeds), f"{duration:.0f} s")
-    return result
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean, and with several values their standard deviation."""
-    if len(values) == 1:
-        return f"{values[0]:.4g}"
-    return f"{mean(values):.4g} ± {stdev(values):.2g}"
-
-
-def _scores(records: Sequence[Record], direction: str) -> list[float]:
-    return [record.metrics[record.protocol][direction] for record in records]
+def _claims(notes: Notes) -> list[Claim]:
+    if not CLAIMS.is_dir():
+        notes.add(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
+        return []
+    return read_claims(CLAIMS)

@@ -3,6 +3,7 @@
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from cmr_lightning.callbacks.diagnostics import AdversarialDiagnostics
 from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile
+from cmr_lightning.callbacks.examples import ExamplesWriter
 from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress import RunProgress
@@ -13,6 +14,7 @@ __all__ = [
     "AdversarialDiagnostics",
     "BestCheckpoint",
     "EmbeddingsFile",
+    "ExamplesWriter",
     "Interruption",
     "LastCheckpoint",
     "RecordWriter",

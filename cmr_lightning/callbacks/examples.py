@@ -1,0 +1,149 @@
+"""What `test` leaves behind to be looked at: points of the common space, and queries with their results."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
+from cmr_lightning.evaluation import Measurement, Protocol, Relevance, per_query, top
+from cmr_lightning.evaluation.examples import RESULTS, Answered, Examples
+from cmr_lightning.runs import Run
+
+_POINTS = 300
+_COMPONENTS = 32
+_QUERIES = 200
+_CAPTION = 200
+_SIDES = (96, 64, 48, 32)
+_PICTURE_BYTES = 1_300_000
+"""With everything else a file then stays below 1.5 MB."""
+
+
+class ExamplesWriter(pl.Callback):
+    """Writes `examples.npz` after `test`: what a report shows of the run beside its numbers.
+
+    Points and queries are spread evenly over the test part, not chosen by their result.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, on the first process."""
+        if trainer.is_global_zero and isinstance(pl_module, EmbeddingModel):
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            assert pl_module.embedded is not None and pl_module.measurement is not None
+            examples_of(data, pl_module.embedded, pl_module.measurement).write(self.run.examples)
+
+
+def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Examples:
+    """Choose what is kept of an evaluation of the test part.
+
+    Args:
+        data: The datamodule.
+        embedded: All images and texts of the test part.
+        measurement: What was measured.
+    """
+    part, main = data.part("test"), data.protocols[0]
+    images, texts = embedded.image.cpu(), embedded.text.cpu()
+    asks = torch.ones(part.num_images, dtype=torch.bool) if part.query is None else part.query
+    answers = asks if part.query is None else ~part.query
+    keys = part.label if main.relevance == "label" else torch.arange(part.num_images)
+    every_image = torch.arange(part.num_images)
+    asking = {"i2t": every_image[asks], "t2i": torch.arange(part.num_texts)[asks[part.owner]]}
+    answering = {"i2t": torch.arange(part.num_texts)[answers[part.owner]], "t2i": every_image[answers]}
+    sides = {"i2t": (images, texts, keys, keys[part.owner]), "t2i": (texts, images, keys[part.owner], keys)}
+    answered = {}
+    for direction, (queries, gallery, query_keys, gallery_keys) in sides.items():
+        scores = _scores(measurement, direction, main)
+        chosen = _spread(len(asking[direction]), _QUERIES)
+        rows, items = asking[direction][chosen], answering[direction]
+        places = top(queries[rows], gallery[items], main.distance, RESULTS)
+        right = Relevance(query_keys[rows], gallery_keys[items]).block(slice(None)).gather(1, places)
+        found = items[places].numpy().astype(np.int32)
+        answered[direction] = Answered(_integers(rows), scores[chosen.numpy()], found, right.numpy())
+    shown = {
+        "image": np.union1d(answered["i2t"].query, answered["t2i"].found).tolist(),
+        "text": np.union1d(answered["t2i"].query, answered["i2t"].found).tolist(),
+    }
+    points = {"image": _spread(len(images), _POINTS), "text": _spread(len(texts), _POINTS)}
+    pictured = shown["image"] if data.picture("test", 0) is not None else []
+    return Examples(
+        classes=tuple(data.classes),
+        label=part.label.numpy().astype(np.int16 if part.label.ndim == 1 else np.bool_),
+        owner=_integers(part.owner),
+        asking={direction: _integers(items) for direction, items in asking.items()},
+        points=principal_components(images[points["image"]], texts[points["text"]], main.distance),
+        point_rows={modality: _integers(chosen) for modality, chosen in points.items()},
+        answered=answered,
+        names={row: part.image_names[row] for row in shown["image"]},
+        captions={row: _short(part.captions[row]) for row in shown["text"]},
+        pictures=thumbnails({row: data.picture("test", row) for row in pictured}),
+    )
+
+
+def principal_components(images: Tensor, texts: Tensor, distance: str) -> dict[str, NDArray[np.float16]]:
+    """Images `(n, D)` and texts `(m, D)` in their common first principal components, the largest number being 1.
+
+    Under the cosine, items are scaled to length 1 before.
+    """
+    points = torch.cat([images, texts]).float()
+    if distance == "cos":
+        points = torch.nn.functional.normalize(points, dim=1)
+    left, values, _ = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    reduced = (left * values)[:, :_COMPONENTS]
+    reduced = (reduced / reduced.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).numpy().astype(np.float16)
+    return {"image": reduced[: len(images)], "text": reduced[len(images) :]}
+
+
+def thumbnails(pictures: dict[int, np.ndarray], limit: int = _PICTURE_BYTES) -> dict[int, bytes]:
+    """Small JPEGs of pictures uint8 `(H, W, 3)`, as large as they can be in `limit` bytes, up to 96 pixels a side."""
+    small = {row: _shrunk(Image.fromarray(picture), _SIDES[0]) for row, picture in pictures.items()}
+    for side in _SIDES:
+        jpegs = {row: _jpeg(_shrunk(picture, side)) for row, picture in small.items()}
+        if sum(map(len, jpegs.values())) <= limit:
+            break
+    return jpegs
+
+
+def _shrunk(picture: Image.Image, side: int) -> Image.Image:
+    copy = picture.copy()
+    copy.thumbnail((side, side))
+    return copy
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=70, optimize=True)
+    return file.getvalue()
+
+
+def _scores(measurement: Measurement, direction: str, main: Protocol) -> NDArray[np.float32]:
+    """The main metric of every query, recall and rsum in percent, one fold behind the other, `(Q,)`."""
+    ranking = f"{direction}/{main.ranking}"
+    names = [ranking] if main.folds is None else [f"{ranking}/{fold + 1}" for fold in range(main.folds)]
+    scale = 100 if main.metric in ("recall", "rsum") else 1
+    return scale * np.concatenate([per_query(measurement.ranks[name], main) for name in names]).astype(np.float32)
+
+
+def _spread(size: int, number: int) -> Tensor:
+    """At most `number` of `size` rows, evenly spread."""
+    return torch.linspace(0, size - 1, min(size, number)).round().long()
+
+
+def _short(caption: str) -> str:
+    return caption if len(caption) <= _CAPTION else caption[:_CAPTION].rstrip() + " …"
+
+
+def _integers(rows: Tensor) -> NDArray[np.int32]:
+    return rows.numpy().astype(np.int32)

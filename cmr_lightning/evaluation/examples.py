@@ -1,0 +1,127 @@
+"""What a report shows of a run beside its numbers: points of the common space, and queries with their results."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmr_lightning.errors import UserError
+
+RESULTS = 5
+"""Results kept of each query."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Some queries of one direction with their first results; items are rows of the test part.
+
+    Attributes:
+        query: Item that asks, `(Q,)`.
+        score: The main metric of the query, `(Q,)`.
+        found: Items that answer, best first, `(Q, RESULTS)`, or fewer columns where the gallery has fewer items.
+        right: Whether these are relevant, of the same shape.
+    """
+
+    query: NDArray[np.int32]
+    score: NDArray[np.float32]
+    found: NDArray[np.int32]
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What `test` leaves for the report about one run.
+
+    Attributes:
+        classes: Names of the label classes.
+        label: Labels of the M images, class indices `(M,)` or multi-hot `(M, C)`.
+        owner: Image of each of the P texts, `(P,)`.
+        asking: For `i2t` the images, for `t2i` the texts that are queries, in the order of the ranks.
+        points: For `image` and `text` the first principal components of some embeddings, `(n, 32)` or fewer columns.
+        point_rows: Which items these are, `(n,)` each.
+        answered: Some queries of `i2t` and `t2i` with their results.
+        names: By which names people know the images that occur in `answered`.
+        captions: The texts that occur there; empty strings where the data set has none.
+        pictures: Small JPEGs of the images that occur there, where the data set has pictures.
+    """
+
+    classes: tuple[str, ...]
+    label: NDArray[Any]
+    owner: NDArray[np.int32]
+    asking: dict[str, NDArray[np.int32]]
+    points: dict[str, NDArray[np.float16]]
+    point_rows: dict[str, NDArray[np.int32]]
+    answered: dict[str, Answered]
+    names: dict[int, str]
+    captions: dict[int, str]
+    pictures: dict[int, bytes]
+
+    def classes_of(self, image: int) -> list[int]:
+        """The classes of an image."""
+        label = self.label[image]
+        return [int(label)] if self.label.ndim == 1 else np.flatnonzero(label).tolist()
+
+    def write(self, path: Path) -> None:
+        """Write one compressed NumPy archive; an interrupted write leaves no broken file behind."""
+        arrays: dict[str, Any] = {"label": self.label, "owner": self.owner}
+        for direction, answered in self.answered.items():
+            arrays |= {f"{direction}/{field}": values for field, values in vars(answered).items()}
+            arrays[f"{direction}/asking"] = self.asking[direction]
+        for modality, points in self.points.items():
+            arrays |= {f"{modality}/points": points, f"{modality}/point_rows": self.point_rows[modality]}
+        words = {"classes": self.classes, "names": self.names, "captions": self.captions}
+        arrays["words"] = np.frombuffer(json.dumps(words).encode(), dtype=np.uint8)
+        arrays["picture_rows"] = np.array(list(self.pictures), dtype=np.int32)
+        arrays["picture_sizes"] = np.array([len(jpeg) for jpeg in self.pictures.values()], dtype=np.int64)
+        arrays["pictures"] = np.frombuffer(b"".join(self.pictures.values()), dtype=np.uint8)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Examples:
+        """Read what `write` wrote.
+
+        Raises:
+            UserError: The file is missing, or holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            words = json.loads(arrays["words"].tobytes())
+            ends = np.cumsum(arrays["picture_sizes"])
+            starts = ends - arrays["picture_sizes"]
+            content = arrays["pictures"].tobytes()
+            return cls(
+                classes=tuple(words["classes"]),
+                label=arrays["label"],
+                owner=arrays["owner"],
+                asking={direction: arrays[f"{direction}/asking"] for direction in ("i2t", "t2i")},
+                points={modality: arrays[f"{modality}/points"] for modality in ("image", "text")},
+                point_rows={modality: arrays[f"{modality}/point_rows"] for modality in ("image", "text")},
+                answered={
+                    direction: Answered(*(arrays[f"{direction}/{key}"] for key in ("query", "score", "found", "right")))
+                    for direction in ("i2t", "t2i")
+                },
+                names={int(row): name for row, name in words["names"].items()},
+                captions={int(row): caption for row, caption in words["captions"].items()},
+                pictures={
+                    row: content[start:end]
+                    for row, start, end in zip(arrays["picture_rows"].tolist(), starts, ends, strict=True)
+                },
+            )
+        except FileNotFoundError:
+            raise UserError(f"There is no file of examples {path}; `test` writes one beside the record.") from None
+        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is not a file of examples; run `test` again to replace it.") from error

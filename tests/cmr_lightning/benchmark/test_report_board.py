@@ -1,0 +1,91 @@
+"""Which runs stand in one table, and what its rows say."""
+
+from pathlib import Path
+
+import pytest
+
+from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
+from cmr_lightning.benchmark.claims import Claim
+from tests.cmr_lightning.benchmark.made_runs import MAP, make_run, on_split
+
+
+def made(folder: Path, claims: tuple[Claim, ...] = (), reference: str | None = None) -> list[Board]:
+    return boards(find_runs(folder, Notes()), claims, reference)
+
+
+def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_path: Path) -> None:
+    for experiment in ("toys/a", "toys/b"):
+        for seed in range(5):
+            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(str(seed)))
+    make_run(tmp_path / "c", experiment="toys/c", **on_split("0"))
+    one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
+    assert [row.experiment for row in one_split.rows] == ["toys/c"]
+    assert sorted(row.experiment for row in five_splits.rows) == ["toys/a", "toys/b"]
+    assert all(row.summaries["mean"].n == 5 for row in five_splits.rows)
+    assert five_splits.refusal is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "Others"},
+        {"data_checksum": "other data"},
+        {"split": {"name": "b", "checksum": "b"}},
+        {"protocol": "map@all/l2/label"},
+        {"encoders": {"image": "FeatureMLP", "text": "FeatureMLP", "features": "other features"}},
+    ],
+)
+def test_what_differs_in_its_conditions_has_a_table_of_its_own(changes: dict, tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", experiment="toys/b", **changes)
+    assert [len(board.rows) for board in made(tmp_path)] == [1, 1]
+
+
+def test_rows_are_best_first_by_encoder_and_methods_without_encoders_last(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", noise=0.1, experiment="toys/random", method="Random", encoders=named("Random"))
+    make_run(tmp_path / "b", noise=2.0, experiment="toys/weak")
+    make_run(tmp_path / "c", noise=0.1, experiment="toys/strong")
+    make_run(tmp_path / "d", noise=0.5, experiment="toys/timm", encoders=named("Timm"))
+    (board,) = made(tmp_path)
+    by_encoder = {encoder: [row.experiment for row in rows] for encoder, rows in board.encoders.items()}
+    assert by_encoder == {"FeatureMLP": ["toys/strong", "toys/weak"], "Timm": ["toys/timm"], None: ["toys/random"]}
+    assert list(by_encoder)[-1] is None
+
+
+def named(encoder: str) -> dict[str, str]:
+    return {"image": encoder, "text": encoder, "features": "toy features"}
+
+
+def test_marks_say_what_was_found_against_the_reference(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/strong", 0.1), ("toys/middle", 1.0), ("toys/twin", 1.0), ("toys/weak", 50.0)):
+        make_run(tmp_path / experiment, noise=noise, experiment=experiment)
+    (board,) = made(tmp_path, reference="middle")
+    assert board.reference == "toys/middle"
+    marks = {row.experiment: row.mark("mean") for row in board.rows}
+    assert marks == {"toys/strong": "▲", "toys/middle": "", "toys/twin": "=", "toys/weak": "▼"}
+
+
+def test_refused_comparison_is_said_on_the_board(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "again")
+    make_run(tmp_path / "b", experiment="toys/b")
+    (board,) = made(tmp_path)
+    assert board.refusal is not None
+    assert "toys/daml has 2 runs with seed 0" in board.refusal
+    assert all(row.comparisons is None for row in board.rows)
+
+
+def test_published_numbers_are_subtracted_only_where_protocol_and_features_agree(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", noise=0.0)  # a perfect ranking
+
+    def claim(**changes: str) -> Claim:
+        values = {"protocol": MAP, "features": "toy features", "method": "DAML", **changes}
+        rest = {"encoder": "x", "metric": "mAP", "values": {"i2t": 0.4}, "source": "s", "standing": "paper"}
+        return Claim(dataset="Toys", **rest, **values)
+
+    agreeing, unstated, other = claim(), claim(protocol="not stated"), claim(method="SSAL")
+    (board,) = made(tmp_path, (agreeing, unstated, other))
+    (published,) = board.rows[0].published
+    assert published.claim is agreeing
+    assert published.differences == {"i2t": pytest.approx(0.6)}
+    assert board.other_claims == (unstated,)
