@@ -47,16 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: If the user has something to mend.
     """
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-    parser = ArgumentParser(
-        prog="python -m cmr_lightning extract",
-        description="Run pretrained encoders over a data set once, and keep their features.",
-        parser_mode="omegaconf+",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", action="config", help="File with the settings below.")
-    parser.add_function_arguments(extract, skip={"encoders"})
+    parser = build_parser()
     try:
         options = parser.parse_args(list(arguments[1:]))
         settings = parser.instantiate_classes(options)
@@ -71,6 +62,21 @@ def main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on where it stopped.")
         raise SystemExit(_INTERRUPTED) from None
+
+
+def build_parser() -> ArgumentParser:
+    """What reads the options and config files of `extract`."""
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    parser = ArgumentParser(
+        prog="python -m cmr_lightning extract",
+        description="Run pretrained encoders over a data set once, and keep their features.",
+        parser_mode="omegaconf+",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="File with the settings below.")
+    parser.add_function_arguments(extract, skip={"encoders"})
+    return parser
 
 
 def describe(options: Namespace) -> str:

@@ -15,6 +15,9 @@ class Collapsed(ClosedForm):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
 
+    def on_train_start(self) -> None:
+        """Nothing to fit, so the training pairs, which may be pictures, are not read."""
+
     def solve(self, pairs: Pairs) -> None:
         """Nothing to fit."""
 

@@ -26,6 +26,9 @@ class Random(ClosedForm):
         self.dim = dim
         self.seed = seed
 
+    def on_train_start(self) -> None:
+        """Nothing to fit, so the training pairs, which may be pictures, are not read."""
+
     def solve(self, pairs: Pairs) -> None:
         """Nothing to fit."""
 

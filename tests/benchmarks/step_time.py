@@ -97,8 +97,9 @@ def main(rounds: int) -> None:
     """Measure all methods that are trained by gradients, and print the ratios."""
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    pascal = [path for path in EXPERIMENTS if path.parent.name == "pascal_sentence"]
-    trained = {method_of(path): path for path in pascal if METHODS[method_of(path)].needs_gradients}
+    pascal = [path for path in EXPERIMENTS if path.parent.name == "pascal_sentence" and "_clip" not in path.stem]
+    first = {method_of(path): path for path in reversed(pascal)}
+    trained = {method: path for method, path in sorted(first.items()) if METHODS[method].needs_gradients}
     ratios: dict[str, list[float]] = {name: [] for name in trained if name != "Triplet"}
     for _ in range(rounds):
         for name in ratios:

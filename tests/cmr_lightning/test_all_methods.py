@@ -21,6 +21,7 @@ from cmr_lightning.losses import binary_entropy
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
+from datamodules.content import take
 from tests.building import EXPERIMENTS, build, method_of, read, sgd, tiny, trainer, without_dropout
 
 RETRIEVERS = [name for name, method in METHODS.items() if issubclass(method, Retriever)]
@@ -224,7 +225,13 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
 def a_batch(data: CrossModalData, texts: Tensor) -> Pairs:
     part = data.part("train")
     images = part.owner[texts]
-    return Pairs(part.image[images], rows(part.text, texts), part.label[images], images)
+    draw = torch.Generator().manual_seed(0)
+    return Pairs(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
+
+
+def in_order(batch: Pairs, order: Tensor) -> Pairs:
+    """The rows of a batch in another order, augmented as they are."""
+    return Pairs(batch.image[order], rows(batch.text, order), batch.label[order], batch.image_id[order])
 
 
 def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
@@ -242,9 +249,9 @@ def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
 @pytest.mark.parametrize("method", RETRIEVERS)
 def test_losses_do_not_depend_on_the_order_of_a_batch(method: str, parts: Parts) -> None:
     model, data = parts(method)
-    texts = torch.arange(0, 60, 5)
-    one = all_losses(model, a_batch(data, texts))
-    other = all_losses(model, a_batch(data, texts[torch.randperm(len(texts))]))
+    batch = a_batch(data, torch.arange(0, 60, 5))
+    one = all_losses(model, batch)
+    other = all_losses(model, in_order(batch, torch.randperm(12)))
     assert set(one) >= {f"generator/{term}" for term in model.terms if model.weights[term] != 0}
     for name, loss in one.items():
         assert loss.ndim == 0, f"{name} is no scalar"
@@ -293,8 +300,9 @@ def test_life_of_a_run(
     assert main(command) == 0
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert main([*command, "--trainer.max_epochs=3", "--resume=true"]) == 0
-    assert json.loads((run / "fit.json").read_text())["epochs"] == 3
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
+    epochs = 3 if METHODS[method].needs_gradients else 1
+    assert json.loads((run / "fit.json").read_text())["epochs"] == epochs
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == epochs - 1
     assert set(parts_read) == {"train", "val"}
 
     assert main(["test", f"--config={run / 'config.yaml'}"]) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.datamodules.published.flickr8k import SIZES, karpathy_images, write_karpathy, write_pictures
 
-TINY = {"batch_size": 8, "image.crop": 32, "image.resize": 32}
+TINY = {"batch_size": 8}
 
 
 def write(root: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.datamodules.published.invention import sentences
 
-TINY = {"batch_size": 8, "image.crop": 32, "image.resize": 32}
+TINY = {"batch_size": 8}
 SIZES = {"train": 40, "val": 10, "test": 10}
 STRAY = "2258277193_586949ec62.jpg"
 _KINDS = ["dog", "child", "boat", "bicycle"]

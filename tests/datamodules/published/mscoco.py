@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.datamodules.published.flickr8k import karpathy_images, write_karpathy, write_pictures
 
-TINY = {"batch_size": 8, "image.crop": 32, "image.resize": 32}
+TINY = {"batch_size": 8}
 SIZES = {"train": 30, "restval": 10, "val": 10, "test": 10}
 
 

@@ -83,3 +83,14 @@ def _write_pictures(root: Path, name: str, rows: int) -> None:
         write_picture(folder / f"{image}.jpg", int(label))
         section = " ".join([f"Section {row}: Q & A.", *sentences(category, 2, rng)])
         (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")
+
+
+def write_articles(root: Path) -> None:
+    """Write an article of every row: the features of a text are kept with a checksum of the text."""
+    (root / "texts").mkdir(exist_ok=True)
+    for name in ("trainset", "testset"):
+        for row, line in enumerate((root / f"{name}_txt_img_cat.list").read_text().splitlines()):
+            text, _, label = line.split("\t")
+            category = CLASSES[int(label) - 1]
+            section = f"Section {row} of {name}, about {category}, {category}side and {category}ward."
+            (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")
