@@ -29,7 +29,9 @@ def smaller(command: list[str]) -> list[str]:
     if name == "fit":
         return [*(SHAPES if config.parent.name == "shapes" else tiny(config)), "--trainer.max_epochs=1"]
     if name == "extract":
-        return ["--image.init_args.model=test_resnet", "--image.init_args.weights=none", "--folder=extracted"]
+        pictures = "--data.init_args.image.init_args"
+        weights = ["--image.init_args.model=test_resnet", "--image.init_args.weights=none"]
+        return [*weights, f"{pictures}.resize=36", f"{pictures}.crop=32"]
     return []
 
 

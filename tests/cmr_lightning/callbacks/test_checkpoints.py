@@ -55,8 +55,8 @@ def test_of_equal_scores_the_first_is_kept(tmp_path: Path) -> None:
 
 def test_methods_that_make_no_update_are_saved_too(tmp_path: Path) -> None:
     data, run = Toy(), Run(tmp_path)
-    fit(run, Collapsed(data.spec), data, "max", (0.1, 0.2))
-    assert epochs(run) == {"best.ckpt": 1, "last.ckpt": 1}
+    fit(run, Collapsed(data.spec), data, "max", (0.1,))
+    assert epochs(run) == {"best.ckpt": 0, "last.ckpt": 0}
 
 
 def test_checkpoint_says_which_method_wrote_it(tmp_path: Path) -> None:
