@@ -23,8 +23,8 @@ demo: $(INSTALLED) ## train DAML and Triplet on the embedded pictures, test them
 		$(BIN)/python -m cmr_lightning fit --config experiments/shapes/$$method.yaml --run_dir runs/demo/$$method --overwrite=true $(DEMO_ARGS) && \
 		$(BIN)/python -m cmr_lightning test --config runs/demo/$$method/config.yaml || exit 1; \
 	done
-	@$(BIN)/python -m cmr_lightning report runs/demo/daml runs/demo/triplet runs/demo/random
-	@echo "Galleries: runs/demo/daml/gallery.png and runs/demo/triplet/gallery.png"
+	@$(BIN)/python -m cmr_lightning report runs/demo/daml runs/demo/triplet runs/demo/random --output runs/demo/report
+	@echo "Open runs/demo/report/report.html; galleries: runs/demo/daml/gallery.png and runs/demo/triplet/gallery.png"
 
 test: $(INSTALLED) ## run all tests that need no GPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu"
