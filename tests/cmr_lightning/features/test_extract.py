@@ -166,6 +166,7 @@ def test_resumed_extraction_makes_the_same_store(album: Path, capsys: pytest.Cap
 
 
 def test_ctrl_c_says_how_to_go_on(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoreWriter, "write", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(SystemExit) as stopped:
