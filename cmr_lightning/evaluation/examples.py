@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.whole_file import whole_file
 
 RESULTS = 5
 """Results kept of each query."""
@@ -81,13 +81,8 @@ class Examples:
         arrays["picture_rows"] = np.array(list(self.pictures), dtype=np.int32)
         arrays["picture_sizes"] = np.array([len(jpeg) for jpeg in self.pictures.values()], dtype=np.int64)
         arrays["pictures"] = np.frombuffer(b"".join(self.pictures.values()), dtype=np.uint8)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with unfinished.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def read(cls, path: Path) -> Examples:

@@ -6,7 +6,6 @@ record of a run, and any metric can be computed from them later.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
+from cmr_lightning.whole_file import whole_file
 
 _RESOLUTION = 2**29
 """Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
@@ -156,13 +156,8 @@ def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
     """Write named ranks into one compressed NumPy archive; an interrupted write leaves no broken file behind."""
     arrays: dict[str, Any] = {f"{name}/{key}": a for name, part in ranks.items() for key, a in _packed(part).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_ranks(path: Path) -> dict[str, Ranks]:

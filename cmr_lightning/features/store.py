@@ -20,9 +20,7 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +32,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.whole_file import whole_file
 
 Dtype = Literal["float16", "float32"]
 
@@ -335,17 +334,11 @@ def _read_rows(folder: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name and rename it, so that it is either whole or not there."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Write a whole file, or say why not."""
     try:
-        with partial.open("wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise _not_written(path, error) from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.checks import Finding, sha256_of
+from cmr_lightning.whole_file import whole_file
 
 NAME = "manifest.json"
 _SMALL = 64 << 20
@@ -41,9 +42,8 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
         "counts": {finding.path: dict(finding.counts) for finding in findings if finding.state == "ok"},
     }
     target = root / NAME
-    draft = root / f".{NAME}"
-    draft.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    draft.replace(target)
+    with whole_file(target) as file:
+        file.write((json.dumps(manifest, indent=1) + "\n").encode())
     return target
 
 

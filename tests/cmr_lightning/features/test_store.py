@@ -98,7 +98,7 @@ def test_what_a_dying_process_had_half_written_is_written_anew(tmp_path: Path) -
     fill(tmp_path / "undisturbed")
     with pytest.raises(InterruptedError):
         fill(tmp_path / "resumed", most=2)
-    (tmp_path / "resumed" / "rows-00002.npy.partial").write_bytes(b"half")
+    (tmp_path / "resumed" / ".rows-00002.npy.unfinished").write_bytes(b"half")
     fill(tmp_path / "resumed")
     assert contents(tmp_path / "resumed") == contents(tmp_path / "undisturbed")
 
@@ -174,7 +174,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match=rf"{name} could not be written: the disk is full; .* goes on where it stopped"):
         fill(tmp_path / "full")
     assert not (tmp_path / "full" / name).exists()
-    assert not list((tmp_path / "full").glob("*.partial"))
+    assert not list((tmp_path / "full").glob(".*.unfinished"))
     make_room()
     assert fill(tmp_path / "full")
     assert contents(tmp_path / "full") == contents(tmp_path / "undisturbed")
