@@ -5,21 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Pairs, Text, count
-from cmr_lightning.closed_form import ClosedForm
+from cmr_lightning.batch import DataSpec, Text, count
+from cmr_lightning.closed_form import Untrained
 
 
-class Collapsed(ClosedForm):
+class Collapsed(Untrained):
     """The same constant vector for every item. Scores chance under a fair tie rule, and anything else under others."""
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
-
-    def on_train_start(self) -> None:
-        """Nothing to fit, so the training pairs, which may be pictures, are not read."""
-
-    def solve(self, pairs: Pairs) -> None:
-        """Nothing to fit."""
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Ones, `(N, 2)`."""

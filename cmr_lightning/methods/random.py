@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Items, Pairs, Text
-from cmr_lightning.closed_form import ClosedForm
+from cmr_lightning.batch import DataSpec, Items, Text
+from cmr_lightning.closed_form import Untrained
 from cmr_lightning.embedding_model import MODALITIES, Modality
 
 _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more rows leave the earlier ones as they were
 
 
-class Random(ClosedForm):
+class Random(Untrained):
     """Seeded unit Gaussian vectors, one per item, blind to its content. Must score chance under every protocol.
 
     Args:
@@ -25,12 +25,6 @@ class Random(ClosedForm):
         super().__init__(spec)
         self.dim = dim
         self.seed = seed
-
-    def on_train_start(self) -> None:
-        """Nothing to fit, so the training pairs, which may be pictures, are not read."""
-
-    def solve(self, pairs: Pairs) -> None:
-        """Nothing to fit."""
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Not possible: an embedding depends on the item's place, not on its content."""
