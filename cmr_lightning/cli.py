@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
-from omegaconf.errors import OmegaConfBaseException
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -37,7 +35,7 @@ from cmr_lightning.callbacks import (
     RetrievalGallery,
     RunProgress,
 )
-from cmr_lightning.config_errors import explain
+from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
 from cmr_lightning.metrics_file import MetricsFile
@@ -266,7 +264,8 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: If the config is not right.
     """
-    with _errors_for_people():
+    _quieten()
+    with errors_for_people():
         return _Resolving(arguments)._config()
 
 
@@ -278,7 +277,7 @@ def data_checksum(config: dict[str, Any]) -> str:
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrossModalData, "data")
-    with _errors_for_people():
+    with errors_for_people():
         return parser.instantiate_classes(parser.parse_object({"data": config})).data.checksum()
 
 
@@ -335,31 +334,9 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: If an interpolation of the config cannot be resolved, or the user has something else to mend.
     """
+    _quieten()
     try:
-        with _errors_for_people():
+        with errors_for_people():
             RetrievalCLI(arguments)
     finally:
         _close_logs()
-
-
-@contextmanager
-def _errors_for_people() -> Iterator[None]:
-    """Say what is wrong with a config in one sentence."""
-    _quieten()
-    try:
-        yield
-    except ArgumentError as error:
-        raise UserError(f"The config is not right: {explain(str(error))}.") from error
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
-    except ValueError as error:
-        raise _root(error) from None
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error that jsonargparse wrapped, while it tried one type after the other; itself if there is none."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, UserError):
-        cause = cause.__cause__
-    return cause or error

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jsonargparse import ArgumentError
+from omegaconf.errors import OmegaConfBaseException
+
+from cmr_lightning.errors import UserError
 
 _NOISE = re.compile(
     r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path but|$)"
@@ -55,3 +62,29 @@ def _reword(text: str) -> list[str]:
         got = _GOT.search(text)
         return [expected, f"got {got['value']}"] if got else [expected]
     return [text]
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Say in one sentence what is wrong with a config that is parsed, or with what is built of it.
+
+    Raises:
+        UserError: Instead of the errors of jsonargparse and OmegaConf.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        raise UserError(f"The config is not right: {explain(str(error))}.") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
+    except ValueError as error:
+        raise _root(error) from None
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error that jsonargparse wrapped, while it tried one type after the other; itself if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause or error

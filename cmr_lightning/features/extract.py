@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
-from omegaconf.errors import OmegaConfBaseException
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
 from cmr_lightning.batch import Text, Tokens
-from cmr_lightning.config_errors import explain
+from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.errors import UserError
 from cmr_lightning.features.progress import ExtractionProgress
 from cmr_lightning.features.sources import PictureSource, Source, TextSource
@@ -48,14 +47,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: If the user has something to mend.
     """
     parser = build_parser()
-    try:
+    with errors_for_people():
         options = parser.parse_args(list(arguments[1:]))
         settings = parser.instantiate_classes(options)
-    except ArgumentError as error:
-        raise UserError(f"The config is not right: {explain(str(error))}.") from error
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
     encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
     try:
         extract(**{key: value for key, value in settings.items() if key != "config"}, encoders=encoders)
@@ -132,7 +126,7 @@ def extract(
     place = Path(name)
     if place.name != name:
         raise UserError(f"name is {name!r}; it becomes a folder, so it should be a plain name.")
-    run = Run(_device(device), precision, dtype, batch_size)
+    run = Extraction(_device(device), precision, dtype, batch_size)
     stores = data.root / Path(folder).expanduser() / name
     if image is not None:
         pictures = PictureSource(data, rotations, ten_crop)
@@ -158,7 +152,7 @@ def bare(encoder: ImageEncoder | TextEncoder, source: object) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Run:
+class Extraction:
     """How features are computed; see `extract`."""
 
     device: torch.device
