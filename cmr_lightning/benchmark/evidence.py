@@ -44,11 +44,13 @@ def evidence_of(run: Run, record: Record) -> Evidence:
     """
     ranks, protocol = load_ranks(run.ranks), Protocol.parse(record.protocol)
     scored = score_run(record, ranks)
-    folds = {direction: _folds(ranks, protocol, direction) for direction in ("i2t", "t2i")}
-    scale = 100 if protocol.metric in ("recall", "rsum") else 1
+    folds = {direction: [ranks[name] for name in protocol.rankings(direction)] for direction in ("i2t", "t2i")}
     return Evidence(
         scored,
-        {d: scale * np.nan_to_num(np.concatenate([per_query(f, protocol) for f in of])) for d, of in folds.items()},
+        {
+            d: protocol.scale * np.nan_to_num(np.concatenate([per_query(f, protocol) for f in of]))
+            for d, of in folds.items()
+        },
         {direction: _averaged(precision_by_recall, of) for direction, of in folds.items()},
         {direction: _averaged(recall_by_cutoff, of) for direction, of in folds.items()},
     )
@@ -75,14 +77,6 @@ def recall_by_cutoff(ranks: Ranks) -> dict[float, float]:
     """Share of queries with a relevant item in the first K places, in percent, for `CUTOFFS` up to the gallery."""
     cutoffs = [k for k in CUTOFFS if k <= ranks.gallery_size]
     return {k: 100 * float(per_query(ranks, Protocol("recall", "instance", k=k)).mean()) for k in cutoffs}
-
-
-def _folds(ranks: Mapping[str, Ranks], protocol: Protocol, direction: str) -> list[Ranks]:
-    """The rankings that a protocol measures in one direction, one for each fold."""
-    name = f"{direction}/{protocol.ranking}"
-    if protocol.folds is None:
-        return [ranks[name]]
-    return [ranks[f"{name}/{fold + 1}"] for fold in range(protocol.folds)]
 
 
 def _averaged(curve: Callable[[Ranks], dict[float, float]], folds: Sequence[Ranks]) -> Line:

@@ -246,7 +246,7 @@ def score_run(record: Record, ranks: Mapping[str, Ranks]) -> ScoredRun:
             f"{record.protocol} is no mean over queries, so there is no paired test for it; choose another protocol as "
             f"the main one of {record.dataset}."
         )
-    queries = {direction: _queries(record, ranks, f"{direction}/{protocol.ranking}") for direction in ("i2t", "t2i")}
+    queries = {direction: _queries(record, ranks, direction) for direction in ("i2t", "t2i")}
     units = [min(len(i2t), len(t2i)) for i2t, t2i in zip(*queries.values(), strict=True)]
     scores = {direction: _by_unit(folds, units) for direction, folds in queries.items()}
     scores["mean"] = (scores["i2t"] + scores["t2i"]) / 2
@@ -332,16 +332,15 @@ def _pooled(runs: Sequence[ScoredRun], direction: str) -> Floats:
     )
 
 
-def _queries(record: Record, ranks: Mapping[str, Ranks], ranking: str) -> list[Floats]:
-    """The main metric of each query, `(Q,)`, for each fold of a ranking, or for the one that is not in folds."""
+def _queries(record: Record, ranks: Mapping[str, Ranks], direction: str) -> list[Floats]:
+    """The main metric of each query in a direction, `(Q,)`, for each fold."""
     from cmr_lightning.evaluation.metrics import per_query  # here, so that `summary` does not wait for torch
 
     protocol = Protocol.parse(record.protocol)
-    names = [ranking] if protocol.folds is None else [f"{ranking}/{fold + 1}" for fold in range(protocol.folds)]
+    names = protocol.rankings(direction)
     if missing := [name for name in names if name not in ranks]:
         raise UserError(f"The ranks of {_run(record)} lack {', '.join(missing)}; run `test` again.")
-    scale = 100 if protocol.metric in ("recall", "rsum") else 1
-    return [scale * per_query(ranks[name], protocol) for name in names]
+    return [protocol.scale * per_query(ranks[name], protocol) for name in names]
 
 
 def _by_unit(folds: Sequence[Floats], units: Sequence[int]) -> Floats:

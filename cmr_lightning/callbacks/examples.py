@@ -56,12 +56,9 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
     """
     part, main = data.part("test"), data.protocols[0]
     images, texts = embedded.image.cpu(), embedded.text.cpu()
-    asks = torch.ones(part.num_images, dtype=torch.bool) if part.query is None else part.query
-    answers = asks if part.query is None else ~part.query
     keys = part.label if main.relevance == "label" else torch.arange(part.num_images)
-    every_image = torch.arange(part.num_images)
-    asking = {"i2t": every_image[asks], "t2i": torch.arange(part.num_texts)[asks[part.owner]]}
-    answering = {"i2t": torch.arange(part.num_texts)[answers[part.owner]], "t2i": every_image[answers]}
+    asking = {"i2t": part.asking("image"), "t2i": part.asking("text")}
+    answering = {"i2t": part.answering("text"), "t2i": part.answering("image")}
     sides = {"i2t": (images, texts, keys, keys[part.owner]), "t2i": (texts, images, keys[part.owner], keys)}
     answered = {}
     for direction, (queries, gallery, query_keys, gallery_keys) in sides.items():
@@ -130,10 +127,8 @@ def _jpeg(picture: Image.Image) -> bytes:
 
 def _scores(measurement: Measurement, direction: str, main: Protocol) -> NDArray[np.float32]:
     """The main metric of every query, recall and rsum in percent, one fold behind the other, `(Q,)`."""
-    ranking = f"{direction}/{main.ranking}"
-    names = [ranking] if main.folds is None else [f"{ranking}/{fold + 1}" for fold in range(main.folds)]
-    scale = 100 if main.metric in ("recall", "rsum") else 1
-    return scale * np.concatenate([per_query(measurement.ranks[name], main) for name in names]).astype(np.float32)
+    folds = [per_query(measurement.ranks[name], main) for name in main.rankings(direction)]
+    return main.scale * np.concatenate(folds).astype(np.float32)
 
 
 def _spread(size: int, number: int) -> Tensor:

@@ -36,7 +36,7 @@ def score(ranks: Ranks, protocol: Protocol) -> float:
     counted = weights(ranks, protocol)
     total = counted.sum()
     mean = float((np.where(counted > 0, values, 0) * counted).sum() / total) if total else 0.0
-    return 100 * mean if protocol.metric in ("recall", "rsum") else mean
+    return protocol.scale * mean
 
 
 def per_query(ranks: Ranks, protocol: Protocol) -> Floats:

@@ -100,6 +100,16 @@ class Protocol:
         folds = "" if self.folds is None else f"/{self.folds}fold"
         return f"{self.distance}/{self.relevance}{folds}"
 
+    def rankings(self, direction: str) -> list[str]:
+        """Names of the ranks that are measured in a direction, `i2t` or `t2i`, one for each fold."""
+        name = f"{direction}/{self.ranking}"
+        return [name] if self.folds is None else [f"{name}/{fold}" for fold in range(1, self.folds + 1)]
+
+    @property
+    def scale(self) -> int:
+        """What a value of a query is multiplied by for the metric: recall and rsum are in percent."""
+        return 100 if self.metric in ("recall", "rsum") else 1
+
     @property
     def higher_is_better(self) -> bool:
         """False for ranks, True for everything else."""
