@@ -161,7 +161,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:
 
     def full(path: Path, *args: Any, **kwargs: Any) -> Any:
         file = usual(path, *args, **kwargs)
-        return FullDisk(file, 10) if path.name.startswith(name) else file
+        return FullDisk(file, 10) if path.name.startswith(f".{name}") else file
 
     monkeypatch.setattr(Path, "open", full)
     return lambda: monkeypatch.setattr(Path, "open", usual)
