@@ -44,6 +44,10 @@ class Flickr8k(KarpathyData):
         """The file in the folder that holds most of the pictures."""
         return f"{self._folder}/{picture}"
 
+    def image_name(self, picture: str) -> str:
+        """The file name: the folder may have any name."""
+        return Path(picture).name
+
     @cached_property
     def _folder(self) -> str:
         known = {entry.picture for entries in self._by_part.values() for entry in entries}
@@ -69,6 +73,10 @@ class Flickr30k(KarpathyData):
     def path(self, picture: str) -> str:
         """All pictures lie in one folder."""
         return f"flickr30k-images/{picture}"
+
+    def image_name(self, picture: str) -> str:
+        """The file name."""
+        return Path(picture).name
 
 
 def read_token_file(root: Path) -> list[Entry]:

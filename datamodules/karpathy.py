@@ -161,10 +161,6 @@ class KarpathyData(ListedData):
     def path(self, picture: str) -> str:
         """The file of an entry's picture, relative to the root."""
 
-    def image_name(self, picture: str) -> str:
-        """The file name: folders may have other names, and file names are unique."""
-        return Path(picture).name
-
     def usage(self) -> Mapping[str, PartName | None]:
         """In which part each split of the file is used, None for one that is not."""
         return {part: part for part in PARTS}
