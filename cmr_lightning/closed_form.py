@@ -36,3 +36,5 @@ class ClosedForm(Untrained):
     def on_train_start(self) -> None:
         """Solve, before the first validation."""
         self.solve(self.trainer.datamodule.training_pairs())  # type: ignore[attr-defined]
+        for buffer in self.buffers():  # solutions may differ in their signs from machine to machine
+            buffer.copy_(self.trainer.strategy.broadcast(buffer))

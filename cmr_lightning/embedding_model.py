@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from cmr_lightning.batch import DataSpec, Features, Items, Text
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Judgements, Measurement, Protocol, measure
+from cmr_lightning.evaluation import Judgements, Measurement, Protocol, measure, ranking_as
+from cmr_lightning.gathering import Processes, gather_rows
+from cmr_lightning.strategy import TwoPlayerDDP
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
@@ -25,9 +27,13 @@ class Embeddings(NamedTuple):
     image: Tensor
     text: Tensor
 
-    def detach(self) -> Embeddings:
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
+        return tuple(self)
+
+    def detach(self) -> Self:
         """The same values, cut off from the graph."""
-        return Embeddings(self.image.detach(), self.text.detach())
+        return type(self)(*(tensor.detach() for tensor in self.tensors()))
 
 
 class EmbeddingModel(pl.LightningModule, ABC):
@@ -63,7 +69,19 @@ class EmbeddingModel(pl.LightningModule, ABC):
         self.spec = spec
         self.measurement: Measurement | None = None
         self.embedded: Embeddings | None = None
-        self._collected: dict[Modality, list[tuple[Items, Tensor]]] = {"image": [], "text": []}
+        self._collected: dict[Modality, list[Items]] = {"image": [], "text": []}
+
+    def setup(self, stage: str) -> None:
+        """Refuse to train on several devices in another way than `TwoPlayerDDP`.
+
+        Raises:
+            UserError: If `trainer.strategy` is another one.
+        """
+        if stage == "fit" and self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, TwoPlayerDDP):
+            raise UserError(
+                f"trainer.strategy makes a {type(self.trainer.strategy).__name__}, under which the players would not "
+                f"see the batch of all processes; set it to ddp."
+            )
 
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tensor:
@@ -115,24 +133,36 @@ class EmbeddingModel(pl.LightningModule, ABC):
         return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
 
     def _collect(self, items: Items, modality: Modality) -> None:
+        """Keep the items with their embeddings in place of their content."""
         embeddings = self.embed_items(items, modality).detach().float()
-        self._collected[modality].append((items, embeddings))
+        self._collected[modality].append(items._replace(content=embeddings))
 
     def _measure(self, protocols: Sequence[Protocol], judgements: Mapping[str, Judgements] | None = None) -> None:
         embedded, labels, ids, queries = {}, {}, {}, {}
         for modality, batches in self._collected.items():
-            embedded[modality] = torch.cat([embeddings for _, embeddings in batches])
-            labels[modality] = torch.cat([items.label for items, _ in batches])
-            ids[modality] = torch.cat([items.image_id for items, _ in batches])
-            if masks := [items.query for items, _ in batches if items.query is not None]:
-                queries[modality] = torch.cat(masks)
+            items = self._all_items(batches)
+            embedded[modality], labels[modality], ids[modality] = items.content, items.label, items.image_id
+            if items.query is not None:
+                queries[modality] = items.query
             batches.clear()
         keys = {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])}
         self.embedded = Embeddings(embedded["image"], embedded["text"])
         asking = (queries["image"], queries["text"]) if queries else None
-        self.measurement = measure(
-            self.embedded.image, self.embedded.text, keys, protocols, queries=asking, judgements=judgements
-        )
+        with ranking_as(Processes(self.device) if self.trainer.world_size > 1 else None):
+            self.measurement = measure(
+                self.embedded.image, self.embedded.text, keys, protocols, queries=asking, judgements=judgements
+            )
+
+    def _all_items(self, batches: Sequence[Items]) -> Items:
+        """The items of all batches of all processes, each once, in the order of their part."""
+        fields = [torch.cat(field) for field in zip(*batches, strict=True) if field[0] is not None]
+        if self.trainer.world_size == 1:
+            return Items(*fields)
+        items = Items(*gather_rows(fields))
+        order = items.position.argsort(stable=True)
+        position = items.position[order]
+        order = order[position.diff(prepend=position[:1] - 1) > 0]
+        return Items(*(field[order] for field in items if field is not None))
 
     def _log_measurement(self, stage: str, progress_bar: str | None = None) -> None:
         assert self.measurement is not None

@@ -20,6 +20,7 @@ from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Words
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
+from cmr_lightning.gathering import gather_batch
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, modality_loss, same_class, same_image
 from cmr_lightning.precision import Player, TwoPlayerPrecision
 
@@ -47,6 +48,9 @@ class Retriever(EmbeddingModel):
     3. the generator is updated once, against the frozen discriminator as it is now;
     4. gradients are clipped per player, learning rates are stepped after each epoch;
     5. `global_step`, and with it `max_steps`, checkpoints and the loggers' x-axis, counts generator updates.
+
+    Where several processes train, each encodes its share of the batch, and all compute the losses of the whole:
+    in-batch negatives, items of one class and what the discriminator sees are those of all processes.
 
     With `accumulate` batches to an update, the discriminator is updated on all of them when the last one comes in, so
     the generator's gradients of the earlier ones are against the discriminator of the update before.
@@ -174,6 +178,16 @@ class Retriever(EmbeddingModel):
         """The pairs of a batch in the common space."""
         return Embeddings(self.embed_images(batch.image), self.embed_texts(batch.text))
 
+    def gather(self, batch: Pairs, embeddings: Embeddings) -> tuple[Pairs, Embeddings]:
+        """The batch of all processes: embeddings, with gradients, and what relates them to each other.
+
+        Images and texts themselves are not gathered: what reads them is done in `embed`.
+        """
+        if self.trainer.world_size == 1:
+            return batch, embeddings
+        label, image_id, *tensors = gather_batch((batch.label, batch.image_id, *embeddings.tensors()))
+        return batch._replace(label=label, image_id=image_id), type(embeddings)(*tensors)
+
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, as `Pairs.image`, to `(N, D)`."""
         return self.image_encoder(images)
@@ -230,7 +244,7 @@ class Retriever(EmbeddingModel):
 
     def training_step(self, batch: Pairs, batch_idx: int) -> None:
         """One move of each player."""
-        embeddings = self.embed(batch)
+        batch, embeddings = self.gather(batch, self.embed(batch))
         self._check(
             "embeddings of", embeddings._asdict(), "a smaller model.generator_optimizer.lr or model.generator_clip"
         )

@@ -51,8 +51,9 @@ class CrossModalData(pl.LightningDataModule, ABC):
     is read when a test loader is asked for, or when a record names the checksum of all parts.
 
     Args:
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
+        batch_size: Training pairs in a batch of one process; the batch that losses see has this many times the number
+            of processes.
+        eval_batch_size: Items that a process encodes at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
     """
 
@@ -163,11 +164,19 @@ class CrossModalData(pl.LightningDataModule, ABC):
         assert isinstance(image, Tensor)
         return Pairs(image, take(part.text, torch.arange(part.num_texts)), part.label[part.owner], part.owner)
 
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def train_dataloader(self) -> PairLoader:
         """Shuffled pairs of the training part; the order follows the run's seed."""
         part = self.part("train")
-        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        loader = PairLoader(part, self.batch_size, torch.initial_seed(), rank, world_size, self.epoch_of)
+        rank, world_size = self._process
+        seed = torch.initial_seed()
+        if self.trainer and world_size > 1:  # what a process draws may have a seed of its own
+            seed = self.trainer.strategy.broadcast(seed)
+        loader = PairLoader(part, self.batch_size, seed, rank, world_size, self.epoch_of)
         if len(loader) == 0:
             raise UserError(
                 f"data.batch_size is {self.batch_size} on {world_size} process(es), more than an epoch of "
@@ -177,11 +186,11 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     def val_dataloader(self) -> list[ItemLoader]:
         """Images, then texts, of the validation part."""
-        return item_loaders(self.part("val"), self.eval_batch_size)
+        return item_loaders(self.part("val"), self.eval_batch_size, *self._process)
 
     def test_dataloader(self) -> list[ItemLoader]:
         """Images, then texts, of the test part."""
-        return item_loaders(self.part("test"), self.eval_batch_size)
+        return item_loaders(self.part("test"), self.eval_batch_size, *self._process)
 
     def predict_dataloader(self) -> list[ItemLoader]:
         """Images, then texts, of the test part."""

@@ -69,11 +69,14 @@ class PairLoader:
     The order of an epoch is a function of the seed and the epoch alone, and the position inside an epoch is part of
     `state_dict`, so that a run stopped in the middle of an epoch goes on with the very batch that was next.
 
+    Several processes deal the rows of an epoch out one by one: the i-th batches of W processes with B pairs each are
+    together the i-th batch of one process with W B pairs, row by row in turn.
+
     Args:
         part: What to draw from.
-        batch_size: Pairs in a batch.
+        batch_size: Pairs in a batch of one process.
         seed: Seed of the order.
-        rank: Which share of each epoch's batches this process serves.
+        rank: Which share of each epoch's rows this process serves.
         world_size: Number of processes that share an epoch.
         epoch_of: What an epoch goes through once: every text, or every image with one of its texts drawn at random.
     """
@@ -153,22 +156,40 @@ def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
 
 
 class ItemLoader:
-    """Every item of one modality of a part, once, in the order of the part."""
+    """Every item of one modality of a part, once, in the order of the part.
+
+    Args:
+        content: The items.
+        label: Their labels.
+        image_id: The image that each of them is, or belongs to.
+        batch_size: Items in a batch.
+        query: Which items are queries; None where every item is query and gallery.
+        rank: Which share of the items this process serves; the shares follow on one another.
+        world_size: Number of processes that share the items.
+    """
 
     def __init__(
-        self, content: Content, label: Tensor, image_id: Tensor, batch_size: int, query: Tensor | None = None
+        self,
+        content: Content,
+        label: Tensor,
+        image_id: Tensor,
+        batch_size: int,
+        query: Tensor | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.content = content
         self.label = label
         self.image_id = image_id
         self.batch_size = batch_size
         self.query = query
+        self._share = torch.arange(size(content)).tensor_split(world_size)[rank]
 
     def __len__(self) -> int:
-        return -(-size(self.content) // self.batch_size)
+        return -(-len(self._share) // self.batch_size)
 
     def __iter__(self) -> Iterator[Items]:
-        indices = torch.arange(size(self.content)).split(self.batch_size)
+        indices = self._share.split(self.batch_size)
         return ahead(self._items, indices) if isinstance(self.content, Stored) else map(self._items, indices)
 
     def _items(self, index: Tensor) -> Items:
@@ -176,15 +197,17 @@ class ItemLoader:
         return Items(take(self.content, index), self.label[index], self.image_id[index], index, query)
 
 
-def item_loaders(part: Part, batch_size: int) -> list[ItemLoader]:
-    """The images of a part, then its texts."""
+def item_loaders(part: Part, batch_size: int, rank: int = 0, world_size: int = 1) -> list[ItemLoader]:
+    """The images of a part, then its texts, or the share of each that one of several processes serves."""
     return [
-        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size, part.query),
+        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size, part.query, rank, world_size),
         ItemLoader(
             part.text,
             part.label[part.owner],
             part.owner,
             batch_size,
             None if part.query is None else part.query[part.owner],
+            rank,
+            world_size,
         ),
     ]

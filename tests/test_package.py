@@ -74,7 +74,16 @@ MAY_IMPORT = {
     "cmr_lightning.prepare": ("cmr_lightning.errors", "cmr_lightning.whole_file"),
     "cmr_lightning.evaluation": ("cmr_lightning.errors", "cmr_lightning.whole_file"),
     "cmr_lightning.encoders": ("cmr_lightning.batch", "cmr_lightning.errors", "cmr_lightning.hub"),
-    "cmr_lightning.embedding_model": ("cmr_lightning.batch", "cmr_lightning.errors", "cmr_lightning.evaluation"),
+    "cmr_lightning.gathering": (),
+    "cmr_lightning.batch_norm": (),
+    "cmr_lightning.strategy": ("cmr_lightning.batch_norm",),
+    "cmr_lightning.embedding_model": (
+        "cmr_lightning.batch",
+        "cmr_lightning.errors",
+        "cmr_lightning.evaluation",
+        "cmr_lightning.gathering",
+        "cmr_lightning.strategy",
+    ),
     "cmr_lightning.methods": (
         "cmr_lightning.batch",
         "cmr_lightning.closed_form",

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 
+from cmr_lightning.gathering import gather_rows
 from cmr_lightning.runs import Run
 
 
@@ -31,15 +32,17 @@ class EmbeddingsFile(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write, on the first process."""
+        """Write, on the first process, what all of them embedded: their shares follow on one another."""
+        images, texts = (torch.cat(list(batches)) for batches in predictions)
+        if trainer.world_size > 1:
+            (images,), (texts,) = gather_rows([images]), gather_rows([texts])
         if not trainer.is_global_zero:
             return
         part = trainer.datamodule.part("test")  # type: ignore[attr-defined]
-        images, texts = (torch.cat(list(batches)).cpu().numpy() for batches in predictions)
         np.savez(
             self.run.embeddings,
-            image=images,
-            text=texts,
+            image=images.cpu().numpy(),
+            text=texts.cpu().numpy(),
             owner=part.owner.numpy(),
             image_names=np.array(part.image_names),
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cmr_lightning.evaluation.ranks import chance_ranks as chance_ranks
     from cmr_lightning.evaluation.ranks import load_ranks as load_ranks
     from cmr_lightning.evaluation.ranks import rank as rank
+    from cmr_lightning.evaluation.ranks import ranking_as as ranking_as
     from cmr_lightning.evaluation.ranks import save_ranks as save_ranks
     from cmr_lightning.evaluation.ranks import top as top
     from cmr_lightning.evaluation.records import Record as Record
@@ -34,7 +35,7 @@ _MODULES = {
     "measurement": ("Measurement", "measure"),
     "metrics": ("chance", "per_query", "score"),
     "protocols": ("CLASS_LEVEL", "CXC", "ECCV", "FIVE_FOLD", "INSTANCE_LEVEL", "Protocol"),
-    "ranks": ("Ranks", "chance_ranks", "load_ranks", "rank", "save_ranks", "top"),
+    "ranks": ("Ranks", "chance_ranks", "load_ranks", "rank", "ranking_as", "save_ranks", "top"),
     "records": ("Record",),
     "relevance": ("Judgements", "Positives", "Relevance"),
 }

@@ -7,10 +7,12 @@ record of a run, and any metric can be computed from them later.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ from cmr_lightning.whole_file import whole_file
 
 _RESOLUTION = 2**29
 """Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
+
+_NO_GROUPS = (np.empty(0, np.int64), *[np.empty(0, np.int32)] * 3)
+"""The tie groups of no query, as `_tie_groups` gives them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,29 @@ def sums_before(values: NDArray, offsets: NDArray[np.int64]) -> NDArray[np.int64
     return sums[:-1] - np.repeat(sums[offsets[:-1]], np.diff(offsets))
 
 
+class Team(Protocol):
+    """Processes that rank together; all of them hold all embeddings."""
+
+    def share(self, queries: int) -> slice:
+        """Which of so many queries this process ranks; the shares of the processes follow on one another."""
+
+    def together(self, arrays: Sequence[NDArray]) -> list[NDArray]:
+        """Arrays of one length `(n,)`, those of the first process before those of the second, and so on."""
+
+
+_team: ContextVar[Team | None] = ContextVar("team", default=None)
+
+
+@contextmanager
+def ranking_as(team: Team | None) -> Iterator[None]:
+    """Inside, `rank` does a share of the work in each process of a team, and gives all of them the whole result."""
+    token = _team.set(team)
+    try:
+        yield
+    finally:
+        _team.reset(token)
+
+
 def rank(
     queries: Tensor, gallery: Tensor, relevance: Relevance | Positives, distance: str, block_elements: int = 2**24
 ) -> Ranks:
@@ -107,13 +135,18 @@ def rank(
     if (len(queries), len(gallery)) != (len(relevance), relevance.gallery_size):
         keys = f"{len(relevance)} and {relevance.gallery_size} keys"
         raise ValueError(f"{len(queries)} queries and {len(gallery)} gallery items came with {keys}")
-    parts = []
-    for rows, scores in _scores(queries, gallery, distance, block_elements):
+    team = _team.get()
+    share = slice(0, len(queries)) if team is None else team.share(len(queries))
+    parts = [_NO_GROUPS]
+    for rows, scores in _scores(queries, gallery, distance, block_elements, share):
         relevant = relevance.to(scores.device).block(rows)
         # One number holds score and relevance, so that values can be sorted without their positions, which is several
         # times faster than an argsort: the best score comes first, within a tie group the relevant items.
         parts.append(_tie_groups(_sorted_rows(scores.mul_(-2).add_(~relevant))))
-    counts, above, size, relevant_in_group = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    counts, *groups = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if team is not None:
+        (counts,), groups = team.together([counts]), team.together(groups)
+    above, size, relevant_in_group = groups
     return Ranks(_offsets(counts), above, size, relevant_in_group, len(gallery))
 
 
@@ -179,8 +212,10 @@ def load_ranks(path: Path) -> dict[str, Ranks]:
         raise UserError(f"{path} is not a file of ranks; run `test` again to replace it.") from error
 
 
-def _scores(queries: Tensor, gallery: Tensor, distance: str, block_elements: int) -> Iterator[tuple[slice, Tensor]]:
-    """Similarities as whole numbers, in blocks of queries: their rows, and `(b, G)` int32 in [-2**29, 2**29].
+def _scores(
+    queries: Tensor, gallery: Tensor, distance: str, block_elements: int, share: slice = slice(None)
+) -> Iterator[tuple[slice, Tensor]]:
+    """Similarities as whole numbers, in blocks of the queries `share`: rows, and `(b, G)` int32 in [-2**29, 2**29].
 
     Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
     the gallery, each of which may move the last bits of a product. So products are computed in float64 and rounded to
@@ -197,8 +232,9 @@ def _scores(queries: Tensor, gallery: Tensor, distance: str, block_elements: int
     farthest = (q_norm + g_norm.max()).square()
     farthest = farthest.where(farthest > 0, 1)
     step = max(1, block_elements // len(g))
-    for start in range(0, len(q), step):
-        rows = slice(start, start + step)
+    first, end, _ = share.indices(len(q))
+    for start in range(first, end, step):
+        rows = slice(start, min(start + step, end))
         similarity = q[rows] @ g.T
         if distance == "l2":
             similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm.square().T).div_(farthest[rows])

@@ -65,9 +65,9 @@ class TurnedEmbeddings(Embeddings):
         embeddings.turned = turned
         return embeddings
 
-    def detach(self) -> TurnedEmbeddings:
-        """The same values, cut off from the graph."""
-        return TurnedEmbeddings(self.image.detach(), self.text.detach(), self.turned.detach())
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that belongs to a batch, row by row."""
+        return self.image, self.text, self.turned
 
 
 class SSAL(Retriever):
