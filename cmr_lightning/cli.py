@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,12 +36,14 @@ from cmr_lightning.callbacks import (
     RetrievalGallery,
     RunProgress,
 )
+from cmr_lightning.checkpoints import RunCheckpoints, newest_checkpoint, read_checkpoint
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
+from cmr_lightning.whole_file import whole_file
 from datamodules import CrossModalData
 
 _LOGGED = ("pytorch_lightning", "py.warnings")
@@ -109,7 +112,11 @@ class RetrievalCLI(LightningCLI):
                 f"{self.run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path."
             )
         if self.subcommand == "fit":
-            self.run.check(self.options.resume, self.options.overwrite)
+            if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
+                self.options.resume = bool(self.run.checkpoints())
+                self.options.overwrite = not self.options.resume
+            if _is_first_process():  # which the others of a group follow
+                self.run.check(self.options.resume, self.options.overwrite)
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -119,21 +126,24 @@ class RetrievalCLI(LightningCLI):
         options["default_root_dir"] = str(self.run.path)
         options["logger"] = self._loggers(options["logger"]) if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
+        options["plugins"] = [*(options["plugins"] or []), RunCheckpoints(self.run)]
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
             options["precision"] = None
-            options["plugins"] = [*(options["plugins"] or []), TwoPlayerPrecision()]
+            options["plugins"].append(TwoPlayerPrecision())
         try:
             return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
             raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
 
     def _loggers(self, configured: Any) -> list[Logger]:
-        keep_until = 0
+        keep_rows = 0
         if self.options.resume:
-            keep_until = torch.load(self.run.last, weights_only=True, map_location="cpu")["global_step"]
+            newest, checkpoint = newest_checkpoint(self.run)
+            self.config_init["fit"]["ckpt_path"] = str(newest)
+            keep_rows = checkpoint["metrics_rows"]
         if configured is None or isinstance(configured, bool):
             configured = []
-        return [MetricsFile(self.run, keep_until), *(configured if isinstance(configured, list) else [configured])]
+        return [MetricsFile(self.run, keep_rows), *(configured if isinstance(configured, list) else [configured])]
 
     def _callbacks(self) -> list[Callback]:
         if self.subcommand == "fit":
@@ -168,13 +178,12 @@ class RetrievalCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Make the folder ready, now that everything could be built, write the config and say what will happen."""
-        if self.options.resume:
-            self.config_init["fit"]["ckpt_path"] = str(self.run.last)
         if not _is_first_process():
             return
         self.run.prepare(self.options.overwrite)
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
-        self.run.config.write_text(header + yaml.safe_dump(self._config(), sort_keys=False))
+        with whole_file(self.run.config) as file:
+            file.write((header + yaml.safe_dump(self._config(), sort_keys=False)).encode())
         _log_to(self.run)
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
@@ -192,7 +201,7 @@ class RetrievalCLI(LightningCLI):
                 f"No checkpoint was kept, because {monitor} was never measured: trainer.max_epochs or "
                 f"trainer.max_steps ends the training before the first validation."
             )
-        best = torch.load(self.run.best, weights_only=True, map_location="cpu")
+        best = read_checkpoint(self.run.best)
         score = cast(torch.Tensor, self.best.best_model_score).item()
         selection = {
             "monitor": monitor,
@@ -221,7 +230,9 @@ class RetrievalCLI(LightningCLI):
         """Measure the test part, and print what was found."""
         self.trainer.test(model, **{**kwargs, **self._weights(), "verbose": False})
         self._print_metrics("test")
-        print(f"Wrote {self.run.record}, {self.run.ranks.name}, {self.run.examples.name} and {self.run.gallery.name}.")
+        if _is_first_process():
+            names = (self.run.ranks.name, self.run.examples.name)
+            print(f"Wrote {self.run.record}, {', '.join(names)} and {self.run.gallery.name}.")
 
     def predict(self, model: LightningModule, **kwargs: Any) -> None:
         """Embed the test part."""
@@ -301,6 +312,7 @@ def _quieten() -> None:
         ".*`LightningModule.configure_optimizers` returned `None`.*",
         ".*callbacks used to create the checkpoint need to be provided.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*It is recommended to use .*sync_dist=True.*",  # all processes measure the same
     ):
         warnings.filterwarnings("ignore", message)
     for name in ("pytorch_lightning", "lightning_fabric"):

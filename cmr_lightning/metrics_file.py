@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cmr_lightning.runs import Run
+from cmr_lightning.whole_file import whole_file
 
 
 class _ContinuedWriter(ExperimentWriter):
-    """Writes on where an earlier writer stopped; Lightning's own deletes the file."""
+    """Writes on where an earlier writer stopped; Lightning's own deletes the file.
+
+    Attributes:
+        rows: Rows written so far, with those of earlier writers.
+    """
 
     def _check_log_dir_exists(self) -> None:
+        keys, rows = _read(Path(self.metrics_file_path))
+        self.metrics_keys, self.rows = list(keys), len(rows)
+
+    def save(self) -> None:
+        """Write what was logged since the last time."""
+        self.rows += len(self.metrics)
+        super().save()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
-        if path.exists():
-            with path.open(newline="") as file:
-                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+        _write(path, fieldnames, _read(path)[1])
 
 
 class MetricsFile(CSVLogger):
@@ -26,15 +42,12 @@ class MetricsFile(CSVLogger):
 
     Args:
         run: The run.
-        keep_until: Update up to which an earlier file's rows are kept, when a run is resumed; later rows will be
-            written again. 0 keeps none.
+        keep_rows: How many rows of an earlier file are kept, when a run is resumed; later ones will be written again.
     """
 
-    def __init__(self, run: Run, keep_until: int = 0) -> None:
+    def __init__(self, run: Run, keep_rows: int = 0) -> None:
         super().__init__(save_dir=run.path, name="", version="", flush_logs_every_n_steps=1)
-        path = run.path / ExperimentWriter.NAME_METRICS_FILE
-        if path.exists():
-            _cut(path, keep_until)
+        _cut(run.metrics, keep_rows)
 
     @property
     def experiment(self) -> ExperimentWriter:
@@ -44,17 +57,37 @@ class MetricsFile(CSVLogger):
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment  # type: ignore[return-value]
 
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        self.save()
+        return self.experiment.rows  # type: ignore[attr-defined]
 
-def _cut(path: Path, keep_until: int) -> None:
-    """Drop the rows of a metrics file that are about later updates than `keep_until`."""
+
+@rank_zero_only
+def _cut(path: Path, keep_rows: int) -> None:
+    """Drop all rows of a metrics file but the first."""
+    keys, rows = _read(path)
+    if keep_rows:
+        _write(path, keys, rows[:keep_rows])
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """Keys and rows of a metrics file, if it is there."""
+    if not path.exists():
+        return [], []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        kept = [row for row in reader if int(row["step"]) <= keep_until]
-        keys = reader.fieldnames or []
-    if not kept:
-        path.unlink()
-        return
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(kept)
+        rows = list(reader)
+        return list(reader.fieldnames or []), rows
+
+
+def _write(path: Path, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, keys)
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())

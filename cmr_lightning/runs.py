@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Run:
     def last(self) -> Path:
         """The newest checkpoint, from which a run is resumed."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint that was the newest before."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    def checkpoints(self) -> list[Path]:
+        """What a run can be resumed from, the newest first; among them what Lightning saves when SLURM requeues."""
+        found = [path for path in (self.last, self.previous) if path.exists()] + list(self.path.glob("hpc_ckpt_*.ckpt"))
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
     @property
     def record(self) -> Path:
@@ -88,7 +99,8 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Note that `fit` came to its end, and how."""
-        self._summary.write_text(json.dumps(summary, indent=2) + "\n")
+        with whole_file(self._summary) as file:
+            file.write((json.dumps(summary, indent=2) + "\n").encode())
 
     def read_summary(self) -> dict[str, Any]:
         """How `fit` ended.
@@ -112,7 +124,7 @@ class Run:
         """
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one of them.")
-        if resume and not self.last.exists():
+        if resume and not self.checkpoints():
             raise UserError(f"There is nothing to resume: {self.last} does not exist; leave --resume out.")
         if self.started and not (resume or overwrite):
             state = "a finished run" if self.finished else "an unfinished run"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.runs import Run
 
 
@@ -56,3 +57,10 @@ class LastCheckpoint(_RunCheckpoint):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run, run.last.stem, None, "min")
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say, in every checkpoint, how much of the metrics file comes before it."""
+        files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
+        checkpoint["metrics_rows"] = sum(file.rows for file in files) if trainer.is_global_zero else 0

@@ -17,8 +17,8 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def log(run: Run, rows: list[tuple[int, dict[str, float]]], keep_until: int = 0) -> None:
-    logger = MetricsFile(run, keep_until)
+def log(run: Run, rows: list[tuple[int, dict[str, float]]], keep_rows: int = 0) -> None:
+    logger = MetricsFile(run, keep_rows)
     for step, metrics in rows:
         logger.log_metrics(metrics, step=step)
     logger.save()
@@ -35,7 +35,7 @@ def test_lies_straight_in_the_folder_of_the_run(run: Run) -> None:
 
 
 def test_resumed_run_writes_on_and_replaces_what_came_after_its_checkpoint(run: Run) -> None:
-    log(run, [(30, {"loss": 0.2}), (40, {"loss": 0.1})], keep_until=20)
+    log(run, [(30, {"loss": 0.2}), (40, {"loss": 0.1})], keep_rows=2)
     assert [(row["step"], row["loss"]) for row in rows(run)] == [
         ("10", "1.0"),
         ("20", "0.5"),
@@ -45,9 +45,23 @@ def test_resumed_run_writes_on_and_replaces_what_came_after_its_checkpoint(run: 
 
 
 def test_new_columns_are_added_when_a_run_goes_on(run: Run) -> None:
-    log(run, [(40, {"loss": 0.1, "score": 3.0})], keep_until=30)
+    log(run, [(40, {"loss": 0.1, "score": 3.0})], keep_rows=3)
     assert [row["score"] for row in rows(run)] == ["", "", "", "3.0"]
     assert [row["loss"] for row in rows(run)] == ["1.0", "0.5", "0.25", "0.1"]
+
+
+def test_counts_the_rows_that_are_written_with_those_of_earlier_writers(run: Run) -> None:
+    logger = MetricsFile(run, keep_rows=2)
+    assert logger.rows == 2
+    logger.log_metrics({"loss": 0.1, "score": 1.0}, step=20)
+    assert logger.rows == len(rows(run)) == 3
+
+
+def test_a_torn_row_behind_the_kept_ones_is_no_trouble(run: Run) -> None:
+    content = run.metrics.read_text()
+    run.metrics.write_text(content[: content.rindex("30") + 1])
+    log(run, [(30, {"loss": 0.25})], keep_rows=2)
+    assert run.metrics.read_text() == content.replace("\r\n", "\n")
 
 
 def test_nothing_is_kept_of_a_run_that_starts_anew(run: Run) -> None:

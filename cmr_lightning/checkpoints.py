@@ -1,0 +1,98 @@
+"""Checkpoints on disk: whole or not there, and loaded without running anything that may be hidden in them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import Run
+from cmr_lightning.whole_file import whole_file
+
+
+class RunCheckpoints(TorchCheckpointIO):
+    """Writes the checkpoints of a run, and keeps the last but one, in case the last cannot be read one day.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: If it cannot be written; what was there before is still there.
+        """
+        path = Path(path)
+        content = io.BytesIO()  # torch's own writing hides why it failed
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+                if path == self.run.last and path.exists():
+                    path.replace(self.run.previous)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise UserError(
+                f"{path} could not be written: {'the disk is full' if full else error.strerror}; what was saved before "
+                f"is whole. Mend that, and go on with --resume=true."
+            ) from error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU; see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `fit` wrote, onto the CPU. Nothing but tensors, numbers, texts and collections of them is ever unpickled.
+
+    Raises:
+        UserError: If the file is missing or damaged, or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"There is no checkpoint {path}.") from None
+    except UnpicklingError:
+        raise UserError(
+            f"{path} is not loaded: it is no checkpoint of `fit`, or holds objects that could run any program."
+        ) from None
+    except (EOFError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+        raise UserError(f"The checkpoint {path} is damaged: {reason}.") from error
+
+
+def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of a run that can be read, and what it holds.
+
+    Raises:
+        UserError: If there is none, or it was written before checkpoints said what a metrics file held.
+    """
+    errors = []
+    for path in run.checkpoints():
+        try:
+            checkpoint = read_checkpoint(path)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        if "metrics_rows" not in checkpoint:
+            raise UserError(f"{path} was written by an earlier version; start anew with --overwrite=true.")
+        for error in errors:
+            rank_zero_warn(f"{error} The run goes on from the checkpoint before it, {path}.")
+        return path, checkpoint
+    raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")

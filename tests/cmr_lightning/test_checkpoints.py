@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.checkpoints import RunCheckpoints, newest_checkpoint, read_checkpoint
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import Run
+from tests.building import write_toy
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run whose last two checkpoints are of updates 1 and 2."""
+    run = Run(tmp_path)
+    for update in (1, 2):
+        save(run, update)
+    return run
+
+
+def save(run: Run, update: int) -> None:
+    RunCheckpoints(run).save_checkpoint({"global_step": update, "metrics_rows": 0}, run.last)
+
+
+def test_the_last_two_are_kept(run: Run) -> None:
+    assert read_checkpoint(run.last)["global_step"] == 2
+    assert read_checkpoint(run.previous)["global_step"] == 1
+    assert {path.name for path in run.last.parent.iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_truncated_newest_gives_way_to_the_one_before(run: Run, share: float) -> None:
+    content = run.last.read_bytes()
+    run.last.write_bytes(content[: int(share * len(content))])
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the checkpoint before it, .*previous\.ckpt"):
+        path, checkpoint = newest_checkpoint(run)
+    assert (path, checkpoint["global_step"]) == (run.previous, 1)
+
+
+def test_newest_is_taken_without_a_word(run: Run) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert newest_checkpoint(run)[0] == run.last
+
+
+def test_what_slurm_requeued_with_is_taken_where_it_is_newer(run: Run) -> None:
+    requeued = run.path / "hpc_ckpt_1.ckpt"
+    torch.save({"global_step": 3, "metrics_rows": 0}, requeued)
+    os.utime(run.last, (0, 0))
+    assert newest_checkpoint(run)[1]["global_step"] == 3
+
+
+def test_nothing_that_can_be_read_is_an_error(run: Run) -> None:
+    run.last.write_bytes(b"PK")
+    run.previous.unlink()
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        newest_checkpoint(run)
+
+
+class Weapon:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict", "fit"])
+def test_malicious_checkpoint_does_nothing(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    harm, weapon = tmp_path / "harm", tmp_path / "weapon.ckpt"
+    torch.save({"state_dict": {}, "method": "DAML", "callbacks": Weapon(harm)}, weapon)
+    toy = write_toy(tmp_path / "toy.yaml")
+    options = [f"--config={toy}", f"--run_dir={tmp_path / 'run'}", f"--ckpt_path={weapon}"]
+    assert main([command, *options]) == 2
+    assert "is not loaded" in capsys.readouterr().err
+    assert not harm.exists()
+    torch.load(weapon, weights_only=False)
+    assert harm.exists()
+
+
+class Full:
+    """A file on a disk that takes so many bytes more."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    def write(self, content: Any) -> int:
+        self.file.write(bytes(content)[: self.room])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def test_full_disk_is_said_and_leaves_what_was_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in run.last.parent.iterdir()}
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *mode: Full(opened(path, *mode), 100))
+    with pytest.raises(UserError, match=r"last\.ckpt could not be written: the disk is full; what was saved before is"):
+        save(run, 3)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in run.last.parent.iterdir()} == before
