@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import pytorch_lightning as pl
 import torch
@@ -141,7 +141,8 @@ class EmbeddingModel(pl.LightningModule, ABC):
         embedded, labels, ids, queries = {}, {}, {}, {}
         for modality, batches in self._collected.items():
             items = self._all_items(batches)
-            embedded[modality], labels[modality], ids[modality] = items.content, items.label, items.image_id
+            embedded[modality] = cast(Tensor, items.content)
+            labels[modality], ids[modality] = items.label, items.image_id
             if items.query is not None:
                 queries[modality] = items.query
             batches.clear()

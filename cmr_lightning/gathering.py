@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
+
+T = TypeVar("T")
 
 
 def gather_batch(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -48,6 +50,15 @@ def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     parts = _gathered(padded)
     together = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
     return tuple(_unpack(together, tensors))
+
+
+def gather_objects(own: T) -> list[T]:
+    """What each process has, small and seldom asked for; in one process a list of one."""
+    if not dist.is_initialized():
+        return [own]
+    everybody: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everybody, own)
+    return everybody
 
 
 class Processes:

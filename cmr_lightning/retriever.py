@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -20,9 +21,10 @@ from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Words
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
-from cmr_lightning.gathering import gather_batch
+from cmr_lightning.gathering import gather_batch, gather_objects
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, modality_loss, same_class, same_image
 from cmr_lightning.precision import Player, TwoPlayerPrecision
+from cmr_lightning.random_state import random_state, set_random_state
 
 ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
 """Makes an image encoder from the form of its input and the size of the common space."""
@@ -127,7 +129,7 @@ class Retriever(EmbeddingModel):
         self._window: list[tuple[Pairs, Embeddings]] = []
         self._sums: dict[str, Tensor] = {}
         self._summed: Counter[str] = Counter()
-        self._random_state: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] = {}
 
     def _complete(self, weights: dict[str, float]) -> dict[str, float]:
         unknown = sorted(set(weights) - set(self.terms))
@@ -154,6 +156,9 @@ class Retriever(EmbeddingModel):
     def discriminator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
         """What the discriminator minimises on detached embeddings: the modality cross-entropy."""
         return {"modality": modality_loss(*self.modality_logits(embeddings))}
+
+    def after_update(self) -> None:
+        """What a method does to its parameters after each update of the generator; nothing by default."""
 
     def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
         """The discriminator's logits `(N,)` of images and of texts; positive means image."""
@@ -296,6 +301,7 @@ class Retriever(EmbeddingModel):
         optimizer = self._optimizers()[0]
         optimizer.step()
         optimizer.zero_grad()
+        self.after_update()
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_sums()
 
@@ -407,24 +413,41 @@ class Retriever(EmbeddingModel):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random state, so that a resumed run draws what the undisturbed one would have drawn."""
+        """Keep what a resumed run needs to draw and to log what the undisturbed one would have drawn and logged."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["random_states"] = gather_objects(random_state(self.device))
+        checkpoint["sums"] = {name: (total.cpu(), self._summed[name]) for name, total in self._sums.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the method, and remember the random state until training starts."""
+        """Check the method, and remember the rest until training starts."""
         super().on_load_checkpoint(checkpoint)
-        self._random_state = checkpoint.get("random_state")
+        self._resumed = {key: checkpoint[key] for key in ("random_states", "sums") if key in checkpoint}
 
     def on_train_start(self) -> None:
-        """Put the random state of the checkpoint back, after the sanity check has drawn from it."""
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state["cpu"].cpu())
-            if self.device.type == "cuda" and "cuda" in self._random_state:
-                torch.cuda.set_rng_state(self._random_state["cuda"].cpu(), self.device)
-            self._random_state = None
+        """Go on as the checkpoint says, now that the sanity check has drawn its random numbers.
+
+        Raises:
+            UserError: If a validation, and with it a checkpoint, would come in the middle of an update.
+        """
+        interval, batches = self.trainer.val_check_batch, self.trainer.num_training_batches
+        if interval is not None and interval < batches and interval % self.accumulate:
+            raise UserError(
+                f"trainer.val_check_interval is {interval} batches, in the middle of an update of model.accumulate = "
+                f"{self.accumulate}; make it a multiple."
+            )
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        states = self._resumed.get("random_states", [])
+        if len(states) == world_size:
+            set_random_state(states[rank], self.device)
+        elif rank > 0:
+            torch.manual_seed(torch.initial_seed() + rank)
+        if states and len(states) != world_size:
+            rank_zero_warn(
+                f"{len(states)} processes wrote the checkpoint and {world_size} go on, with other random numbers."
+            )
+        for name, (total, count) in self._resumed.get("sums", {}).items():
+            self._sums[name], self._summed[name] = total.to(self.device), count
+        self._resumed = {}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Items, Pairs
+from cmr_lightning.errors import UserError
 from datamodules.content import Content, Stored, ahead, size, take
 
 EpochOf = Literal["texts", "images"]
@@ -140,12 +141,21 @@ class PairLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, and the number of its batches already served."""
-        return {"epoch": self._epoch, "position": self._position}
+        return {"epoch": self._epoch, "position": self._position, "pairs": self.batch_size * self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the batches that `state` says were served; a finished epoch is not served again."""
+        """Go on after the batches that `state` says were served; a finished epoch is not served again.
+
+        Raises:
+            UserError: If that was in the middle of an epoch, with batches of another size.
+        """
         self._epoch, self._position = state["epoch"], state["position"]
         self._resumed = self._epoch >= 0 and self._position < len(self)
+        if self._resumed and state["pairs"] != self.batch_size * self.world_size:
+            raise UserError(
+                f"The checkpoint was written in the middle of an epoch with batches of {state['pairs']} pairs, but "
+                f"data.batch_size is {self.batch_size} on {self.world_size} process(es); set it to what makes as many."
+            )
 
 
 def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:

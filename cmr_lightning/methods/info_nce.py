@@ -83,7 +83,7 @@ class InfoNCE(Retriever):
             "adversarial": self.adversarial_loss(embeddings),
         }
 
-    def on_train_batch_end(self, outputs: Any, batch: Pairs, batch_idx: int) -> None:
+    def after_update(self) -> None:
         """Take r back to its cap; capping it in the loss instead would leave it without a gradient to come down by."""
         with torch.no_grad():
             self.growth.clamp_(max=math.log(self.max_scale * self.temperature))

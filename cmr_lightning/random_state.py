@@ -1,0 +1,43 @@
+"""The state of every random generator of a process, as tensors."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """States of torch on the CPU and, if that is it, on a CUDA device, of Python and of NumPy."""
+    kind, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (what libraries draw from)
+    states = {
+        "cpu": torch.get_rng_state(),
+        "python": _encoded(random.getstate()),
+        "numpy": _encoded([kind, np.asarray(key).tolist(), *rest]),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Go on where `random_state` was asked."""
+    torch.set_rng_state(state["cpu"].cpu())
+    version, internal, gauss = _decoded(state["python"])
+    random.setstate((version, tuple(internal), gauss))
+    kind, key, *rest = _decoded(state["numpy"])
+    np.random.set_state((kind, np.array(key, dtype=np.uint32), *rest))  # noqa: NPY002
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+def _encoded(state: Any) -> Tensor:
+    return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+
+
+def _decoded(state: Tensor) -> Any:
+    return json.loads(bytes(state.tolist()))
