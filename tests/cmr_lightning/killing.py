@@ -92,9 +92,8 @@ def differences(folder: Path) -> list[str]:
     found = []
     for checkpoint in ("last", "best"):
         one, other = (torch.load(getattr(run, checkpoint), weights_only=True) for run in (whole, killed))
-        for part in ("state_dict", "optimizer_states", "loops"):
-            if not same(one[part], other[part]):
-                found.append(f"{part} of {checkpoint}.ckpt")
+        parts = ("state_dict", "optimizer_states", "loops")
+        found += [f"{part} of {checkpoint}.ckpt" for part in parts if not same(one[part], other[part])]
     if whole.metrics.read_text() != killed.metrics.read_text():
         found.append("metrics.csv")
     if whole.read_summary()["selection"] != killed.read_summary()["selection"]:

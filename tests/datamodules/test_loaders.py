@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cmr_lightning.batch import Tokens
+from cmr_lightning.errors import UserError
 from datamodules.loaders import ItemLoader, PairLoader, Part, item_loaders
 
 IMAGES, CAPTIONS = 11, 3
@@ -117,7 +118,7 @@ def test_state_follows_the_batches_served():
     batches = iter(loader)
     for position in (1, 2, 3):
         next(batches)
-        assert loader.state_dict() == {"epoch": 0, "position": position}
+        assert loader.state_dict() == {"epoch": 0, "position": position, "pairs": 4}
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -128,6 +129,37 @@ def test_ranks_share_an_epoch_without_overlap(world_size):
         assert {len(share) for share in served} == {len(loaders[0]) * 4}
         together = [number for share in served for number in share]
         assert len(set(together)) == len(together) > TEXTS - 4 * world_size
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_batches_of_several_processes_are_together_those_of_one(world_size):
+    alone = PairLoader(features_part(), 2 * world_size, seed=6)
+    together = [PairLoader(features_part(), 2, 6, rank, world_size) for rank in range(world_size)]
+    for _ in range(2):
+        shares = zip(*(texts(loader) for loader in together), strict=True)
+        assert [[text for row in zip(*share, strict=True) for text in row] for share in shares] == texts(alone)
+
+
+def test_a_stopped_epoch_goes_on_with_another_number_of_processes_but_not_with_other_batches():
+    stopped = PairLoader(features_part(), 4, seed=5)
+    list(islice(stopped, 3))
+    shared = PairLoader(features_part(), 2, seed=5, rank=1, world_size=2)
+    shared.load_state_dict(stopped.state_dict())
+    assert texts(shared) == [batch[1::2] for batch in texts(PairLoader(features_part(), 4, seed=5))[3:]]
+    with pytest.raises(UserError, match="batches of 4 pairs, but data.batch_size is 4 on 2 process"):
+        PairLoader(features_part(), 4, seed=5, world_size=2).load_state_dict(stopped.state_dict())
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_processes_share_items_without_padding(world_size):
+    label = torch.arange(TEXTS) % 4
+    loaders = [
+        ItemLoader(features_part().text, label, torch.arange(TEXTS), 4, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert [len(loader) for loader in loaders] == [len(list(loader)) for loader in loaders]
+    positions = torch.cat([batch.position for loader in loaders for batch in loader])
+    assert torch.equal(positions, torch.arange(TEXTS))
 
 
 def test_items_come_once_in_order():
