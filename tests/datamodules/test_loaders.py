@@ -146,7 +146,7 @@ def test_a_stopped_epoch_goes_on_with_another_number_of_processes_but_not_with_o
     shared = PairLoader(features_part(), 2, seed=5, rank=1, world_size=2)
     shared.load_state_dict(stopped.state_dict())
     assert texts(shared) == [batch[1::2] for batch in texts(PairLoader(features_part(), 4, seed=5))[3:]]
-    with pytest.raises(UserError, match="batches of 4 pairs, but data.batch_size is 4 on 2 process"):
+    with pytest.raises(UserError, match=r"batches of 4 pairs, but data\.batch_size is 4 on 2 process"):
         PairLoader(features_part(), 4, seed=5, world_size=2).load_state_dict(stopped.state_dict())
 
 
