@@ -24,7 +24,8 @@ from rich.table import Table
 
 import cmr_lightning.discriminators
 import cmr_lightning.encoders
-import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
+import cmr_lightning.methods
+import cmr_lightning.schedules  # noqa: F401  (makes the short class names known)
 from cmr_lightning.callbacks import (
     AdversarialDiagnostics,
     BestCheckpoint,

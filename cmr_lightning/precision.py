@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.optim import Optimizer
+
+from cmr_lightning.errors import UserError
 
 Player = Literal["generator", "discriminator"]
 
@@ -21,16 +24,25 @@ class TwoPlayerPrecision(MixedPrecision):
     whose turn it is, and each player keeps a scale of its own. Gradients are un-scaled before clipping for every
     optimizer, fused ones included.
 
+    A loss or gradient that overflows costs its player that update and halves its scale; the game goes on. A player
+    whose scale has come down to less than 1 has another trouble than the short range of fp16.
+
     Args:
         device: Type of the device, `cuda` (or `cpu`, where it is slow and meant for tests).
+
+    Attributes:
+        skipped: Updates that each player has missed.
     """
 
     def __init__(self, device: str = "cuda") -> None:
         self._scalers = {p: torch.amp.GradScaler(device) for p in ("generator", "discriminator")}
         super().__init__("16-mixed", device, scaler=self._scalers["generator"])
+        self.skipped: Counter[Player] = Counter()
+        self._turn: Player = "generator"
 
     def turn(self, player: Player) -> None:
         """From now on backward passes and steps are `player`'s."""
+        self._turn = player
         self.scaler = self._scalers[player]
 
     def optimizer_step(  # type: ignore[override]
@@ -42,14 +54,24 @@ class TwoPlayerPrecision(MixedPrecision):
         self.scaler.unscale_(optimizer)
         self._after_closure(model, optimizer)
         result = self.scaler.step(optimizer, **kwargs)
+        scale = self.scaler.get_scale()
         self.scaler.update()
+        if self.scaler.get_scale() < scale:
+            self.skipped[self._turn] += 1
+        if self.scaler.get_scale() < 1:
+            raise UserError(
+                f"Training stopped, because the {self._turn}'s gradients went out of range {self.skipped[self._turn]} "
+                f"times, and no scale helps; a smaller learning rate or trainer.precision=bf16-mixed usually does."
+            )
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Both scalers."""
-        return {player: scaler.state_dict() for player, scaler in self._scalers.items()}
+        """Both scalers, and what was missed."""
+        states: dict[str, Any] = {player: scaler.state_dict() for player, scaler in self._scalers.items()}
+        return {**states, "skipped": dict(self.skipped)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Both scalers."""
+        """Both scalers, and what was missed."""
         for player, scaler in self._scalers.items():
             scaler.load_state_dict(state_dict[player])
+        self.skipped = Counter(state_dict["skipped"])

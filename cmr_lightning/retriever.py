@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -48,7 +48,7 @@ class Retriever(EmbeddingModel):
     1. one forward pass of the encoders serves both players;
     2. the discriminator is updated `discriminator_steps` times on detached embeddings;
     3. the generator is updated once, against the frozen discriminator as it is now;
-    4. gradients are clipped per player, learning rates are stepped after each epoch;
+    4. gradients are clipped per player, learning rates are stepped after each epoch or update;
     5. `global_step`, and with it `max_steps`, checkpoints and the loggers' x-axis, counts generator updates.
 
     Where several processes train, each encodes its share of the batch, and all compute the losses of the whole:
@@ -69,11 +69,13 @@ class Retriever(EmbeddingModel):
         weights: Weights of the loss terms that differ from the method's defaults; 0 takes a term out.
         generator_optimizer: Class and arguments of the generator's optimizer.
         discriminator_optimizer: Class and arguments of the discriminator's optimizer.
-        schedule: Class and arguments of the learning-rate schedule of both players, stepped after each epoch.
+        schedule: Class and arguments of the learning-rate schedule of both players.
+        schedule_every: Whether the schedule counts epochs, or updates of the generator.
         discriminator_steps: Discriminator updates per generator update.
         generator_clip: Largest norm of the generator's gradient.
         discriminator_clip: Largest norm of the discriminator's gradient.
         accumulate: Batches per update.
+        compile: Backend of torch.compile, as `inductor`, that both encoders are compiled by; None not to compile.
 
     Attributes:
         active: The players that move; training stages may leave one out.
@@ -103,10 +105,12 @@ class Retriever(EmbeddingModel):
         generator_optimizer: OptimizerFactory = Adam,
         discriminator_optimizer: OptimizerFactory = Adam,
         schedule: SchedulerFactory | None = None,
+        schedule_every: Literal["epoch", "update"] = "epoch",
         discriminator_steps: int = 1,
         generator_clip: float | None = None,
         discriminator_clip: float | None = None,
         accumulate: int = 1,
+        compile: str | None = None,
     ) -> None:
         super().__init__(spec)
         self.dim = dim
@@ -119,9 +123,11 @@ class Retriever(EmbeddingModel):
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
+        self.schedule_every = schedule_every
         self.discriminator_steps = discriminator_steps
         self.clip: dict[Player, float | None] = {"generator": generator_clip, "discriminator": discriminator_clip}
         self.accumulate = accumulate
+        self.compile_with = compile
         self.active: set[Player] = {"generator", "discriminator"}
         self.ramp_span: tuple[int, int] | None = None
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
@@ -214,6 +220,13 @@ class Retriever(EmbeddingModel):
         ours = [p for p in self.parameters() if p.requires_grad and id(p) not in identities]
         return {"generator": ours, "discriminator": [p for p in theirs if p.requires_grad]}
 
+    def setup(self, stage: str) -> None:
+        """Compile, now that the weights are where they will stay; their names do not change."""
+        super().setup(stage)
+        if self.compile_with is not None:
+            for encoder in (self.image_encoder, self.text_encoder):
+                encoder.compile(backend=self.compile_with)
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """The generator's optimizer, then the discriminator's if there is one, and their schedules.
 
@@ -232,8 +245,8 @@ class Retriever(EmbeddingModel):
         rates = [group["lr"] / group.get("lr_scale", 1.0) for group in optimizers[0].param_groups]
         if not all(math.isclose(rate, rates[0]) for rate in rates[1:]):
             raise UserError(
-                "model.schedule gives all parameters one learning rate, which undoes the backbone_lr_scale of the "
-                "encoders; choose a schedule that multiplies rates, or leave backbone_lr_scale out."
+                "model.schedule gives all parameters one learning rate, which undoes backbone_lr_scale and "
+                "backbone_layer_decay of the encoders; choose a schedule that multiplies rates, or leave them out."
             )
         return optimizers, schedules
 
@@ -281,7 +294,7 @@ class Retriever(EmbeddingModel):
                 losses = self.discriminator_losses(batch, embeddings)
                 self._check("discriminator's loss", losses, "a smaller model.discriminator_optimizer.lr")
                 self._add_up({f"discriminator/{name}": loss for name, loss in losses.items()})
-                self.manual_backward(torch.stack(list(losses.values())).sum() / len(self._window))
+                self._backward(torch.stack(list(losses.values())).sum() / len(self._window))
             # Straight through the strategy: a step of the LightningOptimizer would be counted in `global_step`.
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
         optimizer.zero_grad()
@@ -294,7 +307,7 @@ class Retriever(EmbeddingModel):
         total = torch.stack(list(weighted.values())).sum() if weighted else 0 * embeddings.image.sum()
         self._add_up({**{f"generator/{name}": loss for name, loss in losses.items()}, "generator/total": total})
         self.stake = (embeddings, weighted)
-        self.manual_backward(total / self.accumulate)
+        self._backward(total / self.accumulate)
         self.stake = None
 
     def _step_generator(self) -> None:
@@ -302,8 +315,15 @@ class Retriever(EmbeddingModel):
         optimizer.step()
         optimizer.zero_grad()
         self.after_update()
+        if self.schedule_every == "update":
+            self._step_schedules()
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_sums()
+
+    def _backward(self, loss: Tensor) -> None:
+        if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
+            loss = loss * torch.where(loss.isfinite(), 1.0, torch.nan)  # gradients alone may not show an overflow
+        self.manual_backward(loss)
 
     def _turn(self, player: Player) -> None:
         self._player = player
@@ -360,11 +380,15 @@ class Retriever(EmbeddingModel):
 
         While the generator rests, no update of its says when to log, so the discriminator's losses are logged here.
         """
+        if self.schedule_every == "epoch":
+            self._step_schedules()
+        if "generator" not in self.active:
+            self._log_sums()
+
+    def _step_schedules(self) -> None:
         for scheduler in self._schedulers():
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
-        if "generator" not in self.active:
-            self._log_sums()
 
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part; a plateau of the schedules is one of the main protocol's mean."""
@@ -388,6 +412,8 @@ class Retriever(EmbeddingModel):
         finite = {name: value.detach().isfinite() for name, value in values.items()}
         if bool(torch.stack([mask.all() for mask in finite.values()]).all()):
             return
+        if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
+            return  # what overflows fp16 costs an update, and is an error only where a smaller scale does not help
         astray = [
             f"`{n}` ({values[n].detach()[~mask].flatten()[0].item()})" for n, mask in finite.items() if not mask.all()
         ]
@@ -404,6 +430,9 @@ class Retriever(EmbeddingModel):
     def _log_sums(self) -> None:
         """Log means since the last time, straight to the loggers: `self.log` would cost a third of a small step."""
         means = {f"train/{name}": (total / self._summed[name]).item() for name, total in self._sums.items()}
+        precision = self.trainer.precision_plugin
+        if isinstance(precision, TwoPlayerPrecision):
+            means |= {f"train/{player}/skipped": precision.skipped[player] for player in self.players()}
         for logger in self.loggers:
             logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
         if "train/generator/total" in means:

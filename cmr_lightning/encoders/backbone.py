@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 from cmr_lightning.errors import UserError
+
+_BLOCK = re.compile(r"(?:^|\.)(?:layer|layers|block|h)\.(\d+)\.")
+"""How transformers names the parameters of block N."""
 
 
 class BackboneEncoder(nn.Module):
@@ -20,19 +25,31 @@ class BackboneEncoder(nn.Module):
         frozen: Whether the backbone stays as it is: it gets no gradients, and is in evaluation mode all the time, so
             that neither dropout nor BatchNorm statistics of the training move it.
         lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
+        layer_decay: What the rate of each layer of the backbone is multiplied by to give that of the layer before it.
 
     Raises:
-        UserError: If `lr_scale` is not positive.
+        UserError: If `lr_scale` is not positive, or `layer_decay` not in 0 to 1.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, dim: int, frozen: bool, lr_scale: float) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        dim: int,
+        frozen: bool,
+        lr_scale: float,
+        layer_decay: float = 1.0,
+    ) -> None:
         super().__init__()
+        if not 0 < layer_decay <= 1:
+            raise UserError(f"backbone_layer_decay is {layer_decay} and must be more than 0, and 1 at most.")
         if lr_scale <= 0:
             raise UserError(f"backbone_lr_scale is {lr_scale} and must be positive; frozen: true stops a backbone.")
         self.backbone = backbone
         self.projection = nn.Linear(features, dim)
         self.frozen = frozen
         self.lr_scale = lr_scale
+        self.layer_decay = layer_decay
         if frozen:
             self.backbone.requires_grad_(False)
             self.backbone.eval()
@@ -46,8 +63,23 @@ class BackboneEncoder(nn.Module):
 
     def lr_scales(self) -> dict[nn.Parameter, float]:
         """Trainable parameters with a learning rate of their own, as a multiple of the optimizer's."""
-        return {parameter: self.lr_scale for parameter in self.backbone.parameters() if parameter.requires_grad}
+        trainable = {name: parameter for name, parameter in self.backbone.named_parameters() if parameter.requires_grad}
+        if self.layer_decay == 1:
+            return dict.fromkeys(trainable.values(), self.lr_scale)
+        layers = layers_of(self.backbone)
+        top = max(layers.values())
+        return {p: self.lr_scale * self.layer_decay ** (top - layers[name]) for name, p in trainable.items()}
 
     def recording(self) -> AbstractContextManager[object]:
         """Where the backbone runs: without a graph if it is frozen, which saves its memory."""
         return torch.no_grad() if self.frozen else nullcontext()
+
+
+def layers_of(backbone: nn.Module) -> dict[str, int]:
+    """The layer of each parameter by name, counted from the input: as timm groups them, or by transformers' names."""
+    if hasattr(backbone, "group_matcher"):
+        return group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+    found = {name: _BLOCK.search(name) for name, _ in backbone.named_parameters()}
+    layers = {name: 1 + int(block[1]) for name, block in found.items() if block}
+    top = max(layers.values(), default=0)
+    return {name: layers.get(name, 0 if "embed" in name else top) for name in found}

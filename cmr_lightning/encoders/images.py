@@ -35,6 +35,7 @@ class TimmEncoder(BackboneEncoder):
             .pth file, or of a folder with config.json and weights as on the hub. Weights of the classifier are dropped.
         frozen: Whether the backbone stays as it is.
         backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
+        backbone_layer_decay: What the rate of each layer is multiplied by to give that of the layer before it, 0 to 1.
         gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
             kept: less memory, more time.
 
@@ -55,6 +56,7 @@ class TimmEncoder(BackboneEncoder):
         weights: str = "none",
         frozen: bool = False,
         backbone_lr_scale: float = 1.0,
+        backbone_layer_decay: float = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Pixels):
@@ -62,7 +64,7 @@ class TimmEncoder(BackboneEncoder):
         backbone = create_backbone(model, weights, model_args or {})
         config = timm.data.resolve_model_data_config(backbone)
         features = _count_features(backbone, source.size, model, config)
-        super().__init__(backbone, features, dim, frozen, backbone_lr_scale)
+        super().__init__(backbone, features, dim, frozen, backbone_lr_scale, backbone_layer_decay)
         if gradient_checkpointing:
             _checkpoint(backbone, model)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)

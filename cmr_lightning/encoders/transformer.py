@@ -41,6 +41,7 @@ class TextTransformer(BackboneEncoder):
             CLIP's end-of-text token, SigLIP's last position.
         frozen: Whether the backbone stays as it is.
         backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
+        backbone_layer_decay: What the rate of each layer is multiplied by to give that of the layer before it, 0 to 1.
         gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
             kept: less memory, more time.
 
@@ -57,6 +58,7 @@ class TextTransformer(BackboneEncoder):
         pooling: Literal["mean", "cls", "max", "pooler"] = "mean",
         frozen: bool = False,
         backbone_lr_scale: float = 1.0,
+        backbone_layer_decay: float = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Words):
@@ -64,7 +66,7 @@ class TextTransformer(BackboneEncoder):
         backbone = _load(model, pooling)
         _check(backbone, source, model, pooling)
         backbone.train()
-        super().__init__(backbone, backbone.config.hidden_size, dim, frozen, backbone_lr_scale)
+        super().__init__(backbone, backbone.config.hidden_size, dim, frozen, backbone_lr_scale, backbone_layer_decay)
         self.pooling = pooling
         self.padding = source.padding
         self.whole_length = _whole_length(backbone) if pooling == "pooler" else None

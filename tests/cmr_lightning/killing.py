@@ -22,10 +22,14 @@ from cmr_lightning.runs import Run
 from tests.building import write_toy
 
 EPOCHS = 8
+BEGUN = "begun"
 
 
 class Slowly(pl.Callback):
-    """Stretches a run, so that there is time to kill it everywhere."""
+    """Says when a run has begun, and stretches it, so that there is time to kill it everywhere."""
+
+    def on_train_start(self, trainer: pl.Trainer, *_: object) -> None:
+        Path(trainer.default_root_dir, BEGUN).touch()
 
     def on_train_batch_end(self, *_: object) -> None:
         time.sleep(0.02)
@@ -67,19 +71,21 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> list[int]:
     """
     torch.set_num_threads(1)
     draw = random.Random(seed)
-    began = time.monotonic()
     assert ended(start(options(folder, "whole"))) == 0
-    duration = time.monotonic() - began
+    duration = time.time() - (folder / "whole" / BEGUN).stat().st_mtime
     killed, run = Run(folder / "killed"), options(folder, "killed")
     progress: list[int] = []
     while len(progress) < kills:
         again = ["--resume=true"] if killed.checkpoints() else ["--overwrite=true"]
         child = start([*run, *again])
-        time.sleep(draw.uniform(0.1, 0.7) * duration)
+        while not (killed.path / BEGUN).exists():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.5) * duration)
         os.kill(child, signal.SIGKILL)
         if ended(child) == 0:  # it was quicker
             killed.path.rename(folder / f"finished{len(progress)}")
             continue
+        (killed.path / BEGUN).unlink()
         found = [torch.load(path, weights_only=True)["global_step"] for path in killed.checkpoints()]
         progress.append(max(found, default=0))
     assert ended(start([*run, "--resume=true" if killed.checkpoints() else "--overwrite=true"])) == 0

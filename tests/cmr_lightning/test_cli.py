@@ -150,6 +150,7 @@ def test_fit_leaves_checkpoints_config_metrics_log_and_summary(finished: Path) -
     assert {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()} == {
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
         "config.yaml",
         "fit.json",
         "metrics.csv",

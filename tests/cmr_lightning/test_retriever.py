@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.cli import ReduceLROnPlateau
+from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
@@ -20,6 +23,7 @@ from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.retriever import Retriever, frozen
+from cmr_lightning.schedules import WarmupCosine
 from tests import building
 from tests.building import sgd
 from tests.toy import Toy, encoder
@@ -248,6 +252,93 @@ def test_fp16_gradients_equal_fp32_gradients_at_the_step() -> None:
         norms[name] = watch.norms
     for player in ("generator", "discriminator"):
         assert norms["fp16"][player] == pytest.approx(norms["fp32"][player], rel=0.05)
+
+
+def test_fp16_overflow_costs_a_player_one_update_and_is_counted(tmp_path: Path) -> None:
+    data, precision = Toy(), fp16(growth_interval=1000)
+    model = Astray(data.spec, encoder, encoder, dim=8)
+    moved: list[bool] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.before = torch.cat([p.detach().flatten() for p in model.parameters()])
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            moved.append(not torch.equal(self.before, torch.cat([p.detach().flatten() for p in model.parameters()])))
+
+    fit = trainer(
+        max_epochs=1, plugins=[precision], callbacks=[Watch()], logger=CSVLogger(tmp_path), log_every_n_steps=6
+    )
+    fit.fit(model, data)
+    assert moved == [True, True, True, False, True, True]
+    assert precision.skipped == {"generator": 1}
+    assert precision._scalers["generator"].get_scale() == 4
+    assert precision._scalers["discriminator"].get_scale() == 8
+    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
+        assert [row["train/generator/skipped"] for row in csv.DictReader(file) if row["train/generator/total"]] == ["1"]
+
+
+class Hopeless(Pull):
+    """Its term is never a number."""
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        return {"pair": super().generator_losses(batch, embeddings)["pair"] * torch.nan}
+
+
+def test_fp16_gives_up_where_no_scale_helps() -> None:
+    data = Toy()
+    with pytest.raises(UserError, match="generator's gradients went out of range 4 times, and no scale helps"):
+        model = Hopeless(data.spec, encoder, encoder, dim=8)
+        trainer(max_epochs=1, plugins=[fp16(growth_interval=1000)]).fit(model, data)
+
+
+def test_schedule_counts_updates_where_it_is_told_to() -> None:
+    data, seen = Toy(), []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
+            seen.append(optimizer.param_groups[0]["lr"])
+
+    warm = partial(WarmupCosine, warmup=2, total=6)
+    model = Pull(
+        data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(1.0), schedule=warm, schedule_every="update"
+    )
+    trainer(max_epochs=1, callbacks=[Watch()]).fit(model, data)
+    assert seen == pytest.approx([0.5, 1.0, 1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+
+
+def test_compiled_encoders_train_to_the_same_weights_under_the_same_names() -> None:
+    states = []
+    for backend in (None, "eager"):
+        data = Toy()
+        model = daml(data, compile=backend)
+        torch.manual_seed(0)
+        trainer(max_epochs=2).fit(model, data)
+        states.append(model.state_dict())
+    assert model.image_encoder._compiled_call_impl is not None
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
+    """Lightning's callback averages what the generator's updates leave, and resumes exactly."""
+
+    def run(epochs: int, resume: Path | None = None) -> dict[str, Any]:
+        data = Toy()
+        average = EMAWeightAveraging(decay=0.9)
+        keep = ModelCheckpoint(tmp_path / str(epochs), filename="last", save_on_train_epoch_end=False)
+        model = daml(data, ramp=False)
+        pl.seed_everything(3, verbose=False)
+        fit = trainer(max_epochs=epochs, callbacks=[average, keep], enable_checkpointing=True)
+        fit.fit(model, data, ckpt_path=resume)
+        return torch.load(tmp_path / str(epochs) / "last.ckpt", weights_only=True)
+
+    run(1)
+    resumed = run(2, tmp_path / "1" / "last.ckpt")
+    (tmp_path / "2" / "last.ckpt").unlink()
+    whole = run(2)
+    for state in ("state_dict", "current_model_state"):
+        assert all(torch.equal(whole[state][name], resumed[state][name]) for name in whole[state])
+    assert not torch.equal(*(whole[s]["classifier.weight"] for s in ("state_dict", "current_model_state")))
 
 
 @pytest.mark.parametrize("stop_at", [4, 9, 12])

@@ -16,10 +16,12 @@ from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from cmr_lightning.callbacks import Stage, TrainingStages
 from cmr_lightning.encoders import TimmEncoder, WordRNN
+from cmr_lightning.encoders.backbone import layers_of
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.info_nce import InfoNCE
 from datamodules.shapes import Shapes
 from tests.building import trainer
+from tests.cmr_lightning.encoders.tiny_bert import tiny_bert
 
 RATE = 0.01
 ADAM = partial(Adam, lr=RATE)
@@ -151,3 +153,30 @@ def test_resumed_run_equals_the_undisturbed_one(shapes: Shapes, tmp_path: Path) 
 def test_scale_that_is_not_positive_is_refused(shapes: Shapes) -> None:
     with pytest.raises(UserError, match="backbone_lr_scale is 0 and must be positive; frozen: true"):
         model(shapes, backbone_lr_scale=0)
+
+
+def test_layers_learn_the_slower_the_nearer_to_the_input(shapes: Shapes) -> None:
+    decayed = model(shapes, partial(SGD, lr=RATE), backbone_layer_decay=0.5)
+    optimizer = decayed.configure_optimizers()[0][0]
+    rate = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    backbone = decayed.image_encoder.backbone
+    assert rate[decayed.image_encoder.projection.weight] == RATE
+    last = [rate[parameter] for parameter in backbone.layer4.parameters()]
+    first = [rate[parameter] for parameter in backbone.layer1.parameters()]
+    assert rate[next(backbone.conv1.parameters())] < max(first) < max(last) <= RATE
+    assert all(RATE / r in {1, 2, 4, 8, 16, 32} for r in rate.values())
+
+
+def test_layers_of_a_text_transformer_are_counted_from_its_embeddings() -> None:
+    from transformers import AutoModel
+
+    layers = layers_of(AutoModel.from_pretrained(tiny_bert()))
+    assert {name.split(".")[0]: layer for name, layer in layers.items() if "encoder" not in name}["embeddings"] == 0
+    numbers = sorted({layer for name, layer in layers.items() if name.startswith("encoder.layer.")})
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("decay", [0, 1.1])
+def test_a_layer_decay_out_of_range_is_refused(decay: float, shapes: Shapes) -> None:
+    with pytest.raises(UserError, match="backbone_layer_decay"):
+        model(shapes, backbone_layer_decay=decay)
