@@ -40,6 +40,7 @@ from cmr_lightning.checkpoint_file import WholeCheckpointIO
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.memory import peak_memory
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
@@ -210,6 +211,7 @@ class RetrievalCLI(LightningCLI):
             {
                 "selection": selection,
                 "wall_time_s": round(self.timer.time_elapsed("train"), 3),
+                "peak_memory": peak_memory(),
                 "updates": self.trainer.global_step,
                 "epochs": self.trainer.current_epoch,
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from statistics import mean
 
@@ -13,6 +14,7 @@ from cmr_lightning.benchmark.evidence import Evidence, evidence_of
 from cmr_lightning.benchmark.statistics import DIRECTIONS, LEVEL, Comparison, Summary, compare, summary
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
+from cmr_lightning.evaluation.memory import larger
 from cmr_lightning.runs import Run
 
 
@@ -103,6 +105,12 @@ class Row:
     def test_seconds(self) -> float:
         """Mean duration of the test."""
         return mean(run.record.wall_time["test_s"] for run in self.runs)
+
+    @property
+    def peak_memory(self) -> dict[str, int]:
+        """The most memory that a run took, see `Record.peak_memory`; empty if it was not measured in all."""
+        measured = [run.record.peak_memory for run in self.runs]
+        return reduce(larger, measured) if all(measured) else {}
 
     @property
     def seeds(self) -> str:

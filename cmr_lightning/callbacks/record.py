@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.evaluation import Record, save_ranks
+from cmr_lightning.evaluation.memory import larger, peak_memory
 from cmr_lightning.evaluation.provenance import git_revision, hardware, versions
 from cmr_lightning.runs import Run
 
@@ -66,6 +67,7 @@ class RecordWriter(pl.Callback):
             wall_time={"fit_s": self._fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             config=self.config,
+            peak_memory=_peak_of_both(self._fitted),
         )
         save_ranks(self.run.ranks, pl_module.measurement.ranks)
 
@@ -73,3 +75,8 @@ class RecordWriter(pl.Callback):
         """Write what was noted."""
         if self._record is not None:
             self._record.write(self.run.record)
+
+
+def _peak_of_both(fitted: dict[str, Any]) -> dict[str, int]:
+    """Peak of training and test; empty if that of the training is not known."""
+    return larger(fitted["peak_memory"], peak_memory()) if "peak_memory" in fitted else {}

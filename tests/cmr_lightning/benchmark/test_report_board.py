@@ -6,6 +6,7 @@ import pytest
 
 from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
 from cmr_lightning.benchmark.claims import Claim
+from cmr_lightning.benchmark.tables import memory
 from tests.cmr_lightning.benchmark.made_runs import MAP, make_run, on_split
 
 
@@ -72,6 +73,17 @@ def test_each_table_takes_the_first_reference_that_it_has(tmp_path: Path) -> Non
         make_run(tmp_path / name, experiment=f"toys/{name}", **on_split("other"))
     tables = made(tmp_path, references=("b", "c_instance", "b_instance"))
     assert sorted(str(board.reference) for board in tables) == ["toys/b", "toys/c_instance"]
+
+
+def test_memory_of_a_row_is_that_of_its_largest_run_if_all_were_measured(tmp_path: Path) -> None:
+    for seed, mib in enumerate((500, 700)):
+        peak = {"process_mib": mib, "gpu_mib": 2000 - mib}
+        make_run(tmp_path / f"a{seed}", experiment="toys/a", seed=seed, peak_memory=peak)
+        make_run(tmp_path / f"b{seed}", experiment="toys/b", seed=seed, peak_memory=peak if seed else {})
+    (board,) = made(tmp_path)
+    found = {row.experiment: row.peak_memory for row in board.rows}
+    assert found == {"toys/a": {"process_mib": 700, "gpu_mib": 1500}, "toys/b": {}}
+    assert memory(found["toys/a"]) == "700 MiB, GPU 1.5 GiB"
 
 
 def test_refused_comparison_is_said_on_the_board(tmp_path: Path) -> None:
