@@ -199,7 +199,7 @@ def _read_run(run: Run, notes: Notes) -> MeasuredRun:
         return MeasuredRun(run, record, None)
 
 
-def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str | None) -> list[Board]:
+def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:
     """Put runs into tables.
 
     Runs of one experiment are one row, whatever their seeds and splits; experiments share a table if they agree in data
@@ -208,14 +208,16 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str 
     Args:
         runs: All runs.
         claims: Published numbers.
-        reference: Experiment that the others are compared with, by its name or the last part of it.
+        references: Experiments that the others are compared with, by their names or the last parts of them; each table
+            takes the first that it has.
 
     Raises:
-        UserError: If no run is of the reference.
+        UserError: If no run is of a reference.
     """
-    if reference is not None and not any(_is_called(run.record.experiment, reference) for run in runs):
-        known = ", ".join(sorted({run.record.experiment for run in runs}))
-        raise UserError(f"No run is of the reference {reference}; the experiments are {known}.")
+    for reference in references:
+        if not any(_is_called(run.record.experiment, reference) for run in runs):
+            known = ", ".join(sorted({run.record.experiment for run in runs}))
+            raise UserError(f"No run is of the reference {reference}; the experiments are {known}.")
     experiments: dict[tuple[str, ...], list[MeasuredRun]] = defaultdict(list)
     for run in runs:
         record = run.record
@@ -226,7 +228,7 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str 
     for of_experiment in experiments.values():
         tables[_conditions(of_experiment)].append(of_experiment)
     return [
-        _board(conditions, tables[conditions], claims, reference)
+        _board(conditions, tables[conditions], claims, references)
         for conditions in sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
     ]
 
@@ -245,13 +247,16 @@ def _board(
     conditions: Conditions,
     experiments: Sequence[list[MeasuredRun]],
     claims: Sequence[Claim],
-    reference: str | None,
+    references: Sequence[str],
 ) -> Board:
     best_first = Protocol.parse(conditions.protocol).higher_is_better
     ordered = sorted(experiments, key=lambda of: mean(run.value("mean") for run in of), reverse=best_first)
     names = _distinct_names(ordered)
     called = [
-        name for name, of in zip(names, ordered, strict=True) if _is_called(of[0].record.experiment, str(reference))
+        name
+        for reference in references
+        for name, of in zip(names, ordered, strict=True)
+        if _is_called(of[0].record.experiment, reference)
     ]
     against = called[0] if called else None
     compared, refusal = _compared(dict(zip(names, ordered, strict=True)), against)

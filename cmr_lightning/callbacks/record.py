@@ -15,7 +15,7 @@ from cmr_lightning.runs import Run
 
 
 class RecordWriter(pl.Callback):
-    """Writes `record.json` and `ranks.npz` after `test`.
+    """Writes `ranks.npz` after `test`, and `record.json` when everybody else has written: with it a run is finished.
 
     Args:
         run: The run.
@@ -31,6 +31,7 @@ class RecordWriter(pl.Callback):
         self.config = config
         self._fitted: dict[str, Any] = {}
         self._started = 0.0
+        self._record: Record | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look how the training ended, and start the clock.
@@ -42,12 +43,12 @@ class RecordWriter(pl.Callback):
         self._started = time.monotonic()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, on the first process."""
+        """Note what was found, on the first process."""
         if not (trainer.is_global_zero and isinstance(pl_module, EmbeddingModel)):
             return
         assert pl_module.measurement is not None
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        record = Record(
+        self._record = Record(
             experiment=self.experiment,
             method=type(pl_module).__name__,
             dataset=type(data).__name__,
@@ -67,4 +68,8 @@ class RecordWriter(pl.Callback):
             config=self.config,
         )
         save_ranks(self.run.ranks, pl_module.measurement.ranks)
-        record.write(self.run.record)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write what was noted."""
+        if self._record is not None:
+            self._record.write(self.run.record)
