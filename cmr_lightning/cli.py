@@ -150,7 +150,7 @@ class RetrievalCLI(LightningCLI):
                 Interruption(self.run),
                 AdversarialDiagnostics(),
                 self.timer,
-                RunProgress(),
+                *([] if self.options.trainer.enable_progress_bar is False else [RunProgress()]),
             ]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())

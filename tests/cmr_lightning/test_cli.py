@@ -71,6 +71,11 @@ def built(tmp_path: Path, *arguments: object) -> Built:
 # Config --------------------------------------------------------------------------------------------------------------
 
 
+def test_the_progress_bar_can_be_switched_off(toy: Path, tmp_path: Path) -> None:
+    cli = built(tmp_path, "--config", toy, "--trainer.enable_progress_bar=false")
+    assert cli.trainer.progress_bar_callback is None
+
+
 def test_of_several_config_files_the_later_wins(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "smaller.yaml").write_text("model: {init_args: {dim: 4}}\ntrainer: {max_epochs: 7}\n")
     (tmp_path / "longer.yaml").write_text("trainer: {max_epochs: 9}\n")
