@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ class Benchmark:
         splits: For data sets with several splits, by the folder of their experiments, the split on which each seed
             runs, in the order of the seeds: the spread is then over seeds and splits.
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
-        variants: The same experiments once more with other settings, as rows of their own: by the name of the variant
-            and the experiments' pattern the settings, e.g. `no_adversary: {experiments/wikipedia/daml.yaml:
+        variants: Some of these experiments once more with other settings, as rows of their own: by the name of the
+            variant and the experiments' pattern the settings, e.g. `no_adversary: {experiments/*/daml.yaml:
             {model.weights.adversarial: 0}}` for `wikipedia/daml_no_adversary`.
         reference: The experiments that others are compared with, by their files' names, such as `triplet`; a list where
             boards have different ones, of which each takes the first that it has.
@@ -92,7 +92,8 @@ class Benchmark:
         """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
 
         Raises:
-            UserError: If a pattern matches no file, or a variant is called like an experiment or another variant.
+            UserError: If a pattern matches no file, a variant none of the experiments, or a variant is called like an
+                experiment or another variant.
         """
         files = dict.fromkeys(file for pattern in self.experiments for file in _matching(pattern))
         cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
@@ -100,7 +101,7 @@ class Benchmark:
             (file, variant, {**self.overrides, **overrides})
             for variant, patterns in self.variants.items()
             for pattern, overrides in patterns.items()
-            for file in _matching(pattern)
+            for file in _among(files, pattern, variant)
         ]
         names = Counter(_called(file, variant) for file, variant, _ in cases)
         if twice := [name for name, times in names.items() if times > 1]:
@@ -179,6 +180,13 @@ def _matching(pattern: str) -> Sequence[Path]:
     if not files or not all(file.is_file() for file in files):
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
     return files
+
+
+def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path]:
+    chosen = [file for file in _matching(pattern) if file in files]
+    if not chosen:
+        raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
+    return chosen
 
 
 def _as_option(value: Any) -> str:

@@ -80,6 +80,14 @@ def test_a_variant_is_a_run_of_its_own_with_its_settings_above_those_of_all(fold
     assert "--model.components=4" in plan["wikipedia/cca_small seed 0"].options
 
 
+def test_variants_are_of_the_experiments_of_the_benchmark_alone(folder: Path) -> None:
+    text = "experiments: [experiments/wikipedia/*.yaml]\nvariants: {small: {experiments/*/daml.yaml: {model.dim: 8}}}"
+    names = [run.name for run in read_benchmark(write(folder, text)).plan()]
+    assert names == ["wikipedia/cca seed 0", "wikipedia/daml seed 0", "wikipedia/daml_small seed 0"]
+    with pytest.raises(UserError, match=r"pascal_sentence/daml.yaml, of which small should be a variant, is none"):
+        read_benchmark(write(folder, text.replace("*/daml", "pascal_sentence/daml"))).plan()
+
+
 def test_no_two_rows_have_one_name(folder: Path) -> None:
     (folder / "experiments" / "wikipedia" / "daml_small.yaml").touch()
     with pytest.raises(UserError, match="two rows wikipedia/daml_small; give variants names"):
