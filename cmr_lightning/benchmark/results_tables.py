@@ -35,7 +35,6 @@ All numbers are of the test part; mAP is from 0 to 1, recall in percent, and pro
 (Student's t). Times are means, memory is the largest of a row's runs. A published number stands below ours with the
 difference only where data set, method, protocol and features agree; all others are listed at the end of a data set and
 compare with nothing here. How a published number is known:
-
 """
 
 _NOTHING = "No records are committed yet."
