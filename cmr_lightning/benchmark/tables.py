@@ -82,11 +82,11 @@ def markdown(boards: Sequence[Board]) -> str:
     """All boards as Markdown tables."""
     lines = ["# Report", "", LEGEND, ""]
     for board in boards:
-        lines += [f"## {_cell(title(board))}", "", f"Features: {_cell(board.conditions.features)}.", ""]
+        lines += [f"## {cell(title(board))}", "", f"Features: {cell(board.conditions.features)}.", ""]
         if board.reference is not None:
-            lines += [f"Reference: {_cell(board.reference)}.", ""]
+            lines += [f"Reference: {cell(board.reference)}.", ""]
         if board.refusal is not None:
-            lines += [f"Not compared: {_cell(board.refusal)}", ""]
+            lines += [f"Not compared: {cell(board.refusal)}", ""]
         lines += [
             "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -98,7 +98,7 @@ def markdown(boards: Sequence[Board]) -> str:
             ]
             cells = [row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds]
             cost = f"{duration(row.fit_seconds)} | {memory(row.peak_memory)}"
-            lines.append(f"| {' | '.join(map(_cell, cells))} | {cost} |")
+            lines.append(f"| {' | '.join(map(cell, cells))} | {cost} |")
             lines += [_published_line(published) for published in row.published]
         lines.append("")
     return "\n".join(lines)
@@ -162,10 +162,10 @@ def _published_line(published: Published) -> str:
         for d in DIRECTIONS
     ]
     named = [f"published: {claim.source}", claim.method, claim.encoder]
-    return f"| {' | '.join(map(_cell, named))} | {' | '.join(cells)} | {claim.standing} | | |"
+    return f"| {' | '.join(map(cell, named))} | {' | '.join(cells)} | {claim.standing} | | |"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that neither ends a cell of a Markdown table nor is read as HTML."""
     flat = " ".join(str(text).split())
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
