@@ -246,6 +246,11 @@ def test_test_needs_the_config_of_the_run_only_though_it_was_moved(
     assert not (tmp_path / "runs").exists()
 
 
+def test_test_does_not_complain_that_it_has_no_logger(run: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    assert not [warning for warning in recwarn if "no logger" in str(warning.message)]
+
+
 def test_test_twice_gives_the_same_numbers(run: Path) -> None:
     metrics = []
     for _ in range(2):
