@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -41,6 +42,7 @@ from cmr_lightning.checkpoints import RunCheckpoints, newest_checkpoint, read_ch
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.memory import peak_memory
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
@@ -127,10 +129,12 @@ class RetrievalCLI(LightningCLI):
         options["default_root_dir"] = str(self.run.path)
         options["logger"] = self._loggers(options["logger"]) if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
-        options["plugins"] = [*(options["plugins"] or []), RunCheckpoints(self.run)]
+        options["plugins"] = [*_as_list(options["plugins"])]
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
             options["precision"] = None
             options["plugins"].append(TwoPlayerPrecision())
+        if not any(isinstance(plugin, CheckpointIO) for plugin in options["plugins"]):
+            options["plugins"].append(RunCheckpoints(self.run))
         try:
             return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
@@ -142,9 +146,7 @@ class RetrievalCLI(LightningCLI):
             newest, checkpoint = newest_checkpoint(self.run)
             self.config_init["fit"]["ckpt_path"] = str(newest)
             keep_rows = checkpoint["metrics_rows"]
-        if configured is None or isinstance(configured, bool):
-            configured = []
-        return [MetricsFile(self.run, keep_rows), *(configured if isinstance(configured, list) else [configured])]
+        return [MetricsFile(self.run, keep_rows), *_as_list(None if isinstance(configured, bool) else configured)]
 
     def _callbacks(self) -> list[Callback]:
         if self.subcommand == "fit":
@@ -156,7 +158,7 @@ class RetrievalCLI(LightningCLI):
                 Interruption(self.run),
                 AdversarialDiagnostics(),
                 self.timer,
-                RunProgress(),
+                *([] if self.options.trainer.enable_progress_bar is False else [RunProgress()]),
             ]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
@@ -215,6 +217,7 @@ class RetrievalCLI(LightningCLI):
             {
                 "selection": selection,
                 "wall_time_s": round(self.timer.time_elapsed("train"), 3),
+                "peak_memory": peak_memory(),
                 "updates": self.trainer.global_step,
                 "epochs": self.trainer.current_epoch,
             }
@@ -298,6 +301,11 @@ def config_files(arguments: Sequence[str]) -> list[Path]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", type=Path, default=[])
     return parser.parse_known_args(list(arguments))[0].config
+
+
+def _as_list(given: Any) -> list[Any]:
+    """What a key that takes one thing or several was given."""
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _is_first_process() -> bool:

@@ -134,8 +134,13 @@ class Run:
             )
 
     def prepare(self, overwrite: bool) -> None:
-        """Make the folder ready for `fit`, after `check`."""
+        """Make the folder ready for `fit`, after `check`.
+
+        What could be resumed, tested or taken for a result goes first, so that an interruption leaves nothing of that.
+        """
         if overwrite and self.started:
+            for path in (*self.checkpoints(), self._summary, self.record):
+                path.unlink(missing_ok=True)
             shutil.rmtree(self.path)
         self._summary.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -113,3 +113,27 @@ def test_full_disk_is_said_and_leaves_what_was_there(run: Run, monkeypatch: pyte
         save(run, 3)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in run.last.parent.iterdir()} == before
+
+
+def test_a_save_that_is_cut_off_keeps_what_was_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(file: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        save(run, 3)
+    assert read_checkpoint(run.last)["global_step"] == 2
+    assert len(list(run.last.parent.iterdir())) == 2
+
+
+def test_training_saves_in_this_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = set()
+    save = RunCheckpoints.save_checkpoint
+
+    def noted(io: RunCheckpoints, checkpoint: dict[str, Any], path: Any, **options: Any) -> None:
+        used.add(Path(path).name)
+        save(io, checkpoint, path, **options)
+
+    monkeypatch.setattr(RunCheckpoints, "save_checkpoint", noted)
+    assert main(["fit", f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert used == {"best.ckpt", "last.ckpt"}

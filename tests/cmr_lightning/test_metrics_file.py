@@ -50,18 +50,11 @@ def test_new_columns_are_added_when_a_run_goes_on(run: Run) -> None:
     assert [row["loss"] for row in rows(run)] == ["1.0", "0.5", "0.25", "0.1"]
 
 
-def test_counts_the_rows_that_are_written_with_those_of_earlier_writers(run: Run) -> None:
-    logger = MetricsFile(run, keep_rows=2)
-    assert logger.rows == 2
-    logger.log_metrics({"loss": 0.1, "score": 1.0}, step=20)
-    assert logger.rows == len(rows(run)) == 3
-
-
-def test_a_torn_row_behind_the_kept_ones_is_no_trouble(run: Run) -> None:
-    content = run.metrics.read_text()
-    run.metrics.write_text(content[: content.rindex("30") + 1])
-    log(run, [(30, {"loss": 0.25})], keep_rows=2)
-    assert run.metrics.read_text() == content.replace("\r\n", "\n")
+def test_a_line_that_a_kill_cut_off_is_dropped(run: Run) -> None:
+    path = run.path / "metrics.csv"
+    path.write_text(path.read_text() + "0.125")
+    log(run, [(40, {"loss": 0.1})], keep_rows=3)
+    assert [row["step"] for row in rows(run)] == ["10", "20", "30", "40"]
 
 
 def test_nothing_is_kept_of_a_run_that_starts_anew(run: Run) -> None:
