@@ -44,7 +44,7 @@ class RunCheckpoints(TorchCheckpointIO):
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-                if path == self.run.last and path.exists():
+                if path.absolute() == self.run.last.absolute() and path.exists():
                     path.replace(self.run.previous)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)

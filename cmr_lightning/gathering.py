@@ -99,10 +99,9 @@ class _GatherBatch(torch.autograd.Function):
 
 def _gathered(rows: Tensor) -> Tensor:
     """What each process has, `(W, ...)`; it must have the same shape in all processes."""
-    world_size = dist.get_world_size()
-    together = rows.new_empty(world_size * len(rows), *rows.shape[1:])
-    dist.all_gather_into_tensor(together, rows.contiguous())
-    return together.view(world_size, *rows.shape)
+    together = rows.new_empty(dist.get_world_size(), *rows.shape)
+    dist.all_gather(list(together.unbind()), rows.contiguous())
+    return together
 
 
 def _pack(tensors: Sequence[Tensor]) -> Tensor:

@@ -55,7 +55,7 @@ def missing_commands(planned: PlannedRun, config: dict[str, Any], data_checksum:
         return [] if Record.read(run.record).data_checksum == data_checksum else _anew(planned)
     if run.finished:
         return [planned.test]
-    return [[*planned.fit, "--resume=true"], planned.test] if run.last.exists() else _anew(planned)
+    return [[*planned.fit, "--resume=true"], planned.test] if run.checkpoints() else _anew(planned)
 
 
 def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[str, str]) -> Outcome:

@@ -222,33 +222,55 @@ def _scores(
     steps of 2**-29 of their range: 1 for a cosine, the largest possible squared distance of the query for l2. Rounding
     to float32 would not do: its steps shrink with the value, so it keeps the noise of float64 where products nearly
     cancel, as between an embedding and its equal under l2.
+
+    The gallery is widened to float64 in blocks as well; one that is mapped from a file is never in memory as a whole.
     """
     if not len(queries) or not len(gallery):
         raise ValueError("there is nothing to rank")
-    q, g = _finite(queries, "queries"), _finite(gallery, "gallery items")
-    q_norm, g_norm = q.norm(dim=1, keepdim=True), g.norm(dim=1, keepdim=True)
-    if distance == "cos":
-        q, g = q / q_norm.where(q_norm > 0, 1), g / g_norm.where(g_norm > 0, 1)
+    blocks = _blocks(len(gallery), block_elements // gallery.shape[1])
+    q_norm = _norms(queries, [slice(0, len(queries))], "queries")
+    g_norm = _norms(gallery, blocks, "gallery items")
     farthest = (q_norm + g_norm.max()).square()
     farthest = farthest.where(farthest > 0, 1)
-    step = max(1, block_elements // len(g))
-    first, end, _ = share.indices(len(q))
-    for start in range(first, end, step):
-        rows = slice(start, min(start + step, end))
-        similarity = q[rows] @ g.T
-        if distance == "l2":
-            similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm.square().T).div_(farthest[rows])
-        yield rows, similarity.mul_(_RESOLUTION).round_().int()
+    single = _wide(gallery, blocks[0], g_norm, distance) if len(blocks) == 1 else None
+    first, end, _ = share.indices(len(queries))
+    for block in _blocks(end - first, block_elements // len(gallery)):
+        rows = slice(first + block.start, first + block.stop)
+        q = _wide(queries, rows, q_norm, distance)
+        scores = torch.empty(len(q), len(gallery), dtype=torch.int32, device=q.device)
+        for columns in blocks:
+            similarity = q @ (_wide(gallery, columns, g_norm, distance) if single is None else single).T
+            if distance == "l2":
+                similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm[columns].square().T).div_(farthest[rows])
+            scores[:, columns] = similarity.mul_(_RESOLUTION).round_()
+        yield rows, scores
 
 
-def _finite(embeddings: Tensor, items: str) -> Tensor:
-    """Embeddings in float64, on their device where it has float64."""
-    broken = int((~embeddings.isfinite()).any(dim=1).sum())
+def _blocks(count: int, most: int) -> list[slice]:
+    """Slices of at most `most` (and at least 1) of `count` rows."""
+    step = max(1, most)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _norms(embeddings: Tensor, blocks: list[slice], items: str) -> Tensor:
+    """Lengths `(N, 1)` in float64, which are finite where the embeddings are."""
+    broken = sum(int((~embeddings[block].isfinite()).any(dim=1).sum()) for block in blocks)
     if broken:
         raise UserError(
             f"The embeddings of {broken} of {len(embeddings)} {items} are not finite: training has diverged, or the "
             "features hold NaN or infinity."
         )
+    return torch.cat([_double(embeddings[block]).norm(dim=1, keepdim=True) for block in blocks])
+
+
+def _wide(embeddings: Tensor, rows: slice, norms: Tensor, distance: str) -> Tensor:
+    """Some rows in float64, for the cosine scaled to length 1."""
+    wide = _double(embeddings[rows])
+    return wide / norms[rows].where(norms[rows] > 0, 1) if distance == "cos" else wide
+
+
+def _double(embeddings: Tensor) -> Tensor:
+    """Embeddings in float64, on their device where it has float64."""
     embeddings = embeddings.detach()
     return (embeddings.cpu() if embeddings.device.type == "mps" else embeddings).double()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -83,7 +84,7 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> list[int]:
         time.sleep(draw.uniform(0, 0.5) * duration)
         os.kill(child, signal.SIGKILL)
         if ended(child) == 0:  # it was quicker
-            killed.path.rename(folder / f"finished{len(progress)}")
+            shutil.rmtree(killed.path)
             continue
         (killed.path / BEGUN).unlink()
         found = [torch.load(path, weights_only=True)["global_step"] for path in killed.checkpoints()]

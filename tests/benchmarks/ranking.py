@@ -1,0 +1,153 @@
+"""Time and memory of exact ranks, as multiples of what nobody can do without.
+
+    python -m tests.benchmarks.ranking [ROUNDS]
+
+The floor of a ranking is its matrix product, in float32 and in blocks of queries, and the cheapest sort that could give
+the ranks: of the int32 keys of as many numbers, by NumPy. Ours computes products in float64 and rounds them, so that
+equal embeddings tie. Both are measured in turn, and the median of the ratios is printed. The last lines are the peak
+memory that a ranking adds, measured in processes of their own, as the gallery grows tenfold in a file that is mapped
+into memory; and, for a small case that they can do at all, the time of other libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmr_lightning.evaluation.metrics import score
+from cmr_lightning.evaluation.protocols import Protocol
+from cmr_lightning.evaluation.ranks import rank
+from cmr_lightning.evaluation.relevance import Relevance
+
+DIM = 256
+CASES = {
+    "MSCOCO 5K, texts to images": (25_000, 5_000, "instance"),
+    "MSCOCO 5K, images to texts": (5_000, 25_000, "instance"),
+    "NUS-WIDE, 2,000 to 200,000": (2_000, 200_000, "label"),
+}
+BLOCK = 2**24
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def embeddings(rows: int, seed: int) -> Tensor:
+    """Random points."""
+    return torch.randn(rows, DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def relevance(queries: int, gallery: int, kind: str) -> Relevance:
+    """Five texts to an image, or ten classes."""
+    if kind == "label":
+        return Relevance(torch.arange(queries) % 10, torch.arange(gallery) % 10)
+    short = min(queries, gallery)
+    return Relevance(torch.arange(queries) * short // queries, torch.arange(gallery) * short // gallery)
+
+
+def product(queries: Tensor, gallery: Tensor) -> None:
+    """The matrix product alone."""
+    for block in queries.split(max(1, BLOCK // len(gallery))):
+        block @ gallery.T
+
+
+def product_and_sort(queries: Tensor, gallery: Tensor) -> None:
+    """The floor."""
+    for block in queries.split(max(1, BLOCK // len(gallery))):
+        keys = (block @ gallery.T).view(torch.int32).numpy()
+        keys.sort(axis=1)
+
+
+def added_memory(gallery: int) -> float:
+    """MiB that ranking a mapped gallery adds to a process, with the pages of the file that the system may drop."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gallery.npy"
+        np.save(path, embeddings(gallery, 1).numpy())
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            mapped = torch.from_numpy(np.load(path, mmap_mode="c"))
+            before = private_memory()
+            rank(embeddings(200, 0), mapped, relevance(200, gallery, "label"), "cos", 2**22)
+            os.write(writing, f"{private_memory() - before}".encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        return float(os.read(reading, 100))
+
+
+def private_memory() -> float:
+    """Peak resident memory of this process in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def others() -> dict[str, Callable[[], object]]:
+    """The mean average precision of 500 queries among 5,000 items by us and by others."""
+    from ranx import Qrels, Run, evaluate
+    from sklearn.metrics import average_precision_score
+    from torchmetrics.retrieval import RetrievalMAP
+
+    queries, gallery = embeddings(500, 0), embeddings(5_000, 1)
+    relevant = relevance(500, 5_000, "label")
+    normalise = torch.nn.functional.normalize
+    scores = normalise(queries) @ normalise(gallery).T + 1  # torchmetrics counts only positive scores
+    hits = relevant.block(slice(None))
+    index = torch.arange(500)[:, None].expand_as(scores)
+
+    def by_ranx() -> float:
+        qrels = {str(q): {str(g): 1 for g in hits[q].nonzero().flatten().tolist()} for q in range(500)}
+        run = {str(q): {str(g): s for g, s in enumerate(scores[q].tolist())} for q in range(500)}
+        return float(evaluate(Qrels(qrels), Run(run), "map"))
+
+    def by_sklearn() -> float:
+        return float(
+            np.mean([average_precision_score(h, s) for h, s in zip(hits.numpy(), scores.numpy(), strict=True)])
+        )
+
+    return {
+        "ours": lambda: score(rank(queries, gallery, relevant, "cos"), Protocol("map", "label")),
+        "torchmetrics": lambda: RetrievalMAP()(scores.flatten(), hits.flatten(), indexes=index.flatten()).item(),
+        "scikit-learn": by_sklearn,
+        "ranx": by_ranx,
+    }
+
+
+def main(rounds: int) -> None:
+    """Measure, and print."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    print("ranking relative to float32 product + cheapest sort; and to the product alone (median of ratios)")
+    for name, (queries, gallery, kind) in CASES.items():
+        q, g, r = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
+        ratios = []
+        for _ in range(rounds):
+            floor, bare, ours = (
+                seconds(lambda: product_and_sort(q, g)),
+                seconds(lambda: product(q, g)),
+                seconds(lambda: rank(q, g, r, "cos")),
+            )
+            ratios.append((ours / floor, ours / bare, ours))
+        ratio, to_product, took = (statistics.median(column) for column in zip(*ratios, strict=True))
+        print(f"{name:<28} {ratio:5.2f} {to_product:6.2f}   {took:6.1f} s", flush=True)
+    small, large = added_memory(20_000), added_memory(200_000)
+    print(f"memory added by 200 queries in a mapped gallery of 20,000: {small:.0f} MiB, of 200,000: {large:.0f} MiB")
+    for name, measured in others().items():
+        measured()  # ranx compiles
+        print(f"{name:<14} mAP {measured():.6f}   {seconds(measured):7.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
