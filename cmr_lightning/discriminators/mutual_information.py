@@ -11,10 +11,15 @@ convolution is a linear layer applied at each location, so one network serves ve
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from cmr_lightning.discriminators.perceptron import perceptron
+
+Critic = Callable[[int, int], nn.Module]
+"""Makes a critic from the sizes of the two things whose pairs it scores."""
 
 
 class ConcatCritic(nn.Module):
