@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
+from datamodules.held_out import held_out
 from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import Listing
@@ -46,8 +46,8 @@ class Fashion200k(ListedCompositions):
     `replace <a> with <b>`; one without siblings gives its place to another. Test queries are a published list. A
     picture is right if its description is that of the target.
 
-    Published are a training and a test part. Validation are the training pictures of every tenth product, by a hash of
-    its name, each with one query that is drawn once.
+    Published are a training and a test part. Validation are the training pictures of a tenth of the products, by
+    `held_out`, each with one query that is drawn once.
 
     Source, terms, counts and known faults: `datamodules/cards/fashion200k.md`.
 
@@ -62,7 +62,7 @@ class Fashion200k(ListedCompositions):
     """
 
     protocols = COMPOSED_CAPTION
-    split_name = "official test queries, every tenth training product for validation"
+    split_name = "official test queries, a tenth of the training products held out"
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ def in_validation(picture: str) -> bool:
     """
     stem = PurePosixPath(picture).stem
     product = stem.rpartition("_")[0] or stem
-    return int(hashlib.sha256(product.encode()).hexdigest()[:8], 16) % 10 == 0
+    return held_out(product)
 
 
 def modification(source: Sequence[str], target: Sequence[str]) -> str:

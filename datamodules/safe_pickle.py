@@ -15,7 +15,7 @@ import numpy as np
 from cmr_lightning.errors import UserError
 
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMBERS = {code + size for code in "iuf" for size in "1248"} | {"f8", "b1"}
+_NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 _FAULTS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
 """What damaged files and pickles raise."""
 
@@ -51,9 +51,9 @@ def _check_header(file: BinaryIO) -> None:
     Raises:
         ValueError: If it is no `.npy` file of one Python object.
     """
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)  # type: ignore[no-untyped-call]
+    shape, _, dtype = read(file)
     if shape != () or dtype != np.dtype(object):
         raise ValueError(f"it holds an array {shape} of {dtype}")
 
@@ -84,7 +84,7 @@ class _Array:
 
     def content(self) -> Any:
         """Objects as a list, numbers as nested lists."""
-        if self.type.code == "O8" or self.type.code == "O4" or self.type.code == "O":
+        if self.type.code.startswith("O"):
             return [_plain(item) for item in self.data]
         if self.columns_first:
             raise pickle.UnpicklingError("an array in Fortran's order")
@@ -123,20 +123,11 @@ class _Reader(pickle.Unpickler):
             return _NoArray
         if module in _NUMPY and name in ("_reconstruct", "scalar"):
             return _reconstruct if name == "_reconstruct" else _scalar
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
-            return _encode
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         """Nothing is kept outside the file."""
         raise pickle.UnpicklingError(f"it refers to something outside, {pid!r}")
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for what makes bytes of a string."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in {encoding}")
-    return text.encode("latin1")
 
 
 def _plain(value: Any) -> Any:

@@ -227,7 +227,9 @@ def test_two_descriptions_of_a_picture_are_refused(root: Path) -> None:
         fashion200k(root).listing("train")
 
 
-@pytest.mark.parametrize(("name", "source"), [("labels", "xthan/fashion-200k"), ("test_queries.txt", "image_retrieval")])
+@pytest.mark.parametrize(
+    ("name", "source"), [("labels", "xthan/fashion-200k"), ("test_queries.txt", "image_retrieval")]
+)
 def test_missing_files_are_named_with_their_source(root: Path, name: str, source: str) -> None:
     shutil.move(root / name, root / "elsewhere")
     with pytest.raises(UserError, match=source):

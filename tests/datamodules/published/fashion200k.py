@@ -42,7 +42,9 @@ def write(root: Path) -> None:
                 lines += [f"{picture}\t0.5\t{LONELY}"] if part == "train" else []
                 _write_picture(root / picture, "red", 0, rng)
                 lines.append(lines[0])  # once more: a line counts once
-            (root / "labels" / f"{category}_{part}_detect_all.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            (root / "labels" / f"{category}_{part}_detect_all.txt").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8"
+            )
     (root / "labels" / "train_and_test_detect.txt").write_text("not a label file\n")
     (root / "test_queries.txt").write_text("".join(f"{a} {b}\n" for a, b in _queries(described)))
 
