@@ -17,7 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
 
 NOT_STATED = "not stated"
-DIRECTIONS = ("i2t", "t2i", "mean")
+DIRECTIONS = ("i2t", "t2i", "c2i", "mean")
 STANDINGS = {
     "paper": "a table of the paper that proposed the method",
     "code": "official or public code, or what it prints",
@@ -39,8 +39,8 @@ class Claim:
         encoder: What encoded images and texts, as the source says it, or `not stated`.
         metric: Name of the metric as printed, such as `mAP` or `R@1`.
         protocol: Id of the protocol, or `not stated`.
-        values: By direction, i2t, t2i and the printed mean (which need not be the mean of the two): mAP from 0 to 1,
-            recall in percent.
+        values: By direction, i2t, t2i and the printed mean (which need not be the mean of the two), or c2i: mAP from 0
+            to 1, recall in percent.
         source: Paper or public repository.
         standing: One of `STANDINGS`.
         features: Where the very same precomputed features are used here, their description as records have it: the

@@ -193,8 +193,8 @@ CXC = tuple(Protocol("recall", "cxc", k=k) for k in RECALL_CUTOFFS)
 ECCV = (Protocol("map-at-r", "eccv"), Protocol("r-precision", "eccv"), Protocol("recall", "eccv", k=1))
 """How ECCV Caption measures."""
 
-COMPOSED_CUTOFFS = (10, 1, 5, 50, 100)
-"""The cut-offs that tables of composed retrieval report, that of the main protocol first."""
+COMPOSED_CUTOFFS = (1, 5, 10, 50, 100)
+"""The cut-offs that tables of composed retrieval report."""
 
 COMPOSED_TARGET = tuple(Protocol("recall", "target", k=k) for k in COMPOSED_CUTOFFS)
 """How composed retrieval of the very target is measured; the first one is the main protocol."""

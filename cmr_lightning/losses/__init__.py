@@ -5,6 +5,7 @@ under autocast, and stays finite for half-precision inputs.
 """
 
 from cmr_lightning.losses.acmr import invariance_triplet
+from cmr_lightning.losses.composed import batch_classification, soft_triplet
 from cmr_lightning.losses.contrastive import info_nce
 from cmr_lightning.losses.label import label_calibration, label_loss
 from cmr_lightning.losses.likelihood import label_regression, pair_distance, pairwise_likelihood
@@ -29,6 +30,7 @@ __all__ = [
     "Reduction",
     "adversarial_modality",
     "adversarial_rotation",
+    "batch_classification",
     "bidirectional_triplet",
     "binary_entropy",
     "cross_difference",
@@ -52,4 +54,5 @@ __all__ = [
     "rotation_loss",
     "same_class",
     "same_image",
+    "soft_triplet",
 ]
