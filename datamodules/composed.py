@@ -71,9 +71,6 @@ class ComposedData(CrossModalData):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
-    def __init__(self, batch_size: int = 32, eval_batch_size: int = 1024) -> None:
-        super().__init__(batch_size, eval_batch_size)
-
     @abstractmethod
     def read(self, part: PartName) -> ComposedPart:
         """Read one part from the published files.
