@@ -17,7 +17,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
 
 NOT_STATED = "not stated"
-DIRECTIONS = ("i2t", "t2i", "c2i", "mean")
+DIRECTIONS = ("i2t", "t2i", "mean")
+COMPOSED = ("c2i",)
 STANDINGS = {
     "paper": "a table of the paper that proposed the method",
     "code": "official or public code, or what it prints",
@@ -149,8 +150,10 @@ def _check_protocol(protocol: str, metrics: int, entry: str) -> None:
 
 
 def _check_values(metric: Any, values: Any, entry: str) -> None:
-    if not isinstance(values, dict) or not values or not values.keys() <= set(DIRECTIONS):
-        raise UserError(f"{entry}: {metric} must have values for some of {', '.join(DIRECTIONS)}, and nothing else.")
+    if not isinstance(values, dict) or not values or not values.keys() <= {*DIRECTIONS, *COMPOSED}:
+        raise UserError(
+            f"{entry}: {metric} must have values for some of {', '.join((*DIRECTIONS, *COMPOSED))}, and nothing else."
+        )
     largest = 1 if str(metric).startswith("mAP") else 100
     for direction, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:

@@ -65,11 +65,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
-    """The command that puts the runs side by side, against the reference if it has a finished run."""
+    """The command that puts the runs side by side, against those references that have a finished run."""
     arguments = ["report", str(benchmark.runs), f"--output={benchmark.runs / 'report'}"]
-    if benchmark.reference in {planned.experiment.stem for planned in finished}:
-        arguments.append(f"--reference={benchmark.reference}")
-    return arguments
+    names = {planned.experiment_name.rpartition("/")[2] for planned in finished}
+    return arguments + [f"--reference={name}" for name in benchmark.reference if name in names]
 
 
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,24 @@ class PlannedRun:
         seed: Its seed.
         options: What is set beside the file and the seed, as on the command line.
         run: Where the run lives.
+        variant: What it is called behind the experiment, if it is a variant of it.
     """
 
     experiment: Path
     seed: int
     options: tuple[str, ...]
     run: Run
+    variant: str | None = None
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment as boards call it, e.g. `wikipedia/daml` or `wikipedia/daml_no_adversary`."""
+        return _called(self.experiment, self.variant)
 
     @property
     def name(self) -> str:
         """The run as people call it, e.g. `wikipedia/daml seed 3`."""
-        return f"{experiment_name([self.experiment])} seed {self.seed}"
+        return f"{self.experiment_name} seed {self.seed}"
 
     @property
     def fit(self) -> list[str]:
@@ -42,6 +50,7 @@ class PlannedRun:
             f"--config={self.experiment}",
             f"--seed_everything={self.seed}",
             *self.options,
+            *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
             f"--run_dir={self.run.path}",
         ]
 
@@ -61,7 +70,11 @@ class Benchmark:
         splits: For data sets with several splits, by the folder of their experiments, the split on which each seed
             runs, in the order of the seeds: the spread is then over seeds and splits.
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
-        reference: The experiment that others are compared with, by its file's name, such as `triplet`.
+        variants: Some of these experiments once more with other settings, as rows of their own: by the name of the
+            variant and the experiments' pattern the settings, e.g. `no_adversary: {experiments/*/daml.yaml:
+            {model.weights.adversarial: 0}}` for `wikipedia/daml_no_adversary`.
+        reference: The experiments that others are compared with, by their files' names, such as `triplet`; a list where
+            boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
     """
@@ -70,7 +83,8 @@ class Benchmark:
     seeds: tuple[int, ...]
     splits: dict[str, list[Any]]
     overrides: dict[str, Any]
-    reference: str | None
+    variants: dict[str, dict[str, dict[str, Any]]]
+    reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
 
@@ -78,20 +92,31 @@ class Benchmark:
         """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
 
         Raises:
-            UserError: If a pattern matches no file, or the splits are not as many as the seeds.
+            UserError: If a pattern matches no file, a variant none of the experiments, or a variant is called like an
+                experiment or another variant.
         """
-        files = [file for pattern in self.experiments for file in _matching(pattern)]
-        return [self._run(file, row) for row in range(len(self.seeds)) for file in files]
+        files = dict.fromkeys(file for pattern in self.experiments for file in _matching(pattern))
+        cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
+        cases += [
+            (file, variant, {**self.overrides, **overrides})
+            for variant, patterns in self.variants.items()
+            for pattern, overrides in patterns.items()
+            for file in _among(files, pattern, variant)
+        ]
+        names = Counter(_called(file, variant) for file, variant, _ in cases)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
+        return [self._run(*case, row) for row in range(len(self.seeds)) for case in cases]
 
-    def _run(self, file: Path, row: int) -> PlannedRun:
-        options = [f"--{key}={_as_option(value)}" for key, value in self.overrides.items()]
+    def _run(self, file: Path, variant: str | None, overrides: dict[str, Any], row: int) -> PlannedRun:
+        options = [f"--{key}={_as_option(value)}" for key, value in overrides.items()]
         seed = self.seeds[row]
         folder = f"seed{seed}"
         splits = self.splits.get(file.parent.name)
         if splits is not None:
             options.append(f"--data.init_args.split={splits[row]}")
             folder += f"-split{splits[row]}".replace("/", "-")
-        return PlannedRun(file, seed, tuple(options), Run(self.runs / experiment_name([file]) / folder))
+        return PlannedRun(file, seed, tuple(options), Run(self.runs / _called(file, variant) / folder), variant)
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -121,10 +146,33 @@ def read_benchmark(path: Path) -> Benchmark:
         seeds=seeds,
         splits=splits,
         overrides=content.get("overrides") or {},
-        reference=content.get("reference"),
+        variants=_checked_variants(content.get("variants") or {}, path),
+        reference=_listed(content.get("reference") or ()),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
         cluster=content.get("cluster") or {},
     )
+
+
+def _checked_variants(variants: Any, path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    shaped = isinstance(variants, dict) and all(
+        isinstance(patterns, dict) and all(isinstance(overrides, dict) for overrides in patterns.values())
+        for patterns in variants.values()
+    )
+    if not shaped:
+        raise UserError(
+            f"{path}: variants must be names, below them experiments, and below these settings, such as no_adversary: "
+            f"{{experiments/wikipedia/daml.yaml: {{model.weights.adversarial: 0}}}}."
+        )
+    return variants
+
+
+def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _called(file: Path, variant: str | None) -> str:
+    name = experiment_name([file])
+    return name if variant is None else f"{name}_{variant}"
 
 
 def _matching(pattern: str) -> Sequence[Path]:
@@ -132,6 +180,13 @@ def _matching(pattern: str) -> Sequence[Path]:
     if not files or not all(file.is_file() for file in files):
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
     return files
+
+
+def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path]:
+    chosen = [file for file in _matching(pattern) if file in files]
+    if not chosen:
+        raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
+    return chosen
 
 
 def _as_option(value: Any) -> str:

@@ -124,7 +124,7 @@ def _draw_tile(axis: Axes, tile: Tile) -> None:
         spine.set_linewidth(3)
     if tile.picture is not None:
         axis.imshow(tile.picture, interpolation="nearest")
-        axis.set_xlabel(tile.text, fontsize=7)
+        axis.set_xlabel(textwrap.fill(tile.text, 26, max_lines=2, placeholder=" …"), fontsize=7)
     else:
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)

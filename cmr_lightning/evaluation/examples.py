@@ -113,13 +113,7 @@ class Examples:
                 asking={direction: arrays[f"{direction}/asking"] for direction in words["directions"]},
                 points={modality: arrays[f"{modality}/points"] for modality in ("image", "text")},
                 point_rows={modality: arrays[f"{modality}/point_rows"] for modality in ("image", "text")},
-                answered={
-                    direction: Answered(
-                        *(arrays[f"{direction}/{key}"] for key in ("query", "score", "found", "right")),
-                        arrays.get(f"{direction}/target"),
-                    )
-                    for direction in words["directions"]
-                },
+                answered={direction: _answered(arrays, direction) for direction in words["directions"]},
                 names={int(row): name for row, name in words["names"].items()},
                 captions={int(row): caption for row, caption in words["captions"].items()},
                 pictures={
@@ -131,3 +125,8 @@ class Examples:
             raise UserError(f"There is no file of examples {path}; `test` writes one beside the record.") from None
         except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a file of examples; run `test` again to replace it.") from error
+
+
+def _answered(arrays: dict[str, Any], direction: str) -> Answered:
+    query, score, found, right = (arrays[f"{direction}/{key}"] for key in ("query", "score", "found", "right"))
+    return Answered(query, score, found, right, arrays.get(f"{direction}/target"))

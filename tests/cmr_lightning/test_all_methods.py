@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Pairs, rows
+from cmr_lightning.batch import ComposedQuery, Pairs, rows
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import binary_entropy
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
+from datamodules.composed import ComposedPart
 from datamodules.content import take
 from tests.building import EXPERIMENTS, build, method_of, read, sgd, tiny, trainer, without_dropout
 
@@ -224,14 +225,23 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
 
 def a_batch(data: CrossModalData, texts: Tensor) -> Pairs:
     part = data.part("train")
-    images = part.owner[texts]
     draw = torch.Generator().manual_seed(0)
+    if isinstance(part, ComposedPart):
+        targets = part.target[texts]
+        ids = part.key(data.protocols[0].relevance)[targets]
+        return Pairs(take(part.image, targets, draw), part.queries(texts, draw), part.label[targets], ids)
+    images = part.owner[texts]
     return Pairs(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
 
 
 def in_order(batch: Pairs, order: Tensor) -> Pairs:
     """The rows of a batch in another order, augmented as they are."""
-    return Pairs(batch.image[order], rows(batch.text, order), batch.label[order], batch.image_id[order])
+    text = batch.text
+    if isinstance(text, ComposedQuery):
+        text = ComposedQuery(text.source[order], rows(text.text, order))
+    else:
+        text = rows(text, order)
+    return Pairs(batch.image[order], text, batch.label[order], batch.image_id[order])
 
 
 def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:

@@ -46,6 +46,8 @@ TERMS: dict[str, Callable[[Sample], Tensor]] = {
     "label_regression": lambda s: losses.label_regression(s.image_logits, s.one_hot),
     "pair_distance": lambda s: losses.pair_distance(s.images, s.texts),
     "info_nce": lambda s: losses.info_nce(s.images, s.texts, s.same, scale=10.0),
+    "batch_classification": lambda s: losses.batch_classification(s.images, s.texts, ~s.same, scale=3.0),
+    "soft_triplet": lambda s: losses.soft_triplet(s.images, s.texts, ~s.same, scale=1.5),
     "invariance_triplet": lambda s: losses.invariance_triplet(s.images, s.texts, s.same, margin=4.0, weight=0.5),
     "jensen_shannon": lambda s: losses.jensen_shannon(s.scores[..., 0], ~s.same),
     "noise_contrastive": lambda s: losses.noise_contrastive(s.scores[..., 0], ~s.same),
@@ -56,6 +58,8 @@ TERMS: dict[str, Callable[[Sample], Tensor]] = {
 }
 
 ZERO_FOR_ONE_PAIR = (
+    "batch_classification",
+    "soft_triplet",
     "intra_class",
     "intra_class, nearest",
     "inter_class",
