@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from cmr_lightning.prepare.checks import ArrayFile, Check, Counts, File, Folder, JsonFile, JsonList, LinesFile, ListedFiles
+from cmr_lightning.prepare.checks import (
+    ArrayFile,
+    Check,
+    Counts,
+    File,
+    Folder,
+    JsonFile,
+    JsonList,
+    LinesFile,
+    ListedFiles,
+)
 
 GROUPS = {"train": Counts(2, 3), "test": Counts(1, 1)}
 
