@@ -19,6 +19,8 @@ from cmr_lightning.evaluation import Protocol, Record
 NOT_STATED = "not stated"
 DIRECTIONS = ("i2t", "t2i", "mean")
 COMPOSED = ("c2i",)
+"""The directions of pairs, and that of composed queries."""
+
 STANDINGS = {
     "paper": "a table of the paper that proposed the method",
     "code": "official or public code, or what it prints",
