@@ -30,17 +30,20 @@ class ComposedPart(Part):
             of the target are right as well.
         fold: Which fold each image is in, `(M,)` int64, for protocols with folds: a query searches the fold of its
             source alone.
+        sources: M other pictures of what the images show, for queries to start from; None where they start from the
+            images themselves.
     """
 
     target: Tensor
     keys: Mapping[str, Tensor] = field(default_factory=dict)
     fold: Tensor | None = None
+    sources: Stored | None = None
 
     @property
     def contents(self) -> tuple[Content, ...]:
         """All that makes these data what they are."""
-        folds = () if self.fold is None else (self.fold,)
-        return (*super().contents, self.target, *(self.keys[name] for name in sorted(self.keys)), *folds)
+        others = [content for content in (self.fold, self.sources) if content is not None]
+        return (*super().contents, self.target, *(self.keys[name] for name in sorted(self.keys)), *others)
 
     @property
     def compositions(self) -> Compositions:
@@ -53,7 +56,7 @@ class ComposedPart(Part):
 
     def queries(self, rows: Tensor, generator: torch.Generator | None = None) -> ComposedQuery:
         """Some queries, in the order asked for; see `Stored.rows`."""
-        source = take(self.image, self.owner[rows], generator)
+        source = take(self.image if self.sources is None else self.sources, self.owner[rows], generator)
         assert isinstance(source, Tensor)
         return ComposedQuery(source, take(self.text, rows, generator))
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
+from datamodules.composed import ComposedPart
+from datamodules.content import form
+from datamodules.flat_scenes import FlatScenes, Scene
 from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import no_labels
@@ -47,6 +52,7 @@ class CSS3D(ListedCompositions):
         root: Folder of the published files.
         image: What image encoders are fed with; by default the pictures.
         text: What text encoders are fed with; by default all words.
+        sources: What queries start from: `rendered` pictures, as those that answer, or `flat` drawings of their scenes.
         batch_size: Training queries in a batch, each with its target.
         eval_batch_size: Items encoded at once in evaluation.
     """
@@ -60,10 +66,33 @@ class CSS3D(ListedCompositions):
         root: str,
         image: ImageInput | None = None,
         text: TextInput | None = None,
+        sources: Literal["rendered", "flat"] = "rendered",
         batch_size: int = 32,
         eval_batch_size: int = 256,
     ) -> None:
         super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        self.sources = sources
+
+    @property
+    def features(self) -> str:
+        """What the encoders are fed with, in words."""
+        return super().features + ("; queries start from flat drawings" if self.sources == "flat" else "")
+
+    def read(self, part: PartName) -> ComposedPart:
+        """One part as encoders are fed with it.
+
+        Raises:
+            UserError: If queries start from drawings, but encoders are fed with features.
+        """
+        read = super().read(part)
+        if self.sources == "rendered":
+            return read
+        pictures = form(read.image)
+        if not isinstance(pictures, Pixels):
+            raise UserError("CSS3D: data.sources flat needs encoders of pictures; set data.image to Pictures.")
+        published = self._published("test" if part == "test" else "train")
+        things = {picture_file(number, published.part): scene for number, scene in enumerate(published.things)}
+        return replace(read, sources=FlatScenes([things[name] for name in read.image_names], pictures.size))
 
     def list_part(self, part: PartName) -> ComposedListing:
         """One part, pictures in the order of their numbers."""
@@ -148,12 +177,14 @@ class Published(NamedTuple):
 
     Attributes:
         part: Its name.
-        scenes: Scene that each picture shows; equal ones are the same scene.
+        things: What there is in each picture.
+        scenes: Number of the scene that each picture shows; equal ones are the same scene.
         texts: What each modification says.
         changes: What the modifications do, in their order.
     """
 
     part: str
+    things: list[Scene]
     scenes: tuple[int, ...]
     texts: tuple[str, ...]
     changes: list[Change]
@@ -175,4 +206,10 @@ def _read(content: dict[str, Any], part: str) -> Published:
     ]
     if len(scenes) != pictures or any(not 0 <= n < pictures for change in changes for n in change[:2]):
         raise ValueError(f"labels or modifications of {part} do not fit its {pictures} pictures")
-    return Published(part, scenes, tuple(str(modification["to_str"]) for modification in modifications), changes)
+    return Published(
+        part,
+        content["objects_img"],
+        scenes,
+        tuple(str(modification["to_str"]) for modification in modifications),
+        changes,
+    )

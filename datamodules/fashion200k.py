@@ -116,20 +116,18 @@ class Fashion200k(ListedCompositions):
         return Siblings([captions[picture] for picture in self.listing("train").pictures], self.parents)
 
     def _entries(self, part: PartName) -> list[Entry]:
-        published = self._published("test" if part == "test" else "train")
         if part == "test":
-            return published
-        return [entry for entry in published if in_validation(entry.picture) == (part == "val")]
-
-    def _published(self, part: Literal["train", "test"]) -> list[Entry]:
-        if part not in self._read:
-            self._read[part] = read_labels(self._files(part))
-        return self._read[part]
+            return self._test_entries
+        return [entry for entry in self._training_entries if in_validation(entry.picture) == (part == "val")]
 
     @cached_property
-    def _read(self) -> dict[str, list[Entry]]:
-        """What was read of the label files."""
-        return {}
+    def _training_entries(self) -> list[Entry]:
+        """Those of the published training part, validation included."""
+        return read_labels(self._files("train"))
+
+    @cached_property
+    def _test_entries(self) -> list[Entry]:
+        return read_labels(self._files("test"))
 
     def _files(self, part: Literal["train", "test"]) -> list[tuple[str, Path]]:
         """Category and path of each label file, by name: the order in which a folder is listed is nobody's."""

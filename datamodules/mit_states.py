@@ -102,16 +102,16 @@ class MITStates(ListedCompositions):
         """Two queries from each picture in a random order, until there are enough."""
         states = [state_of(picture) for picture in listing.pictures]
         shown = _shown(states)
-        order = list(range(len(states)))
-        chance.shuffle(order)
+        able = [row for row, state in enumerate(states) if len(shown[state.noun]) > 1]
+        if not able:
+            raise UserError("MIT-States: no training noun has two adjectives, so there is nothing to ask for.")
+        chance.shuffle(able)
         queries: list[Query] = []
-        for row in cycle(order):
-            queries += _two_states(row, shown[states[row].noun], chance)
+        for row in cycle(able):
             if len(queries) >= count:
-                return queries[:count]
-            if row == order[-1] and not queries:
-                raise UserError("MIT-States: no training noun has two adjectives, so there is nothing to ask for.")
-        raise AssertionError("a cycle has no end")
+                break
+            queries += _two_states(row, shown[states[row].noun], chance)
+        return queries[:count]
 
     @property
     def lesson(self) -> Listing:
@@ -173,13 +173,10 @@ def every_other_state(states: Sequence[State]) -> list[Query]:
 
 
 def _two_states(row: int, shown: dict[str, list[int]], chance: random.Random) -> list[Query]:
-    """Queries from a picture for two adjectives of its noun, or for as many as others show, and a picture of each."""
-    others = {adjective: [other for other in rows if other != row] for adjective, rows in shown.items()}
-    known = [adjective for adjective, rows in others.items() if rows]
-    if len(shown) < 2:
-        return []
-    chosen = chance.sample(known, min(2, len(known)))
-    return [Query(row, adjective, chance.choice(others[adjective])) for adjective in chosen]
+    """Queries from a picture for two adjectives of its noun, and a random picture of each but the source itself."""
+    others = [adjective for adjective, rows in shown.items() if rows != [row]]
+    chosen = chance.sample(others, min(2, len(others)))
+    return [Query(row, a, chance.choice([other for other in shown[a] if other != row])) for a in chosen]
 
 
 def _shown(states: Sequence[State]) -> dict[str, dict[str, list[int]]]:

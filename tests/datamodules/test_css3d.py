@@ -5,13 +5,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.css3d import CSS3D
-from datamodules.image_inputs import Pictures
+from datamodules.flat_scenes import COLOURS, draw
+from datamodules.image_inputs import FeatureArchive, Pictures
 from datamodules.listed_data import PARTS
 from tests.datamodules.published.css3d import FILE, invent, python2_npy
 
@@ -145,3 +147,60 @@ def test_other_content_is_refused(tmp_path: Path, change: Any) -> None:
 def test_a_missing_file_is_named_with_its_source(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dup\.npy is missing; it is part of CSS\.zip"):
         css3d(tmp_path).list_part("train")
+
+
+# Flat drawings -------------------------------------------------------------------------------------------------------
+
+
+def test_drawings_are_as_tirg_makes_them() -> None:
+    """By loops over all pixels, from the formulas of the card."""
+    scene = [
+        {"size": "large", "color": "red", "shape": "rectangle", "pos": [0.25, 0.25]},
+        {"size": "small", "color": "blue", "shape": "circle", "pos": [0.5, 0.75]},
+        {"size": "large", "color": "yellow", "shape": "triangle", "pos": [0.75, 0.5]},
+    ]
+    picture = draw(scene)
+    for row in range(64):
+        for column in range(64):
+            expected = (255, 255, 255)
+            if 8 <= row < 24 and 8 <= column < 24:
+                expected = COLOURS["red"]
+            reach = 4 - abs(row - 32)
+            if reach > 0 and 48 - reach <= column < 48 + reach:
+                expected = COLOURS["blue"]
+            reach = (row - 40) / 2
+            if 40 <= row < 56 and int(32 - reach) <= column < int(32 + reach):
+                expected = COLOURS["yellow"]
+            assert tuple(picture[row, column]) == expected, (row, column)
+
+
+def test_a_drawing_at_the_edge_stays_inside() -> None:
+    for shape in ("rectangle", "circle", "triangle"):
+        picture = draw([{"size": "large", "color": "gray", "shape": shape, "pos": [0.0, 1.0]}])
+        inked = (picture != 255).any(2)
+        assert inked.any()
+        assert not inked[16:].any()
+        assert not inked[:, :32].any()
+
+
+def test_queries_start_from_drawings_and_are_answered_by_renderings(data: CSS3D) -> None:
+    flat = CSS3D(str(data.root), Pictures(crop=16, resize=16), sources="flat")
+    for of in (data, flat):
+        images, queries = of.test_dataloader()
+        assert torch.equal(next(iter(images)).content, next(iter(data.test_dataloader()[0])).content)
+        assert next(iter(queries)).content.source.shape == (20, 3, 16, 16)  # type: ignore[union-attr]
+    query = flat.part("test").queries(torch.tensor([0]))
+    scene = invent("test")["objects_img"][int(flat.part("test").owner[0])]
+    enlarged = torch.from_numpy(draw(scene)[2::4, 2::4]).permute(2, 0, 1)
+    assert torch.equal(query.source[0], enlarged)
+    assert flat.epoch(torch.Generator()).sources is not None
+    assert flat.features.endswith("flat drawings")
+    assert flat.checksum() != data.checksum()
+
+
+def test_drawings_are_no_features(data: CSS3D, tmp_path: Path) -> None:
+    names = sorted({name for part in PARTS for name in data.listing(part).pictures})
+    np.savez(tmp_path / "f.npz", names=np.array(names), features=np.zeros((len(names), 4), np.float32))
+    flat = CSS3D(str(data.root), FeatureArchive(str(tmp_path / "f.npz")), sources="flat")
+    with pytest.raises(UserError, match=r"set data\.image to Pictures"):
+        flat.part("test")

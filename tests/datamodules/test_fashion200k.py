@@ -107,7 +107,7 @@ def test_a_picture_without_siblings_is_replaced() -> None:
 def test_parts_hold_every_picture_of_the_label_files_once(data: Fashion200k) -> None:
     pictures = {part: data.listing(part).pictures for part in PARTS}
     together = [picture for of_part in pictures.values() for picture in of_part]
-    assert len(set(together)) == len(together) == sum(int(1.5 * n) - 1 for n in PRODUCTS.values()) + 1
+    assert len(set(together)) == len(together) == 5 * sum(n + n // 2 for n in PRODUCTS.values()) + 1
     products = {part: {Path(name).parent.name for name in names} for part, names in pictures.items()}
     assert not products["train"] & products["val"]
     assert all(in_validation(name) for name in pictures["val"])

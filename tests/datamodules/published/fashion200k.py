@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 TINY = {"batch_size": 8, "eval_batch_size": 32}
-CATEGORIES = {"dress": "dresses", "top": "tops"}
+CATEGORIES = {"dress": "dresses", "jacket": "jackets", "pants": "pants", "skirt": "skirts", "top": "tops"}
 """Categories as the label files call them, and as the folders do."""
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30)}
 PATTERNS = ("lace", "topstitched", "striped")
-PRODUCTS = {"train": 90, "test": 18}
-"""Products of each part, with one or two pictures each."""
+PRODUCTS = {"train": 30, "test": 9}
+"""Products of each category in each part, with one picture, two, one and so on."""
 LONELY = "one of a kind & only. really? *"
 """A description without siblings, with all the marks that are written out."""
 
@@ -25,10 +25,10 @@ def write(root: Path) -> None:
     described: dict[str, str] = {}
     rng = np.random.default_rng(0)
     for part, products in PRODUCTS.items():
-        for (category, folder), first in zip(CATEGORIES.items(), (51_727_804, 70_000_001), strict=True):
+        for first, (category, folder) in zip(range(51_727_804, 10**8, 10_000), CATEGORIES.items(), strict=False):
             garments = list(product(COLOURS, PATTERNS))
             lines = []
-            for number in range(products // 2):
+            for number in range(products):
                 colour, pattern = garments[number % len(garments)]
                 name = str(first + number + (1000 if part == "test" else 0))
                 for k in range(1 + number % 2):
@@ -38,10 +38,11 @@ def write(root: Path) -> None:
                     if part == "test":
                         described[picture] = f"{colour} {pattern} {category}"
             if category == "dress":
-                picture = f"women/{folder}/other/{first - 1}/{first - 1}_0.jpeg"
-                lines += [f"{picture}\t0.5\t{LONELY}"] if part == "train" else []
-                _write_picture(root / picture, "red", 0, rng)
                 lines.append(lines[0])  # once more: a line counts once
+            if category == "dress" and part == "train":
+                picture = f"women/{folder}/other/{first - 1}/{first - 1}_0.jpeg"
+                lines.append(f"{picture}\t0.5\t{LONELY}")
+                _write_picture(root / picture, "red", 0, rng)
             (root / "labels" / f"{category}_{part}_detect_all.txt").write_text(
                 "\n".join(lines) + "\n", encoding="utf-8"
             )
