@@ -23,13 +23,15 @@ class ShapesComposed(ComposedData):
 
     A source scene is one of `Shapes`: two to four shapes, one of them large. Each of its modifications changes one
     thing, its colour, shape, size or place, or takes it away, or adds one. Every picture of a part, source or target,
-    is in its gallery. All modifications of a source are as near to it as the right one, and the text names what it
-    changes but nothing else, so that neither the picture nor the text alone tells the target.
+    is in its gallery. All targets of a source are one change away from it, and the text names what it changes and
+    nothing else, so that neither the picture nor the text alone tells the target.
 
     A picture answers where it shows the scene asked for; the very target is measured as well. Two pictures of one scene
     differ in background, noise and small displacements. Parts depend on `seed` alone, not on the seed of the run, and
     source i of a part is the same whatever the sizes of the parts. The classes of a picture are the kinds of shapes in
     it, a colour with a shape.
+
+    How hard it is, and what one can reach without the text or the picture: `datamodules/cards/shapes_composed.md`.
 
     Args:
         num_train: Training sources.

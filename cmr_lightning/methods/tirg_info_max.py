@@ -57,19 +57,21 @@ class InformedEmbeddings(Embeddings):
     low: Tensor | None
 
     def __new__(
-        cls, image: Tensor, text: Tensor, words: Tensor, picture: Tensor, low: Tensor | None
+        cls, image: Tensor, text: Tensor, words: Tensor, picture: Tensor, low: Tensor | None = None
     ) -> InformedEmbeddings:
         """Put what the critics see beside targets and queries."""
         embeddings = super().__new__(cls, image, text)
         embeddings.words, embeddings.picture, embeddings.low = words, picture, low
         return embeddings
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
+        low = () if self.low is None else (self.low,)
+        return self.image, self.text, self.words, self.picture, *low
+
     def detach(self) -> InformedEmbeddings:
         """The same values, cut off from the graph."""
-        low = None if self.low is None else self.low.detach()
-        return InformedEmbeddings(
-            self.image.detach(), self.text.detach(), self.words.detach(), self.picture.detach(), low
-        )
+        return InformedEmbeddings(*(tensor.detach() for tensor in self.tensors()))
 
 
 class TIRGInfoMax(TIRG):
