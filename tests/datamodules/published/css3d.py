@@ -15,7 +15,7 @@ TINY = {"batch_size": 8, "eval_batch_size": 32}
 FILE = "css_toy_dataset_novel2_small.dup.npy"
 COLOURS = {"gray": (87, 87, 87), "red": (244, 35, 35), "blue": (42, 75, 215), "yellow": (255, 238, 51)}
 PLACES = {"top-left": [0.25, 0.25], "bottom-center": [0.75, 0.5]}
-SOURCES = {"train": 12, "test": 5}
+SOURCES = {"train": 16, "test": 5}
 """Scenes of each part that modifications start from; the first one has two renderings."""
 
 

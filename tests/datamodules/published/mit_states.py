@@ -14,7 +14,7 @@ STATES = {
     "test": {"tomato": ("ripe", "sliced"), "window": ("old", "broken", "painted")},
 }
 """Nouns of each part with their adjectives; `broken` is in no training picture."""
-PICTURES = 4
+PICTURES = 8
 """Pictures of each noun in each state."""
 _TINT = ["ripe", "sliced", "old", "painted", "burnt", "frosted", "silk", "broken"]
 
