@@ -13,7 +13,7 @@ from cmr_lightning.benchmark.tables import cell, difference, duration, interval,
 
 BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
 
-_OVERVIEW = {"PascalSentence": "Pascal Sentence", "Wikipedia": "Wikipedia"}
+_OVERVIEW = {"PascalSentence": "Pascal Sentence", "Wikipedia": "Wikipedia", "Shapes": "Shapes"}
 """Data sets of the README's table, and how people call them."""
 
 _HEAD = """\
