@@ -322,3 +322,52 @@ def test_life_of_a_run(
     values = [value for directions in record["metrics"].values() for value in directions.values()]
     assert values
     assert all(math.isfinite(value) for value in values)
+
+
+# On a GPU ------------------------------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(
+    method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model, data = parts(method)
+    batch = a_batch(data, torch.arange(0, 60, 5))
+    found = {}
+    for device in ("cpu", "cuda"):
+        there = copy.deepcopy(model).to(device)
+        losses = all_losses(there, there.transfer_batch_to_device(batch, torch.device(device), 0))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients = {name: p.grad for name, p in there.named_parameters() if p.grad is not None}
+        found[device] = {name: value.detach().cpu() for name, value in (losses | gradients).items()}
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("method", METHODS)
+def test_life_on_a_gpu(
+    method: str,
+    precision: str,
+    invented_data: Path,
+    no_pictures: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`fit`, more of it from its checkpoint, and `test`."""
+    monkeypatch.setenv("CMR_DATA", str(invented_data))
+    experiment, run = experiments_of(method)[-1], tmp_path / "run"
+    on = ["--trainer.accelerator=cuda", "--trainer.devices=1", f"--trainer.precision={precision}"]
+    command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment), *on]
+    assert main(command) == 0
+    assert main([*command, "--trainer.max_epochs=3", "--resume=true"]) == 0
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    record = json.loads((run / "record.json").read_text())
+    assert record["hardware"]["gpus"]
+    assert all(math.isfinite(value) for directions in record["metrics"].values() for value in directions.values())
