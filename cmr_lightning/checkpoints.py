@@ -92,7 +92,7 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
             continue
         if "metrics_rows" not in checkpoint:
             raise UserError(f"{path} was written by an earlier version; start anew with --overwrite=true.")
-        for error in errors:
-            rank_zero_warn(f"{error} The run goes on from the checkpoint before it, {path}.")
+        for damage in errors:
+            rank_zero_warn(f"{damage} The run goes on from the checkpoint before it, {path}.")
         return path, checkpoint
     raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import torch
 from timm.models import group_parameters
@@ -78,7 +80,8 @@ class BackboneEncoder(nn.Module):
 def layers_of(backbone: nn.Module) -> dict[str, int]:
     """The layer of each parameter by name, counted from the input: as timm groups them, or by transformers' names."""
     if hasattr(backbone, "group_matcher"):
-        return group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+        group_matcher = cast(Callable[..., dict[str, Any]], backbone.group_matcher)
+        return group_parameters(backbone, group_matcher(coarse=False), reverse=True)
     found = {name: _BLOCK.search(name) for name, _ in backbone.named_parameters()}
     layers = {name: 1 + int(block[1]) for name, block in found.items() if block}
     top = max(layers.values(), default=0)

@@ -72,6 +72,14 @@ def product_and_sort(queries: Tensor, gallery: Tensor) -> None:
         keys.sort(axis=1)
 
 
+def in_turn(queries: Tensor, gallery: Tensor, relevant: Relevance) -> tuple[float, float, float]:
+    """The time of a ranking as a multiple of the floor and of the product, and in seconds."""
+    floor = seconds(lambda: product_and_sort(queries, gallery))
+    bare = seconds(lambda: product(queries, gallery))
+    ours = seconds(lambda: rank(queries, gallery, relevant, "cos"))
+    return ours / floor, ours / bare, ours
+
+
 def added_memory(gallery: int) -> float:
     """MiB that ranking a mapped gallery adds to a process, with the pages of the file that the system may drop."""
     with tempfile.TemporaryDirectory() as folder:
@@ -131,22 +139,15 @@ def main(rounds: int) -> None:
     torch.set_num_threads(1)
     print("ranking relative to float32 product + cheapest sort; and to the product alone (median of ratios)")
     for name, (queries, gallery, kind) in CASES.items():
-        q, g, r = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
-        ratios = []
-        for _ in range(rounds):
-            floor, bare, ours = (
-                seconds(lambda: product_and_sort(q, g)),
-                seconds(lambda: product(q, g)),
-                seconds(lambda: rank(q, g, r, "cos")),
-            )
-            ratios.append((ours / floor, ours / bare, ours))
-        ratio, to_product, took = (statistics.median(column) for column in zip(*ratios, strict=True))
+        case = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
+        measured = [in_turn(*case) for _ in range(rounds)]
+        ratio, to_product, took = (statistics.median(column) for column in zip(*measured, strict=True))
         print(f"{name:<28} {ratio:5.2f} {to_product:6.2f}   {took:6.1f} s", flush=True)
     small, large = added_memory(20_000), added_memory(200_000)
     print(f"memory added by 200 queries in a mapped gallery of 20,000: {small:.0f} MiB, of 200,000: {large:.0f} MiB")
-    for name, measured in others().items():
-        measured()  # ranx compiles
-        print(f"{name:<14} mAP {measured():.6f}   {seconds(measured):7.2f} s", flush=True)
+    for name, way in others().items():
+        way()  # ranx compiles
+        print(f"{name:<14} mAP {way():.6f}   {seconds(way):7.2f} s", flush=True)
 
 
 if __name__ == "__main__":

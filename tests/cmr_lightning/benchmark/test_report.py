@@ -2,15 +2,21 @@
 
 import csv
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cmr_lightning.__main__ import main as run_command
+from cmr_lightning.benchmark.board import Notes, find_runs
+from cmr_lightning.benchmark.page import repeating_command
 from cmr_lightning.benchmark.report import main
 from cmr_lightning.errors import UserError
-from tests.cmr_lightning.benchmark.made_runs import make_run, on_split
+from cmr_lightning.evaluation import Record
+from tests.building import write_toy
+from tests.cmr_lightning.benchmark.made_runs import make_composed_run, make_run, on_split
 
 EVIL = "<script>alert(1)</script>"
 EVIL_NAME = "a\"b'c onerror=alert(1) </style>.jpg"
@@ -111,6 +117,29 @@ def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
     assert "ours − published +0.750" in Path("report/report.md").read_text(encoding="utf-8")
 
 
+def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.CaptureFixture) -> None:
+    make_run(Path("runs/pairs"))
+    for seed in range(2):
+        make_composed_run(Path(f"runs/tirg/seed{seed}"), noise=0.1, seed=seed)
+        make_composed_run(Path(f"runs/concat/seed{seed}"), noise=0.6, seed=seed, experiment="composed/concat")
+    page = Page(written("--reference", "concat"))
+    for heading in ("Recall@K in %, c2i", "Precision by recall, c2i", "val/recall@1/cos/target/c2i"):
+        assert heading in page.text
+    assert "c2i: image asks with a text that says what to change, images answer" in page.text
+    assert page.text.count("asked for") > 6
+    assert "▲" in page.text
+    markdown = Path("report/report.md").read_text(encoding="utf-8")
+    assert "| experiment | method | encoders | c2i | seeds | fit | memory |" in markdown
+    assert "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |" in markdown
+    assert "| composed/tirg | TIRG | FeatureMLP | 100.0 ± 0.0" in markdown
+    with Path("report/report.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["dataset"] == "ComposedToys"]
+    assert [line["direction"] for line in lines] == ["c2i", "c2i"]
+    assert lines[1]["experiment"] == "composed/concat" == lines[0]["reference"]
+    assert float(lines[0]["difference"]) == pytest.approx(100 - float(lines[1]["mean"]))
+    assert "c2i" in capsys.readouterr().out
+
+
 def test_missing_files_of_older_runs_are_named() -> None:
     make_run(Path("runs/old"), examples=False)
     make_run(Path("runs/new"), experiment="toys/new")
@@ -160,6 +189,20 @@ def test_terminal_shows_the_table_and_where_the_report_is(capsys: pytest.Capture
     assert printed.count("toys/daml") == 1  # the same run given twice is one run
     assert str(Path("elsewhere/report.html")) in printed
     assert Path("elsewhere/report.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_command_that_repeats_a_run_does(no_pictures: None) -> None:
+    path = Path('runs/it\'s "here"')
+    assert run_command(["fit", f"--config={write_toy(Path('toy.yaml'))}", f"--run_dir={path}"]) == 0
+    assert run_command(["test", f"--config={path / 'config.yaml'}"]) == 0
+    (measured,) = find_runs(Path("runs"), Notes())
+    for command in repeating_command(measured).split(" && "):
+        program, *words = shlex.split(command)
+        assert [program, *words[:2]] == ["python", "-m", "cmr_lightning"]
+        assert run_command(words[2:]) == 0
+    again = Record.read(Path('runs/it\'s "here"-again/record.json'))
+    assert again.metrics == measured.record.metrics
 
 
 def test_what_cannot_be_reported_is_said() -> None:
