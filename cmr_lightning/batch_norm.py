@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -13,30 +15,37 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class SyncBatchNorm(LayerSync):
-    """Replaces every batch normalisation: by torch's and timm's own on GPUs, by `CPUSyncBatchNorm` elsewhere.
+    """Replaces batch normalisations: by torch's and timm's own on GPUs, by `CPUSyncBatchNorm` elsewhere.
 
     Args:
         device: Where the model runs.
+        complete: Parts of the model that are given the rows of all processes anyway, and stay as they are.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, complete: Iterable[nn.Module] = ()) -> None:
+        self.convert = convert_sync_batchnorm if device.type == "cuda" else _on_cpu
+        self.complete = list(complete)
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace; parameters, statistics and their names stay."""
-        if self.device.type == "cuda":
-            return convert_sync_batchnorm(model)
-        for module in list(model.modules()):
-            for name, child in module.named_children():
-                if type(child) in _PLAIN:
-                    setattr(module, name, CPUSyncBatchNorm.of(child))
-                elif isinstance(child, nn.modules.batchnorm._BatchNorm):
-                    rank_zero_warn(f"Each process normalises by its own batch in {name}, a {type(child).__name__}.")
+        for name, child in model.named_children():
+            if all(child is not part for part in self.complete):
+                setattr(model, name, self.convert(child))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Leave the model as it is: outside of training both kinds do the same."""
         return model
+
+
+def _on_cpu(module: nn.Module) -> nn.Module:
+    if type(module) in _PLAIN:
+        return CPUSyncBatchNorm.of(module)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        rank_zero_warn(f"Each process normalises by its own batch in a {type(module).__name__}.")
+    for name, child in module.named_children():
+        setattr(module, name, _on_cpu(child))
+    return module
 
 
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Items, Task, Text
 from cmr_lightning.errors import UserError
@@ -99,6 +99,10 @@ class EmbeddingModel(pl.LightningModule, ABC):
     @abstractmethod
     def embed_texts(self, texts: Text) -> Tensor:
         """Texts, as `Pairs.text`, to points `(N, D)` of the common space."""
+
+    def after_gathering(self) -> list[nn.Module]:
+        """The parts of the model that see the batch of all processes, not of one."""
+        return []
 
     def encoder_names(self) -> dict[str, str]:
         """What encodes each modality, for the record."""

@@ -200,6 +200,10 @@ class Retriever(EmbeddingModel):
         label, image_id, *tensors = gather_batch((batch.label, batch.image_id, *embeddings.tensors()))
         return batch._replace(label=label, image_id=image_id), type(embeddings)(*tensors)
 
+    def after_gathering(self) -> list[nn.Module]:
+        """The discriminator; a method adds what it computes its terms with."""
+        return [] if self.discriminator is None else [self.discriminator]
+
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, as `Pairs.image`, to `(N, D)`."""
         return self.image_encoder(images)

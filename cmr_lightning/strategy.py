@@ -39,7 +39,8 @@ class TwoPlayerDDP(DDPStrategy):
 
     def setup(self, trainer: Any) -> None:
         """Let batch normalisation see the batch of all processes, whether or not the trainer was told to."""
-        self._layer_sync = SyncBatchNorm(self.root_device) if self.world_size > 1 else None
+        complete = trainer.lightning_module.after_gathering()
+        self._layer_sync = SyncBatchNorm(self.root_device, complete) if self.world_size > 1 else None
         super().setup(trainer)
 
     def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any) -> Any:

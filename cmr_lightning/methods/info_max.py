@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
 from cmr_lightning.discriminators import Critic, DotProductCritic
@@ -62,9 +62,9 @@ class MappedEmbeddings(Embeddings):
         embeddings.low = low
         return embeddings
 
-    def detach(self) -> MappedEmbeddings:
-        """The same values, cut off from the graph."""
-        return MappedEmbeddings(self.image.detach(), self.text.detach(), self.low.detach())
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
+        return self.image, self.text, self.low
 
 
 class InfoMax(Triplet):
@@ -120,6 +120,11 @@ class InfoMax(Triplet):
         assert not isinstance(batch.text, ComposedQuery)
         images, low = self.image_encoder.with_map(batch.image, self.level)
         return MappedEmbeddings(images, self.embed_texts(batch.text), low)
+
+    def after_gathering(self) -> list[nn.Module]:
+        """The discriminator and the critics."""
+        critics = [self.text_image, self.text_map]
+        return super().after_gathering() + [critic for critic in critics if critic is not None]
 
     def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
         """The terms of the objective that have a weight."""

@@ -66,7 +66,7 @@ class TurnedEmbeddings(Embeddings):
         return embeddings
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All that belongs to a batch, row by row."""
+        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
         return self.image, self.text, self.turned
 
 

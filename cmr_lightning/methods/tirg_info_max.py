@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
 from cmr_lightning.discriminators import Critic, DotProductCritic
@@ -68,10 +68,6 @@ class InformedEmbeddings(Embeddings):
         """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
         low = () if self.low is None else (self.low,)
         return self.image, self.text, self.words, self.picture, *low
-
-    def detach(self) -> InformedEmbeddings:
-        """The same values, cut off from the graph."""
-        return InformedEmbeddings(*(tensor.detach() for tensor in self.tensors()))
 
 
 class TIRGInfoMax(TIRG):
@@ -137,6 +133,11 @@ class TIRGInfoMax(TIRG):
         words = self.embed_texts(texts)
         picture = targets if self.informed_of == "target" else self.embed_images(sources)
         return InformedEmbeddings(targets, self.fuse(sources, words), words, picture, low)
+
+    def after_gathering(self) -> list[nn.Module]:
+        """The discriminator and the critics."""
+        critics = [self.text_image, self.image_query]
+        return super().after_gathering() + [critic for critic in critics if critic is not None]
 
     def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
         """The terms of the objective that have a weight."""
