@@ -1,0 +1,249 @@
+"""ITMeetsAL with a fine-tuned ResNet-50 and a Bi-LSTM, from JPEG files to recall, in every precision.
+
+    python -m tests.benchmarks.pixels_to_recall OUTPUT [--pictures 31014] [--batches 100] [--compile]
+
+Pictures are invented scenes of 500 x 375 pixels in Flickr30k's published layout, five captions each, written below
+OUTPUT once. For each precision the published experiment is trained for so many batches, by the very trainer of the
+command line, and tested. Printed, and written to OUTPUT/results.json, are
+
+    pairs/s     in training, after the first batches, with all that reading, decoding and logging cost
+    step        milliseconds of a training step, on the device, without waiting for data
+    waiting     share of the time that training waits for the next batch
+    adversary   share of a step that discriminator and adversarial term cost: steps with and without them take turns
+    GPU         mean of the utilisation that the driver reports, and the most memory in tensors
+    test        seconds from pixels of 1,000 pictures to recall, and the sum of recalls
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import logging
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from datamodules import scenes
+from tests.building import ROOT, Built
+from tests.datamodules.published.flickr8k import write_karpathy
+
+EXPERIMENT = ROOT / "experiments" / "flickr30k" / "itmeetsal.yaml"
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+WARM_UP = 10
+HELD_OUT = {"val": 1014, "test": 1000}
+
+
+def write_data(root: Path, pictures: int) -> None:
+    """Flickr30k in its published layout, with so many pictures; what is there already is kept."""
+    splits = {split: min(size, pictures // 8) for split, size in HELD_OUT.items()}
+    splits = {"train": pictures - sum(splits.values()), **splits}
+    folder, listing = root / "flickr30k-images", root / "dataset_flickr30k.json"
+    if listing.exists() and len(json.loads(listing.read_text())["images"]) == pictures:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    with ProcessPoolExecutor() as processes:
+        texts = processes.map(write_picture, range(pictures), [folder] * pictures, chunksize=64)
+        of_split = (split for split, size in splits.items() for _ in range(size))
+        for row, (split, captions) in enumerate(zip(of_split, texts, strict=True)):
+            ids = [len(captions) * row + number for number in range(len(captions))]
+            sentences = [
+                {"tokens": raw.lower().strip(".").split(), "raw": raw, "imgid": row, "sentid": number}
+                for number, raw in zip(ids, captions, strict=True)
+            ]
+            images.append(
+                {"sentids": ids, "imgid": row, "sentences": sentences, "split": split, "filename": f"{row}.jpg"}
+            )
+    write_karpathy(listing, "flickr30k", images)
+
+
+def write_picture(row: int, folder: Path) -> list[str]:
+    """Paint a scene into a JPEG as large as those of Flickr30k, and describe it."""
+    rng = scenes.stream(0, "pixels", row)
+    scene = scenes.invent(scenes.KINDS[row % len(scenes.KINDS)], rng)
+    small = Image.fromarray(scenes.paint(scene, 64, rng).transpose(1, 2, 0))
+    pixels = np.asarray(small.resize((500, 375)), dtype=np.int16) + rng.integers(-20, 20, (375, 500, 3))
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(jpeg, "JPEG", quality=90)
+    (folder / f"{row}.jpg").write_bytes(jpeg.getvalue())
+    return scenes.describe(scene, rng)
+
+
+class Meter(pl.Callback):
+    """Measures the training."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, float]] = []
+        self.steps: list[Callable[[], float]] = []
+        self.utilisation: list[float] = []
+        self._training = threading.Event()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
+        """The batch is on the device."""
+        if batch_idx == WARM_UP and model.device.type == "cuda":
+            self._training.set()
+            threading.Thread(target=self._watch, daemon=True).start()
+        self._started, self._elapsed = time.perf_counter(), stopwatch(model.device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Both players have moved."""
+        self.steps.append(self._elapsed())
+        self.marks.append((self._started, time.perf_counter()))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, model: Any) -> None:
+        """The last batch is done."""
+        self._training.clear()
+
+    def _watch(self) -> None:
+        while self._training.is_set():
+            self.utilisation.append(torch.cuda.utilization())
+            time.sleep(0.1)
+
+    def results(self, batch_size: int) -> dict[str, float]:
+        """What was found after the warm-up."""
+        marks = self.marks[WARM_UP:]
+        whole = marks[-1][1] - marks[0][0]
+        waiting = sum(start - end for (_, end), (start, _) in itertools.pairwise(marks))
+        return {
+            "pairs/s": batch_size * len(marks) / whole,
+            "step ms": 1000 * statistics.median(step() for step in self.steps[WARM_UP:]),
+            "waiting": waiting / whole,
+            "GPU utilisation": statistics.mean(self.utilisation) / 100 if self.utilisation else float("nan"),
+        }
+
+
+def stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:
+    """Starts now; calling it stops it, and calling what it then gives tells the seconds, once the device is done."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+
+        def stop() -> Callable[[], float]:
+            seconds = time.perf_counter() - started
+            return lambda: seconds
+
+        return stop
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+
+    def stop_there() -> Callable[[], float]:
+        end.record()
+        return lambda: start.elapsed_time(end) / 1000
+
+    return stop_there
+
+
+class Alternation(Meter):
+    """Takes the adversary out of every other step."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
+        """With it, or without."""
+        playing = batch_idx % 2 == 0
+        model.active = {"generator", "discriminator"} if playing else {"generator"}
+        model.weights["adversarial"] = float(playing)
+        super().on_train_batch_start(trainer, model, batch, batch_idx)
+
+    def share(self) -> float:
+        """What the adversary costs of a step."""
+        seconds = [step() for step in self.steps[WARM_UP:]]
+        return 1 - statistics.median(seconds[1::2]) / statistics.median(seconds[::2])
+
+
+Measured = TypeVar("Measured", bound=Meter)
+
+
+def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision: str) -> Built:
+    """The published experiment, with the encoder in question, fine-tuned from the start."""
+    pictures = "--data.init_args.image.init_args"
+    return Built(
+        [
+            "fit",
+            f"--config={EXPERIMENT}",
+            f"--run_dir={run_dir}",
+            f"--model.init_args.image_encoder.init_args.model={options.model}",
+            "--model.init_args.image_encoder.init_args.weights=none",
+            f"--model.init_args.compile={'inductor' if options.compile else 'null'}",
+            f"--data.init_args.root={root}",
+            f"--data.init_args.batch_size={options.batch_size}",
+            f"{pictures}.resize={options.size}",
+            f"{pictures}.crop={options.size}",
+            "--trainer.callbacks=[]",
+            f"--trainer.precision={precision}",
+            f"--trainer.max_epochs={options.epochs}",
+            f"--trainer.limit_train_batches={options.batches}",
+            "--trainer.num_sanity_val_steps=0",
+            "--trainer.limit_val_batches=0",
+            "--trainer.devices=1",
+            "--trainer.enable_progress_bar=false",
+            "--overwrite=true",
+        ]
+    )
+
+
+def train(
+    root: Path, run_dir: Path, options: argparse.Namespace, precision: str, meter: Measured
+) -> tuple[Built, Measured]:
+    """Train while somebody measures."""
+    built = experiment(root, run_dir, options, precision)
+    built.trainer.callbacks.append(meter)
+    built.trainer.fit(built.model, built.datamodule)
+    return built, meter
+
+
+def measure(root: Path, output: Path, options: argparse.Namespace, precision: str) -> dict[str, Any]:
+    """Train, test, and train once more with the adversary in every other step."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    built, meter = train(root, output / "run", options, precision, Meter())
+    memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else float("nan")
+    start = time.perf_counter()
+    tester = pl.Trainer(precision=precision, devices=1, logger=False, enable_progress_bar=False)
+    tester.test(built.model, built.datamodule, verbose=False)
+    found = {**meter.results(options.batch_size), "memory MiB": memory, "test s": time.perf_counter() - start}
+    found["rsum"] = sum(built.model.measurement.metrics["rsum/cos/instance"].values())
+    del built
+    _, alternation = train(root, output / "run", options, precision, Alternation())
+    return {"precision": precision, "compiled": options.compile, **found, "adversary": alternation.share()}
+
+
+def main() -> None:
+    """Write the pictures, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--pictures", type=int, default=31014)
+    parser.add_argument("--batches", type=int, default=100, help="training batches of an epoch")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=224, help="pixels that the encoder sees, a side")
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    sys.argv = sys.argv[:1]  # the command line that builds the models warns of arguments that it is not given
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    start = time.perf_counter()
+    write_data(options.output / "flickr30k", options.pictures)
+    print(f"{options.pictures} pictures written in {time.perf_counter() - start:.0f} s", flush=True)
+    results = []
+    for precision in options.precisions:
+        results.append(measure(options.output / "flickr30k", options.output, options, precision))
+        said = (f"{name} {value:.4g}" if isinstance(value, float) else value for name, value in results[-1].items())
+        print(*said, sep="  ", flush=True)
+    name = "results_compiled.json" if options.compile else "results.json"
+    (options.output / name).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
