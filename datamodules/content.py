@@ -82,15 +82,15 @@ def fingerprints(content: Content) -> Iterator[bytes]:
 
 
 def ahead(read: Callable[[Index], Batch], indices: Iterable[Index], depth: int = 2) -> Iterator[Batch]:
-    """Batches, read in a thread of their own while the batches before them are used.
+    """Batches, read in threads of their own while the batches before them are used.
 
     Args:
         read: Reads one batch.
         indices: What to read, batch after batch.
-        depth: Batches that are read before they are asked for.
+        depth: Batches that are read at once, before they are asked for.
     """
     waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(1, "batches") as pool:
+    with ThreadPoolExecutor(depth, "batches") as pool:
         try:
             for index in indices:
                 waiting.append(pool.submit(read, index))

@@ -7,12 +7,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from PIL import Image
 from torch import Tensor
 
@@ -77,7 +77,7 @@ class Pictures(ImageInput):
         missing: Whether a data set with missing pictures is refused, or used without them.
         damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
             and the damaged ones left out.
-        workers: Threads that decode.
+        workers: Threads that decode; None for as many as there are cores for this process.
         shape: Whether a picture keeps its proportions, or is squashed into a square.
 
     Raises:
@@ -92,7 +92,7 @@ class Pictures(ImageInput):
         augment: Literal["none", "crop-flip"] = "none",
         missing: IfFaulty = "refuse",
         damaged: IfFaulty = "refuse",
-        workers: int = 4,
+        workers: int | None = None,
         shape: Literal["kept", "squashed"] = "kept",
     ) -> None:
         if not 0 < crop <= resize:
@@ -107,7 +107,7 @@ class Pictures(ImageInput):
         self.augment = augment
         self.missing = missing
         self.damaged = damaged
-        self.workers = workers
+        self.workers = workers or cpu_count()
 
     @property
     def description(self) -> str:
@@ -156,13 +156,18 @@ class PictureFiles(Stored):
         return len(self.paths)
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures `(N, 3, crop, crop)`, uint8."""
+        """Pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
         places: list[list[float] | None] = [None] * len(index)
         if generator is not None and self.drawn:
             places = torch.rand(len(index), 3, generator=generator).tolist()
-        load = partial(load_square, settings=self.settings)
-        squares = self._pool.map(load, [self.paths[row] for row in index.tolist()], places)
-        return torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2).contiguous()
+        pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
+
+        def load(position: int, row: int) -> None:
+            pictures[position] = load_square(self.paths[row], places[position], self.settings)
+
+        for _ in self._pool.map(load, range(len(index)), index.tolist()):
+            pass  # what a thread raised is raised here
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
         """Names and sizes of the files: reading every pixel would take longer than a test."""

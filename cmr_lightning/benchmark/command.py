@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from joblib import cpu_count
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -128,7 +128,7 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
 
 def share(place: int, jobs: int) -> dict[str, str]:
     """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
-    environment = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // jobs))}
+    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // jobs))}
     gpus = torch.cuda.device_count()
     if jobs > 1 and gpus > 0:
         environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
