@@ -163,7 +163,7 @@ class PictureFiles(Stored):
         pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
 
         def load(position: int, row: int) -> None:
-            pictures[position] = load_square(self.paths[row], places[position], self.settings)
+            pictures[position] = np.asarray(load_square(self.paths[row], places[position], self.settings))
 
         for _ in self._pool.map(load, range(len(index)), index.tolist()):
             pass  # what a thread raised is raised here
@@ -177,7 +177,7 @@ class PictureFiles(Stored):
         return digest.hexdigest()
 
 
-def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> np.ndarray:
+def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> Image.Image:
     """Decode a picture, resize its short side, and cut a square out.
 
     Args:
@@ -186,7 +186,7 @@ def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -
         settings: Sizes and interpolation.
 
     Returns:
-        uint8 `(crop, crop, 3)`.
+        RGB, `crop` pixels wide and high.
 
     Raises:
         UserError: If the file cannot be decoded.
@@ -194,18 +194,19 @@ def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -
     return square(load_resized(path, settings), place, settings.crop)
 
 
-def load_resized(path: Path, settings: Pictures) -> np.ndarray:
+def load_resized(path: Path, settings: Pictures) -> Image.Image:
     """Decode a picture and resize its short side, or both.
 
     Returns:
-        uint8 `(H, W, 3)`, the smaller of H and W being `settings.resize`, or both of them.
+        RGB, the smaller of width and height being `settings.resize`, or both of them.
 
     Raises:
         UserError: If the file cannot be decoded.
     """
     try:
         with Image.open(path) as file:
-            picture = file.convert("RGB")
+            file.load()
+            picture: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
     except _DAMAGE as error:
         raise UserError(
             f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
@@ -218,26 +219,24 @@ def load_resized(path: Path, settings: Pictures) -> np.ndarray:
     )
     if (width, height) != picture.size:
         picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
-    return np.asarray(picture)
+    return picture
 
 
-def square(picture: np.ndarray, place: Sequence[float] | None, side: int) -> np.ndarray:
+def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
     """A square cut out of a picture.
 
+    Cutting, mirroring and resizing is left to Pillow, which does so outside of Python's lock.
+
     Args:
-        picture: `(H, W, 3)`.
+        picture: The picture.
         place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half; None
             for the middle, not mirrored.
         side: Side of the square.
-
-    Returns:
-        `(side, side, 3)`.
     """
-    height, width = picture.shape[:2]
     from_top, from_left, mirrored = (0.5, 0.5, 0.0) if place is None else place
-    top, left = _offset(height - side, from_top), _offset(width - side, from_left)
-    cut = picture[top : top + side, left : left + side]
-    return cut[:, ::-1] if mirrored > 0.5 else cut
+    top, left = _offset(picture.height - side, from_top), _offset(picture.width - side, from_left)
+    cut = picture.crop((left, top, left + side, top + side))
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored > 0.5 else cut
 
 
 def _offset(margin: int, place: float) -> int:

@@ -87,7 +87,7 @@ class PictureSource(Source):
 
     def _crops(self, path: Path) -> np.ndarray:
         picture = load_resized(path, self.settings)
-        return np.stack([square(picture, place, self.settings.crop) for place in self.places])
+        return np.stack([np.asarray(square(picture, place, self.settings.crop)) for place in self.places])
 
     def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
         """Features `(N, D)`, or `(N, 4, D)` with rotations."""
