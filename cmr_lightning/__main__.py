@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -75,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(COMMANDS[command][0]).main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print("error: The disk is full; make room, and give the command again.", file=sys.stderr)
         return 2
     return 0
 
