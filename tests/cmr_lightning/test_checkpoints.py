@@ -120,7 +120,7 @@ class FullDisk(pl.Callback):
     """Lets the second epoch's checkpoint go where the system takes no byte."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.current_epoch == 1:
+        if trainer.current_epoch == 1 and trainer.is_global_zero:
             Path(trainer.default_root_dir, "checkpoints", ".last.ckpt.unfinished").symlink_to("/dev/full")
 
 
