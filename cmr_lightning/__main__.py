@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
     "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
+    "search": ("cmr_lightning.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
         "cmr_lightning.benchmark.command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
