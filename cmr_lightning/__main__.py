@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
     "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
+    "search": ("cmr_lightning.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
         "cmr_lightning.benchmark.command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
@@ -75,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module(COMMANDS[command][0]).main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print("error: The disk is full; make room, and give the command again.", file=sys.stderr)
         return 2
     return 0
 

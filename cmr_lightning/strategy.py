@@ -12,6 +12,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from cmr_lightning.batch_norm import SyncBatchNorm
+from cmr_lightning.launcher import GroupLauncher
 
 _BUCKET = 2**23
 """Most numbers that are averaged at once (32 MB in float32), unless one gradient alone has more."""
@@ -30,6 +31,12 @@ class TwoPlayerDDP(DDPStrategy):
     Importing this module makes it the strategy of the names `ddp`, `ddp_spawn`, `ddp_fork` and `ddp_notebook`, and of
     `auto` where there are several devices.
     """
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if self._start_method == "popen":
+            assert self.cluster_environment is not None
+            self._launcher = GroupLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     def configure_ddp(self) -> None:
         """Start all processes from the weights of the first, in place of wrapping the model."""

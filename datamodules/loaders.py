@@ -107,8 +107,10 @@ class PairLoader:
         self._resumed = False
 
     def __len__(self) -> int:
-        pairs = self.part.num_texts if self.epoch_of == "texts" else self.part.num_images
-        return pairs // (self.batch_size * self.world_size)
+        return self._batches_of(self.batch_size * self.world_size)
+
+    def _batches_of(self, pairs: int) -> int:
+        return (self.part.num_texts if self.epoch_of == "texts" else self.part.num_images) // pairs
 
     def __iter__(self) -> Iterator[Pairs]:
         if self._resumed:
@@ -158,7 +160,7 @@ class PairLoader:
             UserError: If that was in the middle of an epoch, with batches of another size.
         """
         self._epoch, self._position = state["epoch"], state["position"]
-        self._resumed = self._epoch >= 0 and self._position < len(self)
+        self._resumed = self._epoch >= 0 and self._position < self._batches_of(state["pairs"])
         if self._resumed and state["pairs"] != self.batch_size * self.world_size:
             raise UserError(
                 f"The checkpoint was written in the middle of an epoch with batches of {state['pairs']} pairs, but "

@@ -76,7 +76,8 @@ MAY_IMPORT = {
     "cmr_lightning.encoders": ("cmr_lightning.batch", "cmr_lightning.errors", "cmr_lightning.hub"),
     "cmr_lightning.gathering": (),
     "cmr_lightning.batch_norm": (),
-    "cmr_lightning.strategy": ("cmr_lightning.batch_norm",),
+    "cmr_lightning.launcher": ("cmr_lightning.errors",),
+    "cmr_lightning.strategy": ("cmr_lightning.batch_norm", "cmr_lightning.launcher"),
     "cmr_lightning.embedding_model": (
         "cmr_lightning.batch",
         "cmr_lightning.errors",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.__main__ import main
@@ -113,6 +114,26 @@ def test_full_disk_is_said_and_leaves_what_was_there(run: Run, monkeypatch: pyte
         save(run, 3)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in run.last.parent.iterdir()} == before
+
+
+class FullDisk(pl.Callback):
+    """Lets the second epoch's checkpoint go where the system takes no byte."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.current_epoch == 1 and trainer.is_global_zero:
+            Path(trainer.default_root_dir, "checkpoints", ".last.ckpt.unfinished").symlink_to("/dev/full")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_training_on_a_full_disk_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "run")
+    options = [f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={run.path}"]
+    assert main(["fit", *options, "--trainer.callbacks+=tests.cmr_lightning.test_checkpoints.FullDisk"]) == 2
+    assert capsys.readouterr().err.count(f"error: {run.last} could not be written: the disk is full;") == 1
+    assert {path.name for path in run.last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert newest_checkpoint(run)[1]["epoch"] == 0
+    assert main(["fit", *options, "--resume=true"]) == 0
+    assert newest_checkpoint(run)[1]["epoch"] == 1
 
 
 def test_a_save_that_is_cut_off_keeps_what_was_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -76,6 +77,11 @@ def test_errors_for_people_are_printed_and_others_are_raised(
     monkeypatch.setattr(program, "import_module", lambda name: Fake(UserError("The file is missing; get it.")))
     assert main(["fit"]) == 2
     assert capsys.readouterr().err == "error: The file is missing; get it.\n"
-    monkeypatch.setattr(program, "import_module", lambda name: Fake(KeyError("a fault")))
-    with pytest.raises(KeyError, match="a fault"):
-        main(["fit"])
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(program, "import_module", lambda name: Fake(full))
+    assert main(["fit"]) == 2
+    assert capsys.readouterr().err.startswith("error: The disk is full;")
+    for fault in (KeyError("a fault"), OSError(errno.EIO, "a fault")):
+        monkeypatch.setattr(program, "import_module", lambda name, fault=fault: Fake(fault))
+        with pytest.raises(type(fault), match="a fault"):
+            main(["fit"])

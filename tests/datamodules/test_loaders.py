@@ -107,6 +107,14 @@ def test_a_finished_epoch_is_not_served_again():
     assert texts(resumed) == texts(finished)
 
 
+@pytest.mark.parametrize("batch_size", [2, 9])
+def test_a_finished_epoch_is_finished_for_batches_of_another_size(batch_size: int):
+    finished, resumed = PairLoader(features_part(), 4, seed=5), PairLoader(features_part(), batch_size, seed=5)
+    list(finished)
+    resumed.load_state_dict(finished.state_dict())
+    assert flat(resumed) == flat(finished)[: len(resumed) * batch_size]
+
+
 def test_a_loader_that_has_not_begun_begins_with_the_first_epoch():
     resumed = PairLoader(features_part(), 4, seed=5)
     resumed.load_state_dict(PairLoader(features_part(), 4, seed=5).state_dict())

@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,11 +10,13 @@ import torch
 from PIL import Image
 
 from cmr_lightning.batch import Pixels, Tokens
+from cmr_lightning.checkpoints import newest_checkpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.runs import Run
 from datamodules.image_inputs import Pictures
 from datamodules.pairs import Columns, Pairs
-from tests.building import Built
+from tests.building import ROOT, Built, tiny
 from tests.datamodules.published.pairs import LABELS, PICTURES
 from tests.datamodules.published.pairs import write as write_pairs
 
@@ -298,3 +302,23 @@ def test_labels_of_too_few_images_cannot_be_drawn(tmp_path):
 def test_fractions_must_leave_something(tmp_path, settings):
     with pytest.raises(UserError, match=r"both must be above 0, and their sum below 1"):
         Pairs(str(tmp_path), "t.csv", **settings)
+
+
+@pytest.mark.slow
+def test_damaged_picture_in_the_middle_of_an_epoch_ends_the_training_with_a_sentence(tmp_path):
+    """Threads read the pictures; what one of them meets ends the program, and none keeps it from ending."""
+    root, run = tmp_path / "pairs", Run(tmp_path / "run")
+    write_pairs(root)
+    picture = root / Pairs(str(root), "pairs.csv", image=SMALL).listing("train").pictures[0]
+    picture.write_bytes(picture.read_bytes()[:100])
+    experiment = ROOT / "experiments" / "pairs" / "daml.yaml"
+    options = ["--data.batch_size=4", "--trainer.limit_train_batches=1.0", "--trainer.val_check_interval=2"]
+    command = [sys.executable, "-m", "cmr_lightning", "fit", f"--config={experiment}", f"--run_dir={run.path}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CMR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *tiny(experiment), *options], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.count(f"error: {picture} cannot be read as a picture") == 1
+    assert "Traceback" not in done.stderr
+    assert newest_checkpoint(run)[1]["global_step"] > 0

@@ -1,0 +1,93 @@
+"""The processes of a training on several devices: where one is lost, the others end with a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from torch import distributed as dist
+
+from cmr_lightning.errors import UserError
+
+_FIRST = "CMR_FIRST_PROCESS"
+"""Environment variable by which a process tells those that it starts its id."""
+
+_LOOK_EVERY = 1.0
+_GRACE = 10.0
+"""Seconds that a process has to find out by itself that another was lost, as gloo does and NCCL often does not."""
+
+_LOST = ("gloo/transport", "ncclRemoteError")
+"""What the messages say in which a backend complains about a process on the other side."""
+
+
+class GroupLauncher(_SubprocessScriptLauncher):
+    """Starts one process per device of this machine, as Lightning does, and lets none outlive another that was lost.
+
+    Lightning looks every five seconds whether a process that it started has failed, and then kills all others, this
+    one too, without a word.
+    """
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other processes, and do this one's share.
+
+        Raises:
+            UserError: If another process was lost.
+        """
+        environment = self.cluster_environment
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not environment.creates_processes_externally:
+            os.environ[_FIRST] = str(os.getpid())
+            self._call_children_scripts()
+        first = os.environ.pop(_FIRST, None)
+        if first is not None:
+            Thread(target=self._watch, args=(int(first),), name="watch", daemon=True).start()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            lost = another_was_lost(error)
+            message = self._message() if lost else ""
+            self._kill_others()
+            if lost:
+                raise UserError(message) from error
+            raise
+
+    def _watch(self, first: int) -> None:
+        """Wait until a process is lost, and end this one if that leaves it waiting for ever."""
+        while not any(process.poll() for process in self.procs) and first in (os.getpid(), os.getppid()):
+            time.sleep(_LOOK_EVERY)
+        time.sleep(_GRACE)
+        print(f"error: {self._message()}", file=sys.stderr, flush=True)
+        self._kill_others()
+        os._exit(2)
+
+    def _message(self) -> str:
+        time.sleep(_LOOK_EVERY)  # a connection breaks a moment before the system knows how the process ended
+        ended = [f"number {i} {_how(p.returncode)}" for i, p in enumerate(self.procs, start=1) if p.poll()]
+        return (
+            f"A process of this group was lost{': ' if ended else ''}{', '.join(ended)}; the others end with it. What "
+            f"was saved before is whole: a training goes on from its last checkpoint with --resume=true."
+        )
+
+    def _kill_others(self) -> None:
+        for process in self.procs:
+            process.kill()
+            process.wait()
+
+
+def another_was_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of the group does not answer any more."""
+    return isinstance(error, dist.DistNetworkError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
+    )
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

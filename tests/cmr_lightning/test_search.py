@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmr_lightning.__main__ import main
+from tests.building import write_toy
+
+IMAGES, TEXTS, DIM = 400, 90, 8
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path) -> Path:
+    """Each text lies beside the image that has its number."""
+    image = np.random.default_rng(0).normal(size=(IMAGES, DIM)).astype(np.float32)
+    path = tmp_path / "embeddings.npz"
+    np.savez(path, image=image, text=image[:TEXTS] * 1.001)
+    return path
+
+
+def neighbours(embeddings: Path) -> np.ndarray:
+    with np.load(embeddings.with_name("neighbours.npz"), allow_pickle=False) as archive:
+        return archive["neighbours"]
+
+
+@pytest.mark.parametrize("distance", ["cos", "l2"])
+def test_exact(embeddings: Path, distance: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(embeddings), "--k=3", f"--distance={distance}"]) == 0
+    found = neighbours(embeddings)
+    assert found.shape == (TEXTS, 3)
+    assert found[:, 0].tolist() == list(range(TEXTS))
+    assert "the 3 nearest of 400 for 90 queries" in capsys.readouterr().out
+
+
+def test_images_search_texts_and_find_no_more_than_there_are(embeddings: Path) -> None:
+    assert main(["search", str(embeddings), "--queries=image", "--k=1000"]) == 0
+    found = neighbours(embeddings)
+    assert found.shape == (IMAGES, TEXTS)
+    assert found[:TEXTS, 0].tolist() == list(range(TEXTS))
+
+
+def test_index_is_compared_with_the_exact_search(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("faiss")
+    index = ["--index=IVF4,Flat", "--parameters=nprobe=4", "--k=3", "--sample=20"]
+    assert main(["search", str(embeddings), *index]) == 0
+    assert neighbours(embeddings)[:, 0].tolist() == list(range(TEXTS))
+    assert "It finds 100.00% of the 3 nearest, measured on 20 queries." in capsys.readouterr().out
+    assert main(["search", str(embeddings), *index[:1], "--parameters=nprobe=1", "--k=50"]) == 0
+    assert "It finds 100.00%" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path: path.unlink(), "holds no embeddings"),
+        (lambda path: path.write_bytes(b"PK"), "holds no embeddings"),
+        (lambda path: np.savez(path, image=np.eye(2)), "holds no embeddings"),
+        (lambda path: np.savez(path, image=np.eye(2), text=np.full((1, 2), np.nan)), "not finite"),
+        (lambda path: np.savez(path, image=np.eye(2), text=np.array([object()])), "holds no embeddings"),
+    ],
+)
+def test_what_is_no_embeddings_is_said(embeddings: Path, change, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change(embeddings)
+    assert main(["search", str(embeddings)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_predict_wrote_is_searched(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["fit", f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={run}"]) == 0
+    assert main(["predict", f"--config={run / 'config.yaml'}"]) == 0
+    assert main(["search", str(run / "embeddings.npz")]) == 0
+    assert neighbours(run / "embeddings.npz").shape == (24, 10)
