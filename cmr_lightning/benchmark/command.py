@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands
-from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, read_benchmark
+from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands, share
+from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, Tuning, matching, read_benchmark
 from cmr_lightning.benchmark.report import main as report
 from cmr_lightning.cli import data_checksum, resolved_config
 from cmr_lightning.errors import UserError
@@ -49,6 +48,8 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
+    if benchmark.tuning is not None:
+        benchmark = tuned(benchmark, benchmark.tuning, options.jobs, options.dry_run)
     todo, outcomes = look(benchmark.plan())
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
@@ -62,6 +63,36 @@ def main(arguments: Sequence[str]) -> None:
     if finished:
         report(_report_of(benchmark, finished))
     _raise_if_failed(outcomes)
+
+
+def tuned(benchmark: Benchmark, tuning: Tuning, jobs: int, dry_run: bool) -> Benchmark:
+    """The benchmark with the winner of a sweep in the place of each experiment; sweeps that are not done are run.
+
+    Args:
+        benchmark: The benchmark.
+        tuning: How settings are searched for.
+        jobs: Trials at the same time.
+        dry_run: Whether to run no sweep, and keep the experiments as they are.
+
+    Raises:
+        UserError: If an experiment has no sweep, or a sweep cannot be run.
+    """
+    from cmr_lightning.sweep.command import run_sweep
+    from cmr_lightning.sweep.file import read_sweep
+
+    of_experiment = {s.experiment: s for pattern in tuning.sweeps for s in map(read_sweep, matching(pattern))}
+    wanted = [file for file in benchmark.files if file.stem not in tuning.without]
+    lacking = [str(file) for file in wanted if file not in of_experiment]
+    if lacking:
+        raise UserError(
+            f"Every experiment must have its sweep, or be named under tuning.without; {', '.join(lacking)} has none."
+        )
+    winners = {}
+    for file in [] if dry_run else wanted:
+        sweep = of_experiment[file]
+        folder = benchmark.runs / "sweeps" / sweep.path.stem
+        winners[file] = run_sweep(sweep, folder, tuning.trials, jobs, benchmark.options)
+    return replace(benchmark, experiments=tuple(str(winners.get(file, file)) for file in benchmark.files))
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
@@ -125,15 +156,6 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
         finally:
             for waiting in futures:
                 waiting.cancel()
-
-
-def share(place: int, jobs: int) -> dict[str, str]:
-    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
-    environment = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // jobs))}
-    gpus = torch.cuda.device_count()
-    if jobs > 1 and gpus > 0:
-        environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
-    return environment
 
 
 def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iterator[Outcome]:

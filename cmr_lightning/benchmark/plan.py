@@ -52,6 +52,21 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """The part `tuning` of a benchmark: each experiment runs with the best setting of a sweep, all of equal length.
+
+    Attributes:
+        trials: Trials of each sweep.
+        sweeps: Files or patterns such as `experiments/sweeps/wikipedia_*.yaml`.
+        without: Experiments that have nothing to search for, by their files' names, such as `random`.
+    """
+
+    trials: int
+    sweeps: tuple[str, ...]
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A file `experiments/benchmarks/<name>.yaml`.
 
@@ -64,6 +79,7 @@ class Benchmark:
         reference: The experiment that others are compared with, by its file's name, such as `triplet`.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
+        tuning: How the settings of the experiments are searched for; None to run them as they are written.
     """
 
     experiments: tuple[str, ...]
@@ -73,6 +89,21 @@ class Benchmark:
     reference: str | None
     runs: Path
     cluster: dict[str, Any]
+    tuning: Tuning | None
+
+    @property
+    def files(self) -> list[Path]:
+        """The experiments' files.
+
+        Raises:
+            UserError: If a pattern matches none.
+        """
+        return [file for pattern in self.experiments for file in matching(pattern)]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The overrides as options of a command line."""
+        return tuple(f"--{key}={as_option(value)}" for key, value in self.overrides.items())
 
     def plan(self) -> list[PlannedRun]:
         """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
@@ -80,11 +111,10 @@ class Benchmark:
         Raises:
             UserError: If a pattern matches no file, or the splits are not as many as the seeds.
         """
-        files = [file for pattern in self.experiments for file in _matching(pattern)]
-        return [self._run(file, row) for row in range(len(self.seeds)) for file in files]
+        return [self._run(file, row) for row in range(len(self.seeds)) for file in self.files]
 
     def _run(self, file: Path, row: int) -> PlannedRun:
-        options = [f"--{key}={_as_option(value)}" for key, value in self.overrides.items()]
+        options = [*self.options]
         seed = self.seeds[row]
         folder = f"seed{seed}"
         splits = self.splits.get(file.parent.name)
@@ -124,17 +154,32 @@ def read_benchmark(path: Path) -> Benchmark:
         reference=content.get("reference"),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
         cluster=content.get("cluster") or {},
+        tuning=_tuning(path, content.get("tuning")),
     )
 
 
-def _matching(pattern: str) -> Sequence[Path]:
+def _tuning(path: Path, content: Any) -> Tuning | None:
+    if content is None:
+        return None
+    known = [field.name for field in fields(Tuning)]
+    if not isinstance(content, dict) or not {"trials", "sweeps"} <= set(content) <= set(known):
+        raise UserError(f"{path}: `tuning` must say `trials` and `sweeps`, and may have no other keys than `without`.")
+    return Tuning(content["trials"], tuple(content["sweeps"]), tuple(content.get("without", ())))
+
+
+def matching(pattern: str) -> Sequence[Path]:
+    """The files that a pattern names, relative to the working directory.
+
+    Raises:
+        UserError: If there is none.
+    """
     files = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
     if not files or not all(file.is_file() for file in files):
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
     return files
 
 
-def _as_option(value: Any) -> str:
+def as_option(value: Any) -> str:
     """A setting as one word of a command line."""
     return (
         value

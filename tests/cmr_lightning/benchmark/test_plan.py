@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.benchmark.plan import read_benchmark
+from cmr_lightning.benchmark.plan import Tuning, read_benchmark
 from cmr_lightning.errors import UserError
 
 
@@ -47,6 +47,12 @@ def test_overrides_become_options(folder: Path) -> None:
     assert run.options == ("--trainer.max_epochs=5", "--a=null", "--b=[1, x]", "--c=no way")
 
 
+def test_tuning_is_read(folder: Path) -> None:
+    text = "experiments: [x]\ntuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
+    assert read_benchmark(write(folder, text)).tuning == Tuning(20, ("sweeps/*.yaml",), ("random",))
+    assert read_benchmark(write(folder, "experiments: [x]")).tuning is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -56,6 +62,8 @@ def test_overrides_become_options(folder: Path) -> None:
         ("experiments: [x]\nseeds: [0, 1]\nsplits: {wikipedia: [0]}", "1 entries for 2 seeds"),
         ("experiments: [nowhere/*.yaml]", "No experiment matches nowhere"),
         ("experiments: [experiments/wikipedia/none.yaml]", "No experiment matches"),
+        ("experiments: [x]\ntuning: {trials: 3}", "`tuning` must say `trials` and `sweeps`"),
+        ("experiments: [x]\ntuning: {trials: 3, sweeps: [x], count: 3}", "no other keys than `without`"),
     ],
 )
 def test_what_is_wrong_is_said(folder: Path, text: str, said: str) -> None:
