@@ -1,0 +1,101 @@
+"""Every sweep of the project, `experiments/sweeps/<dataset>_<method>.yaml`, as our command and W&B's agent read it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+from cmr_lightning.cli import resolved_config
+from cmr_lightning.methods import METHODS
+from cmr_lightning.sweep.command import check
+from cmr_lightning.sweep.file import read_sweep
+from cmr_lightning.sweep.winner import look_up
+from tests.building import EXPERIMENTS, ROOT, method_of
+
+SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))
+ADVERSARIAL = [
+    name
+    for name, method in METHODS.items()
+    if set(getattr(method, "terms", ())) & set(getattr(method, "adversarial_terms", ()))
+]
+
+
+@pytest.fixture(params=SWEEPS, ids=lambda path: path.stem)
+def sweep(request: pytest.FixtureRequest, invented_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("CMR_DATA", str(invented_data))
+    return request.param
+
+
+def experiment_of(path: Path) -> Path:
+    return read_sweep(path).experiment
+
+
+@pytest.mark.parametrize("dataset", ["wikipedia", "pascal_sentence"])
+def test_every_adversarial_method_has_one(dataset: str) -> None:
+    swept = {f"{experiment_of(path)}" for path in SWEEPS}
+    wanted = {f"experiments/{dataset}/{name.lower()}.yaml" for name in ADVERSARIAL}
+    there = wanted & {str(path.relative_to(ROOT)) for path in EXPERIMENTS}
+    assert len(there) >= 5
+    assert there <= swept
+
+
+def test_is_named_after_its_experiment_and_says_how_it_is_run(sweep: Path) -> None:
+    experiment = experiment_of(sweep)
+    assert sweep.stem == f"{experiment.parent.name}_{experiment.stem}"
+    first, second = sweep.read_text().splitlines()[:2]
+    name = sweep.relative_to(ROOT)
+    assert shlex.split(first) == ["#", *f"python -m cmr_lightning sweep --config {name} --count 20".split()]
+    assert f"wandb sweep {name}" in second
+
+
+def test_every_key_and_value_is_one_that_the_experiment_takes(sweep: Path) -> None:
+    found = read_sweep(sweep)
+    written = check(found)
+    assert found.maximize
+    for parameter in found.parameters:
+        if parameter.drawn is not None:
+            committed = look_up(written, parameter.key)
+            assert parameter.value(parameter.place(committed)) == committed, (
+                "the experiment as it is written is a trial"
+            )
+
+
+def test_early_termination_leaves_every_trial_a_chance(sweep: Path) -> None:
+    found = read_sweep(sweep)
+    early = found.early_terminate
+    assert early is not None
+    epochs = yaml.safe_load(found.experiment.read_text())["trainer"]["max_epochs"]
+    assert 3 <= early.min_iter < epochs
+
+
+def test_the_agent_of_wandb_makes_a_command_of_ours(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With W&B's own code, in its own way of filling the macros in, for two runs of one agent."""
+    macros = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    content = yaml.safe_load(sweep.read_text())
+    study = optuna.create_study()
+    drawn = study.ask({p.key: p.drawn for p in read_sweep(sweep).parameters if p.drawn is not None})
+    values = {p.key: p.value(drawn.params.get(p.key)) for p in read_sweep(sweep).parameters}
+    command: Any = content["command"]
+    folders = set()
+    for run_id in ("one", "two"):
+        monkeypatch.setenv("WANDB_RUN_ID", run_id)
+        args = {key: {"value": value} for key, value in values.items()}
+        filled = {**macros.create_sweep_command_args({"args": args}), "program": [content["program"]], "env": ["env"]}
+        filled["interpreter"] = ["python"]
+        words = [w for c in macros.create_sweep_command(command) for w in filled.get(c[2:-1], [c])]
+        assert words[:6] == ["env", "python", "-m", "cmr_lightning", "fit", f"--config={experiment_of(sweep)}"]
+        config = resolved_config(words[4:])
+        assert {key: look_up(config, key) for key in values} == values
+        assert config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
+        folders.add(config["run_dir"])
+    assert len(folders) == 2, "two trials in one folder"
+
+
+def test_methods_of_the_sweeps_are_adversarial() -> None:
+    assert {method_of(ROOT / experiment_of(path)) for path in SWEEPS} <= set(ADVERSARIAL)
