@@ -17,14 +17,8 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/pip install --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED) ## train DAML and Triplet on the embedded pictures, test them, and show what they retrieve
-	@for method in daml triplet random; do \
-		echo "--- $$method"; \
-		$(BIN)/python -m cmr_lightning fit --config experiments/shapes/$$method.yaml --run_dir runs/demo/$$method --overwrite=true $(DEMO_ARGS) && \
-		$(BIN)/python -m cmr_lightning test --config runs/demo/$$method/config.yaml || exit 1; \
-	done
-	@$(BIN)/python -m cmr_lightning report runs/demo/daml runs/demo/triplet runs/demo/random --output runs/demo/report
-	@echo "Open runs/demo/report/report.html; galleries: runs/demo/daml/gallery.png and runs/demo/triplet/gallery.png"
+demo: $(INSTALLED) ## train and compare seven methods on the embedded pictures, and write a report
+	@$(BIN)/python -m cmr_lightning benchmark --config experiments/benchmarks/quickstart.yaml --jobs 2
 
 test: $(INSTALLED) ## run all tests that need no GPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu"

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "keep a data set's pretrained features: --config experiments/features/<dataset>_<encoder>.yaml",
     ),
     "report": ("cmr_lightning.benchmark.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
+    "results": (
+        "cmr_lightning.benchmark.results",
+        "keep the records of a benchmark in experiments/results, and write the tables: runs/benchmarks/<name>",
+    ),
 }
 """Command -> (module whose `main` runs it, what it does)."""
 

@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -35,13 +36,16 @@ from cmr_lightning.callbacks import (
     RetrievalGallery,
     RunProgress,
 )
+from cmr_lightning.checkpoint_file import WholeCheckpointIO
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.memory import peak_memory
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
 from cmr_lightning.wandb_logging import RunLogger, WandbReport, finished_at_the_end
+from cmr_lightning.whole_file import whole_file
 from datamodules import CrossModalData
 
 _LOGGED = ("pytorch_lightning", "py.warnings")
@@ -121,9 +125,12 @@ class RetrievalCLI(LightningCLI):
         self.loggers = self._loggers(options["logger"])
         options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
+        options["plugins"] = [*_as_list(options["plugins"])]
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
             options["precision"] = None
-            options["plugins"] = [*(options["plugins"] or []), TwoPlayerPrecision()]
+            options["plugins"].append(TwoPlayerPrecision())
+        if not any(isinstance(plugin, CheckpointIO) for plugin in options["plugins"]):
+            options["plugins"].append(WholeCheckpointIO())
         try:
             return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
@@ -137,15 +144,12 @@ class RetrievalCLI(LightningCLI):
 
     def _loggers(self, configured: Any) -> list[Logger]:
         """The configured loggers, W&B's made to fit the run."""
-        if configured is None or isinstance(configured, bool):
-            return []
+        loggers = _as_list(None if isinstance(configured, bool) else configured)
         config, scores = self._config(), validation_scores(self.datamodule.protocols)
-        settings = config["trainer"]["logger"]
-        pairs = zip(configured, settings, strict=True) if isinstance(settings, list) else [(configured, settings)]
         go_on = self.subcommand == "test" or bool(self.options.get("resume"))
         return [
-            RunLogger(self.run, config, of, scores, go_on) if isinstance(logger, WandbLogger) else logger
-            for logger, of in pairs
+            RunLogger(self.run, config, settings, scores, go_on) if isinstance(logger, WandbLogger) else logger
+            for logger, settings in zip(loggers, _as_list(config["trainer"]["logger"]), strict=False)
         ]
 
     def _callbacks(self) -> list[Callback]:
@@ -158,7 +162,7 @@ class RetrievalCLI(LightningCLI):
                 Interruption(self.run),
                 AdversarialDiagnostics(),
                 self.timer,
-                RunProgress(),
+                *([] if self.options.trainer.enable_progress_bar is False else [RunProgress()]),
             ]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
@@ -191,7 +195,8 @@ class RetrievalCLI(LightningCLI):
             if isinstance(logger, RunLogger):
                 logger.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
-        self.run.config.write_text(header + yaml.safe_dump(self._config(), sort_keys=False))
+        with whole_file(self.run.config) as file:
+            file.write((header + yaml.safe_dump(self._config(), sort_keys=False)).encode())
         _log_to(self.run)
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
@@ -222,6 +227,7 @@ class RetrievalCLI(LightningCLI):
             {
                 "selection": selection,
                 "wall_time_s": round(self.timer.time_elapsed("train"), 3),
+                "peak_memory": peak_memory(),
                 "updates": self.trainer.global_step,
                 "epochs": self.trainer.current_epoch,
             }
@@ -317,6 +323,11 @@ def config_files(arguments: Sequence[str]) -> list[Path]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", type=Path, default=[])
     return parser.parse_known_args(list(arguments))[0].config
+
+
+def _as_list(given: Any) -> list[Any]:
+    """What a key that takes one thing or several was given."""
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _is_first_process() -> bool:

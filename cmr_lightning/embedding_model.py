@@ -140,7 +140,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
             for direction, value in directions.items()
         }
         fitting = self.trainer.state.fn == TrainerFn.FITTING
-        self.log_dict(values, logger=not fitting)
+        self.log_dict(values, logger=bool(self.loggers) and not fitting)
         if fitting and not self.trainer.sanity_checking:
             for logger in self.loggers:  # by hand, so that the x-axis counts generator updates
                 logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step)

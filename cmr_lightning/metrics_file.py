@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from cmr_lightning.runs import Run
+from cmr_lightning.whole_file import whole_file
 
 
 class _ContinuedWriter(ExperimentWriter):
-    """Writes on where an earlier writer stopped; Lightning's own deletes the file."""
+    """Writes on where an earlier writer stopped; Lightning's own deletes the file.
+
+    A new column is added in one go; Lightning's own loses all rows if it is interrupted at that.
+    """
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
         if path.exists():
             with path.open(newline="") as file:
                 self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        _write(path, fieldnames, rows)
 
 
 class MetricsFile(CSVLogger):
@@ -46,15 +57,20 @@ class MetricsFile(CSVLogger):
 
 
 def _cut(path: Path, keep_until: int) -> None:
-    """Drop the rows of a metrics file that are about later updates than `keep_until`."""
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        kept = [row for row in reader if int(row["step"]) <= keep_until]
-        keys = reader.fieldnames or []
+    """Drop the rows of a metrics file that are about later updates than `keep_until`, and a line without an end."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+    kept = [row for row in reader if int(row["step"]) <= keep_until]
     if not kept:
         path.unlink()
         return
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(kept)
+    _write(path, list(reader.fieldnames or []), kept)
+
+
+def _write(path: Path, keys: list[str], rows: list[dict[str, str]]) -> None:
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, keys)
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Note that `fit` came to its end, and how."""
-        self._summary.write_text(json.dumps(summary, indent=2) + "\n")
+        with whole_file(self._summary) as file:
+            file.write((json.dumps(summary, indent=2) + "\n").encode())
 
     def read_summary(self) -> dict[str, Any]:
         """How `fit` ended.
@@ -127,8 +129,13 @@ class Run:
             )
 
     def prepare(self, overwrite: bool) -> None:
-        """Make the folder ready for `fit`, after `check`."""
+        """Make the folder ready for `fit`, after `check`.
+
+        What could be resumed, tested or taken for a result goes first, so that an interruption leaves nothing of that.
+        """
         if overwrite and self.started:
+            for path in (self.last, self._summary, self.record):
+                path.unlink(missing_ok=True)
             shutil.rmtree(self.path)
         self._summary.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -138,8 +138,8 @@ class WandbReport(pl.Callback):
         """Go on with the W&B run of the training."""
         self.logger.begin()
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log, on the first process."""
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Log, on the first process, now that the record is written."""
         self.logger.report()
 
 

@@ -15,7 +15,7 @@ from cmr_lightning.errors import UserError
 from datamodules.content import Content
 from datamodules.listing import Listing
 from datamodules.sparse_rows import SparseRows, dense_if_small
-from datamodules.vocabulary import Vocabulary, longest
+from datamodules.vocabulary import Splitting, Vocabulary, longest
 
 
 class TextInput(ABC):
@@ -52,21 +52,25 @@ class WordTokens(TextInput):
     Args:
         min_count: Least number of times that a word must occur in the training captions to have a number.
         max_length: Most tokens of a text, start and end included; None for as many as the longest training caption.
+        splitting: What a word is: `words` are runs of letters and digits, `treebank` the tokens of NLTK, with which
+            VSE++ and its successors work.
 
     Raises:
         UserError: If `max_length` has no room for a word.
     """
 
-    def __init__(self, min_count: int = 1, max_length: int | None = None) -> None:
+    def __init__(self, min_count: int = 1, max_length: int | None = None, splitting: Splitting = "words") -> None:
         if max_length is not None and max_length < 3:
             raise UserError(f"data.text.max_length is {max_length}, but start, end and a single word are 3 tokens.")
         self.min_count = min_count
         self.max_length = max_length
+        self.splitting: Splitting = splitting
 
     @property
     def description(self) -> str:
         """Which words."""
-        return f"words of at least {self.min_count} in the training captions"
+        words = "words" if self.splitting == "words" else "Treebank tokens"
+        return f"{words} of at least {self.min_count} in the training captions"
 
     def words(self, length: int) -> Words:
         """Form of texts of at most `length` tokens, the four special ones included."""
@@ -74,8 +78,8 @@ class WordTokens(TextInput):
 
     def learn(self, train: Listing) -> None:
         """Number the words of the training captions."""
-        self.vocabulary = Vocabulary.build(train.captions, self.min_count)
-        self.length = longest(train.captions)
+        self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
+        self.length = longest(train.captions, self.splitting)
         if self.max_length is not None:
             self.length = min(self.length, self.max_length)
 

@@ -7,29 +7,54 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any, Literal
 
 import torch
 
 from cmr_lightning.batch import Tokens
+from cmr_lightning.errors import UserError
+
+Splitting = Literal["words", "treebank"]
+"""How a caption is split into words; see `tokenise`."""
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
-def tokenise(caption: str) -> list[str]:
+def tokenise(caption: str, splitting: Splitting = "words") -> list[str]:
     """Lower-cased words of a caption.
 
-    A word is a run of letters and digits of any script, with apostrophes inside it: "A dog's T-shirt!" gives `a`,
-    `dog's`, `t`, `shirt`. Typographic apostrophes become plain ones. Everything else separates words.
+    Args:
+        caption: The text.
+        splitting: `words` are runs of letters and digits of any script, with apostrophes inside them: "A dog's
+            T-shirt!" gives `a`, `dog's`, `t`, `shirt`. Typographic apostrophes become plain ones, everything else
+            separates words. `treebank` is what NLTK's word tokenizer makes of the lower-cased caption, as in the public
+            code of VSE++, with clitics and punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
+
+    Raises:
+        UserError: If NLTK is needed and not installed.
     """
+    if splitting == "treebank":
+        return _treebank().tokenize(caption.lower())
     return [word.replace("’", "'") for word in _WORD.findall(caption.lower())]
 
 
-def longest(captions: Iterable[str]) -> int:
+@cache
+def _treebank() -> Any:
+    try:
+        from nltk.tokenize import NLTKWordTokenizer
+    except ModuleNotFoundError:
+        raise UserError(
+            "data.text.splitting is treebank, which NLTK does; install it by `pip install nltk`, or choose words."
+        ) from None
+    return NLTKWordTokenizer()
+
+
+def longest(captions: Iterable[str], splitting: Splitting = "words") -> int:
     """Tokens in the longest caption, start and end included; 2 where there are no captions."""
-    return 2 + max((len(tokenise(caption)) for caption in captions), default=0)
+    return 2 + max((len(tokenise(caption, splitting)) for caption in captions), default=0)
 
 
 @dataclass(frozen=True)
@@ -40,15 +65,17 @@ class Vocabulary:
 
     Attributes:
         words: The word of each id: `<pad>` 0, `<start>` 1, `<end>` 2, `<unk>` 3, then the words in sorted order.
+        splitting: How captions are split into words.
     """
 
     words: tuple[str, ...]
+    splitting: Splitting = "words"
 
     @classmethod
-    def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
+    def build(cls, captions: Iterable[str], min_count: int = 1, splitting: Splitting = "words") -> Vocabulary:
         """The words that occur at least `min_count` times in the captions."""
-        counts = Counter(word for caption in captions for word in tokenise(caption))
-        return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)))
+        counts = Counter(word for caption in captions for word in tokenise(caption, splitting))
+        return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)), splitting)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -79,7 +106,7 @@ class Vocabulary:
             raise ValueError(f"length is {length}, but start and end alone are 2 tokens")
         ids = torch.full((len(captions), length), PAD, dtype=torch.int64)
         for row, caption in enumerate(captions):
-            words = tokenise(caption)[: length - 2]
+            words = tokenise(caption, self.splitting)[: length - 2]
             numbers = [START, *(self._ids.get(word, UNKNOWN) for word in words), END]
             ids[row, : len(numbers)] = torch.tensor(numbers)
         return Tokens(ids, ids != PAD)

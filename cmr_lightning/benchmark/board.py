@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from statistics import mean
 
@@ -13,6 +14,7 @@ from cmr_lightning.benchmark.evidence import Evidence, evidence_of
 from cmr_lightning.benchmark.statistics import DIRECTIONS, LEVEL, Comparison, Summary, compare, summary
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
+from cmr_lightning.evaluation.memory import larger
 from cmr_lightning.runs import Run
 
 
@@ -103,6 +105,12 @@ class Row:
     def test_seconds(self) -> float:
         """Mean duration of the test."""
         return mean(run.record.wall_time["test_s"] for run in self.runs)
+
+    @property
+    def peak_memory(self) -> dict[str, int]:
+        """The most memory that a run took, see `Record.peak_memory`; empty if it was not measured in all."""
+        measured = [run.record.peak_memory for run in self.runs]
+        return reduce(larger, measured) if all(measured) else {}
 
     @property
     def seeds(self) -> str:
@@ -199,7 +207,7 @@ def _read_run(run: Run, notes: Notes) -> MeasuredRun:
         return MeasuredRun(run, record, None)
 
 
-def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str | None) -> list[Board]:
+def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:
     """Put runs into tables.
 
     Runs of one experiment are one row, whatever their seeds and splits; experiments share a table if they agree in data
@@ -208,14 +216,16 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str 
     Args:
         runs: All runs.
         claims: Published numbers.
-        reference: Experiment that the others are compared with, by its name or the last part of it.
+        references: Experiments that the others are compared with, by their names or the last parts of them; each table
+            takes the first that it has.
 
     Raises:
-        UserError: If no run is of the reference.
+        UserError: If no run is of a reference.
     """
-    if reference is not None and not any(_is_called(run.record.experiment, reference) for run in runs):
-        known = ", ".join(sorted({run.record.experiment for run in runs}))
-        raise UserError(f"No run is of the reference {reference}; the experiments are {known}.")
+    for reference in references:
+        if not any(_is_called(run.record.experiment, reference) for run in runs):
+            known = ", ".join(sorted({run.record.experiment for run in runs}))
+            raise UserError(f"No run is of the reference {reference}; the experiments are {known}.")
     experiments: dict[tuple[str, ...], list[MeasuredRun]] = defaultdict(list)
     for run in runs:
         record = run.record
@@ -226,7 +236,7 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], reference: str 
     for of_experiment in experiments.values():
         tables[_conditions(of_experiment)].append(of_experiment)
     return [
-        _board(conditions, tables[conditions], claims, reference)
+        _board(conditions, tables[conditions], claims, references)
         for conditions in sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
     ]
 
@@ -245,13 +255,16 @@ def _board(
     conditions: Conditions,
     experiments: Sequence[list[MeasuredRun]],
     claims: Sequence[Claim],
-    reference: str | None,
+    references: Sequence[str],
 ) -> Board:
     best_first = Protocol.parse(conditions.protocol).higher_is_better
     ordered = sorted(experiments, key=lambda of: mean(run.value("mean") for run in of), reverse=best_first)
     names = _distinct_names(ordered)
     called = [
-        name for name, of in zip(names, ordered, strict=True) if _is_called(of[0].record.experiment, str(reference))
+        name
+        for reference in references
+        for name, of in zip(names, ordered, strict=True)
+        if _is_called(of[0].record.experiment, reference)
     ]
     against = called[0] if called else None
     compared, refusal = _compared(dict(zip(names, ordered, strict=True)), against)

@@ -6,7 +6,6 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands, share
-from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, Tuning, matching, read_benchmark
+from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, as_options, matching, read_benchmark
 from cmr_lightning.benchmark.report import main as report
 from cmr_lightning.cli import data_checksum, resolved_config
 from cmr_lightning.errors import UserError
@@ -48,9 +47,8 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
-    if benchmark.tuning is not None:
-        benchmark = tuned(benchmark, benchmark.tuning, options.jobs, options.dry_run)
-    todo, outcomes = look(benchmark.plan())
+    winners = {} if options.dry_run else tuned(benchmark, options.jobs)
+    todo, outcomes = look(benchmark.plan(winners))
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
         for planned, commands in todo:
@@ -65,42 +63,35 @@ def main(arguments: Sequence[str]) -> None:
     _raise_if_failed(outcomes)
 
 
-def tuned(benchmark: Benchmark, tuning: Tuning, jobs: int, dry_run: bool) -> Benchmark:
-    """The benchmark with the winner of a sweep in the place of each experiment; sweeps that are not done are run.
-
-    Args:
-        benchmark: The benchmark.
-        tuning: How settings are searched for.
-        jobs: Trials at the same time.
-        dry_run: Whether to run no sweep, and keep the experiments as they are.
+def tuned(benchmark: Benchmark, jobs: int) -> dict[Path, Path]:
+    """The winner of its sweep for each experiment of a benchmark with `tuning`; sweeps that are not done are run.
 
     Raises:
         UserError: If an experiment has no sweep, or a sweep cannot be run.
     """
+    tuning = benchmark.tuning
+    if tuning is None:
+        return {}
     from cmr_lightning.sweep.command import run_sweep
     from cmr_lightning.sweep.file import read_sweep
 
-    of_experiment = {s.experiment: s for pattern in tuning.sweeps for s in map(read_sweep, matching(pattern))}
+    sweeps = {sweep.experiment: sweep for pattern in tuning.sweeps for sweep in map(read_sweep, matching(pattern))}
     wanted = [file for file in benchmark.files if file.stem not in tuning.without]
-    lacking = [str(file) for file in wanted if file not in of_experiment]
-    if lacking:
+    if lacking := [str(file) for file in wanted if file not in sweeps]:
         raise UserError(
             f"Every experiment must have its sweep, or be named under tuning.without; {', '.join(lacking)} has none."
         )
-    winners = {}
-    for file in [] if dry_run else wanted:
-        sweep = of_experiment[file]
-        folder = benchmark.runs / "sweeps" / sweep.path.stem
-        winners[file] = run_sweep(sweep, folder, tuning.trials, jobs, benchmark.options)
-    return replace(benchmark, experiments=tuple(str(winners.get(file, file)) for file in benchmark.files))
+    folder, options = benchmark.runs / "sweeps", as_options(benchmark.overrides)
+    return {
+        file: run_sweep(sweeps[file], folder / sweeps[file].path.stem, tuning.trials, jobs, options) for file in wanted
+    }
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
-    """The command that puts the runs side by side, against the reference if it has a finished run."""
+    """The command that puts the runs side by side, against those references that have a finished run."""
     arguments = ["report", str(benchmark.runs), f"--output={benchmark.runs / 'report'}"]
-    if benchmark.reference in {planned.experiment.stem for planned in finished}:
-        arguments.append(f"--reference={benchmark.reference}")
-    return arguments
+    names = {planned.experiment_name.rpartition("/")[2] for planned in finished}
+    return arguments + [f"--reference={name}" for name in benchmark.reference if name in names]
 
 
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:

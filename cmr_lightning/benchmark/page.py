@@ -89,6 +89,7 @@ def page(boards: Sequence[Board], notes: Notes) -> str:
         "number": tables.number,
         "difference": tables.difference,
         "duration": tables.duration,
+        "memory": tables.memory,
         "spread": tables.spread,
         "interval": tables.interval,
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -22,17 +24,24 @@ class PlannedRun:
         seed: Its seed.
         options: What is set beside the file and the seed, as on the command line.
         run: Where the run lives.
+        variant: What it is called behind the experiment, if it is a variant of it.
     """
 
     experiment: Path
     seed: int
     options: tuple[str, ...]
     run: Run
+    variant: str | None = None
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment as boards call it, e.g. `wikipedia/daml` or `wikipedia/daml_no_adversary`."""
+        return _called(self.experiment, self.variant)
 
     @property
     def name(self) -> str:
         """The run as people call it, e.g. `wikipedia/daml seed 3`."""
-        return f"{experiment_name([self.experiment])} seed {self.seed}"
+        return f"{self.experiment_name} seed {self.seed}"
 
     @property
     def fit(self) -> list[str]:
@@ -42,6 +51,7 @@ class PlannedRun:
             f"--config={self.experiment}",
             f"--seed_everything={self.seed}",
             *self.options,
+            *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
             f"--run_dir={self.run.path}",
         ]
 
@@ -76,7 +86,11 @@ class Benchmark:
         splits: For data sets with several splits, by the folder of their experiments, the split on which each seed
             runs, in the order of the seeds: the spread is then over seeds and splits.
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
-        reference: The experiment that others are compared with, by its file's name, such as `triplet`.
+        variants: Some of these experiments once more with other settings, as rows of their own: by the name of the
+            variant and the experiments' pattern the settings, e.g. `no_adversary: {experiments/*/daml.yaml:
+            {model.weights.adversarial: 0}}` for `wikipedia/daml_no_adversary`.
+        reference: The experiments that others are compared with, by their files' names, such as `triplet`; a list where
+            boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
         tuning: How the settings of the experiments are searched for; None to run them as they are written.
@@ -86,42 +100,54 @@ class Benchmark:
     seeds: tuple[int, ...]
     splits: dict[str, list[Any]]
     overrides: dict[str, Any]
-    reference: str | None
+    variants: dict[str, dict[str, dict[str, Any]]]
+    reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
     tuning: Tuning | None
 
     @property
     def files(self) -> list[Path]:
-        """The experiments' files.
+        """The experiments' files, each once.
 
         Raises:
             UserError: If a pattern matches none.
         """
-        return [file for pattern in self.experiments for file in matching(pattern)]
+        return list(dict.fromkeys(file for pattern in self.experiments for file in matching(pattern)))
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The overrides as options of a command line."""
-        return tuple(f"--{key}={as_option(value)}" for key, value in self.overrides.items())
-
-    def plan(self) -> list[PlannedRun]:
+    def plan(self, tuned: Mapping[Path, Path] = MappingProxyType({})) -> list[PlannedRun]:
         """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
 
-        Raises:
-            UserError: If a pattern matches no file, or the splits are not as many as the seeds.
-        """
-        return [self._run(file, row) for row in range(len(self.seeds)) for file in self.files]
+        Args:
+            tuned: Files that take the places of experiments, and are called like them.
 
-    def _run(self, file: Path, row: int) -> PlannedRun:
-        options = [*self.options]
+        Raises:
+            UserError: If a pattern matches no file, a variant none of the experiments, or a variant is called like an
+                experiment or another variant.
+        """
+        files = self.files
+        cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
+        cases += [
+            (file, variant, {**self.overrides, **overrides})
+            for variant, patterns in self.variants.items()
+            for pattern, overrides in patterns.items()
+            for file in _among(files, pattern, variant)
+        ]
+        names = Counter(_called(file, variant) for file, variant, _ in cases)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
+        cases = [(tuned.get(file, file), variant, overrides) for file, variant, overrides in cases]
+        return [self._run(*case, row) for row in range(len(self.seeds)) for case in cases]
+
+    def _run(self, file: Path, variant: str | None, overrides: dict[str, Any], row: int) -> PlannedRun:
+        options = as_options(overrides)
         seed = self.seeds[row]
         folder = f"seed{seed}"
         splits = self.splits.get(file.parent.name)
         if splits is not None:
             options.append(f"--data.init_args.split={splits[row]}")
             folder += f"-split{splits[row]}".replace("/", "-")
-        return PlannedRun(file, seed, tuple(options), Run(self.runs / experiment_name([file]) / folder))
+        return PlannedRun(file, seed, tuple(options), Run(self.runs / _called(file, variant) / folder), variant)
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -151,7 +177,8 @@ def read_benchmark(path: Path) -> Benchmark:
         seeds=seeds,
         splits=splits,
         overrides=content.get("overrides") or {},
-        reference=content.get("reference"),
+        variants=_checked_variants(content.get("variants") or {}, path),
+        reference=_listed(content.get("reference") or ()),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
         cluster=content.get("cluster") or {},
         tuning=_tuning(path, content.get("tuning")),
@@ -167,6 +194,28 @@ def _tuning(path: Path, content: Any) -> Tuning | None:
     return Tuning(content["trials"], tuple(content["sweeps"]), tuple(content.get("without", ())))
 
 
+def _checked_variants(variants: Any, path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    shaped = isinstance(variants, dict) and all(
+        isinstance(patterns, dict) and all(isinstance(overrides, dict) for overrides in patterns.values())
+        for patterns in variants.values()
+    )
+    if not shaped:
+        raise UserError(
+            f"{path}: variants must be names, below them experiments, and below these settings, such as no_adversary: "
+            f"{{experiments/wikipedia/daml.yaml: {{model.weights.adversarial: 0}}}}."
+        )
+    return variants
+
+
+def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _called(file: Path, variant: str | None) -> str:
+    name = experiment_name([file])
+    return name if variant is None else f"{name}_{variant}"
+
+
 def matching(pattern: str) -> Sequence[Path]:
     """The files that a pattern names, relative to the working directory.
 
@@ -177,6 +226,18 @@ def matching(pattern: str) -> Sequence[Path]:
     if not files or not all(file.is_file() for file in files):
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
     return files
+
+
+def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path]:
+    chosen = [file for file in matching(pattern) if file in files]
+    if not chosen:
+        raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
+    return chosen
+
+
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings by their dotted names as options of a command line."""
+    return [f"--{key}={as_option(value)}" for key, value in settings.items()]
 
 
 def as_option(value: Any) -> str:

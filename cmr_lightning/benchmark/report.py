@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: The command, and its options.
 
     Raises:
-        UserError: If a folder holds no record, a record is broken, or no run is of the reference.
+        UserError: If a folder holds no record, a record is broken, or no run is of a reference.
     """
     parser = argparse.ArgumentParser(
         "python -m cmr_lightning report",
@@ -28,7 +28,13 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or one that holds runs")
     parser.add_argument("--output", type=Path, default=Path("report"), help="folder of the report (default: report)")
-    parser.add_argument("--reference", help="experiment that the others are compared with, such as triplet")
+    parser.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        help="experiment that the others are compared with, such as triplet; given more than once, each table takes "
+        "the first that it has",
+    )
     options = parser.parse_args(arguments[1:])
     notes = Notes()
     found = {run.run.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -34,6 +34,16 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def memory(peak: Mapping[str, int]) -> str:
+    """A peak of memory for people; empty if it was not measured."""
+    named = {"process_mib": "", "gpu_mib": "GPU "}
+    return ", ".join(f"{name}{_mebibytes(peak[key])}" for key, name in named.items() if key in peak)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size} MiB" if size < 1024 else f"{size / 1024:.1f} GiB"
 
 
 def spread(found: Summary) -> str:
@@ -72,14 +82,14 @@ def markdown(boards: Sequence[Board]) -> str:
     """All boards as Markdown tables."""
     lines = ["# Report", "", LEGEND, ""]
     for board in boards:
-        lines += [f"## {_cell(title(board))}", "", f"Features: {_cell(board.conditions.features)}.", ""]
+        lines += [f"## {cell(title(board))}", "", f"Features: {cell(board.conditions.features)}.", ""]
         if board.reference is not None:
-            lines += [f"Reference: {_cell(board.reference)}.", ""]
+            lines += [f"Reference: {cell(board.reference)}.", ""]
         if board.refusal is not None:
-            lines += [f"Not compared: {_cell(board.refusal)}", ""]
+            lines += [f"Not compared: {cell(board.refusal)}", ""]
         lines += [
-            "| experiment | method | encoders | i2t | t2i | mean | seeds | fit |",
-            "|---|---|---|---|---|---|---|---|",
+            "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for row in board.rows:
             scores = [
@@ -87,7 +97,8 @@ def markdown(boards: Sequence[Board]) -> str:
                 for direction, s in row.summaries.items()
             ]
             cells = [row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds]
-            lines.append(f"| {' | '.join(map(_cell, cells))} | {duration(row.fit_seconds)} |")
+            cost = f"{duration(row.fit_seconds)} | {memory(row.peak_memory)}"
+            lines.append(f"| {' | '.join(map(cell, cells))} | {cost} |")
             lines += [_published_line(published) for published in row.published]
         lines.append("")
     return "\n".join(lines)
@@ -101,7 +112,7 @@ def write_csv(boards: Sequence[Board], path: Path) -> None:
             [
                 *("dataset", "splits", "protocol", "features", "experiment", "method", "image_encoder", "text_encoder"),
                 *("direction", "runs", "seeds", "mean", "std", "low", "high", "letters", "reference", "difference"),
-                *("p_value", "p_holm", "fit_s", "test_s", "parameters"),
+                *("p_value", "p_holm", "fit_s", "test_s", "process_mib", "gpu_mib", "parameters"),
             ]
         )
         for board in boards:
@@ -133,6 +144,8 @@ def _csv_line(board: Board, row: Row, direction: str) -> list[object]:
         *tested,
         round(row.fit_seconds, 3),
         round(row.test_seconds, 3),
+        row.peak_memory.get("process_mib"),
+        row.peak_memory.get("gpu_mib"),
         record.num_parameters,
     ]
 
@@ -149,10 +162,10 @@ def _published_line(published: Published) -> str:
         for d in DIRECTIONS
     ]
     named = [f"published: {claim.source}", claim.method, claim.encoder]
-    return f"| {' | '.join(map(_cell, named))} | {' | '.join(cells)} | {claim.standing} | |"
+    return f"| {' | '.join(map(cell, named))} | {' | '.join(cells)} | {claim.standing} | | |"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that neither ends a cell of a Markdown table nor is read as HTML."""
     flat = " ".join(str(text).split())
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):

@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.evaluation import Record, save_ranks
+from cmr_lightning.evaluation.memory import larger, peak_memory
 from cmr_lightning.evaluation.provenance import git_revision, hardware, versions
 from cmr_lightning.runs import Run
 
 
 class RecordWriter(pl.Callback):
-    """Writes `record.json` and `ranks.npz` after `test`.
+    """Writes `ranks.npz` after `test`, and `record.json` when everybody else has written: with it a run is finished.
 
     Args:
         run: The run.
@@ -31,6 +32,7 @@ class RecordWriter(pl.Callback):
         self.config = config
         self._fitted: dict[str, Any] = {}
         self._started = 0.0
+        self._record: Record | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look how the training ended, and start the clock.
@@ -42,12 +44,12 @@ class RecordWriter(pl.Callback):
         self._started = time.monotonic()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, on the first process."""
+        """Note what was found, on the first process."""
         if not (trainer.is_global_zero and isinstance(pl_module, EmbeddingModel)):
             return
         assert pl_module.measurement is not None
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        record = Record(
+        self._record = Record(
             experiment=self.experiment,
             method=type(pl_module).__name__,
             dataset=type(data).__name__,
@@ -65,6 +67,16 @@ class RecordWriter(pl.Callback):
             wall_time={"fit_s": self._fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             config=self.config,
+            peak_memory=_peak_of_both(self._fitted),
         )
         save_ranks(self.run.ranks, pl_module.measurement.ranks)
-        record.write(self.run.record)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write what was noted."""
+        if self._record is not None:
+            self._record.write(self.run.record)
+
+
+def _peak_of_both(fitted: dict[str, Any]) -> dict[str, int]:
+    """Peak of training and test; empty if that of the training is not known."""
+    return larger(fitted["peak_memory"], peak_memory()) if "peak_memory" in fitted else {}

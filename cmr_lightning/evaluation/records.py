@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Record:
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
         config: The resolved configuration.
+        peak_memory: The most memory that training and test took, see `memory.peak_memory`; empty in records from before
+            it was measured.
     """
 
     experiment: str
@@ -52,6 +54,7 @@ class Record:
     wall_time: dict[str, float]
     created: str
     config: dict[str, Any]
+    peak_memory: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""
@@ -64,7 +67,7 @@ class Record:
         """Read what `write` wrote.
 
         Raises:
-            UserError: The file is missing, is no JSON, or has not exactly the keys of a record.
+            UserError: The file is missing, is no JSON, or has other keys than those of a record.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -74,9 +77,10 @@ class Record:
             raise UserError(f"The record {path} is not valid JSON ({error}); run `test` again.") from error
         if not isinstance(content, dict):
             raise UserError(f"The record {path} holds no keys; run `test` again.")
-        expected = {field.name for field in fields(cls)}
-        if missing := expected - content.keys():
+        known = {key.name for key in fields(cls)}
+        required = {key.name for key in fields(cls) if key.default_factory is MISSING}
+        if missing := required - content.keys():
             raise UserError(f"The record {path} lacks {', '.join(sorted(missing))}; run `test` again.")
-        if unknown := content.keys() - expected:
+        if unknown := content.keys() - known:
             raise UserError(f"The record {path} has unknown keys {', '.join(sorted(unknown))}; run `test` again.")
         return cls(**content)

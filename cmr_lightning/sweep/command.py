@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cmr_lightning.benchmark.execution import share
-from cmr_lightning.benchmark.plan import as_option
+from cmr_lightning.benchmark.plan import as_option, as_options
 from cmr_lightning.cli import resolved_config, scores_in_validation
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import experiment_name
@@ -127,7 +127,7 @@ def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
     examples = {parameter.key: _examples(parameter) for parameter in sweep.parameters}
     for row in range(max(map(len, examples.values()))):
         chosen = {key: values[row % len(values)] for key, values in examples.items()}
-        resolved_config([*fit, *(f"--{key}={as_option(value)}" for key, value in chosen.items())])
+        resolved_config([*fit, *as_options(chosen)])
     logged = scores_in_validation(written["data"])
     if sweep.metric not in logged:
         raise UserError(f"{sweep.path}: the metric {sweep.metric} is never logged; what is: {', '.join(logged)}.")

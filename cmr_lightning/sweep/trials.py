@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from cmr_lightning.benchmark.execution import locked
-from cmr_lightning.benchmark.plan import PlannedRun, as_option
+from cmr_lightning.benchmark.plan import PlannedRun, as_options
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from cmr_lightning.sweep.file import SweepFile
@@ -47,15 +47,15 @@ class Trials:
         self.seed = seed
         folder.mkdir(parents=True, exist_ok=True)
         early = sweep.early_terminate
-        self.study = optuna.create_study(
-            storage=RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}),
-            study_name=folder.name,
-            direction="maximize" if sweep.maximize else "minimize",
-            pruner=optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta)
-            if early
-            else optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
+        pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
+        with _waiting_for(folder / "taking.lock"):
+            self.study = optuna.create_study(
+                storage=RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}),
+                study_name=folder.name,
+                direction="maximize" if sweep.maximize else "minimize",
+                pruner=pruner or optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
 
     @property
     def varied(self) -> list[Parameter]:
@@ -137,7 +137,7 @@ class Trials:
     def _sampler(self, seed: int) -> BaseSampler:
         """A sampler whose draws depend on the number of trials so far, and not on how often it was interrupted."""
         if self.sweep.method == "grid":
-            return GridSampler({p.key: p.grid or () for p in self.varied}, seed=0)
+            return _Grid({p.key: p.grid or () for p in self.varied}, seed=0)
         if self.sweep.method == "random":
             return RandomSampler(seed=seed)
         return TPESampler(seed=seed)
@@ -172,9 +172,15 @@ class Trials:
 
     def planned(self, trial: optuna.Trial | FrozenTrial) -> PlannedRun:
         """The run of a trial."""
-        set_here = [f"--{key}={as_option(value)}" for key, value in self.values(trial).items()]
-        options = (*self.sweep.options, *self.overrides, *set_here)
+        options = (*self.sweep.options, *self.overrides, *as_options(self.values(trial)))
         return PlannedRun(self.sweep.experiment, self.seed, options, self.run(trial.number))
+
+
+class _Grid(GridSampler):
+    """Optuna's grid without its end: it stops a loop of Optuna's after the last trial, and there is none here."""
+
+    def after_trial(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to stop."""
 
 
 @contextmanager

@@ -71,6 +71,11 @@ def built(tmp_path: Path, *arguments: object) -> Built:
 # Config --------------------------------------------------------------------------------------------------------------
 
 
+def test_the_progress_bar_can_be_switched_off(toy: Path, tmp_path: Path) -> None:
+    cli = built(tmp_path, "--config", toy, "--trainer.enable_progress_bar=false")
+    assert cli.trainer.progress_bar_callback is None
+
+
 def test_of_several_config_files_the_later_wins(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "smaller.yaml").write_text("model: {init_args: {dim: 4}}\ntrainer: {max_epochs: 7}\n")
     (tmp_path / "longer.yaml").write_text("trainer: {max_epochs: 9}\n")
@@ -239,6 +244,11 @@ def test_test_needs_the_config_of_the_run_only_though_it_was_moved(
     assert record["protocol"] == "map@all/cos/label"
     assert (run / "ranks.npz").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_test_does_not_complain_that_it_has_no_logger(run: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    assert not [warning for warning in recwarn if "no logger" in str(warning.message)]
 
 
 def test_test_twice_gives_the_same_numbers(run: Path) -> None:

@@ -50,6 +50,13 @@ def test_new_columns_are_added_when_a_run_goes_on(run: Run) -> None:
     assert [row["loss"] for row in rows(run)] == ["1.0", "0.5", "0.25", "0.1"]
 
 
+def test_a_line_that_a_kill_cut_off_is_dropped(run: Run) -> None:
+    path = run.path / "metrics.csv"
+    path.write_text(path.read_text() + "0.125")
+    log(run, [(40, {"loss": 0.1})], keep_until=30)
+    assert [row["step"] for row in rows(run)] == ["10", "20", "30", "40"]
+
+
 def test_nothing_is_kept_of_a_run_that_starts_anew(run: Run) -> None:
     log(run, [(10, {"score": 7.0})])
     assert rows(run) == [{"score": "7.0", "step": "10"}]

@@ -52,6 +52,22 @@ def test_overwriting_empties_the_folder_of_a_run(run: Run) -> None:
     assert list(run.path.iterdir()) == []
 
 
+def test_interrupted_overwriting_leaves_nothing_to_resume_or_to_take_for_a_result(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.record.touch()
+    run.write_summary({"epochs": 3})
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.prepare(overwrite=True)
+    assert run.started
+    assert not (run.finished or run.last.exists() or run.record.exists())
+
+
 def test_overwriting_leaves_a_folder_alone_that_holds_no_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     Run(tmp_path).prepare(overwrite=True)

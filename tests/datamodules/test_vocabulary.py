@@ -1,6 +1,10 @@
+import sys
+
 import pytest
 import torch
 
+from cmr_lightning.errors import UserError
+from datamodules import vocabulary
 from datamodules.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest, tokenise
 
 
@@ -18,8 +22,26 @@ def test_tokenise(caption, words):
     assert tokenise(caption) == words
 
 
+def test_treebank_keeps_clitics_and_punctuation():
+    assert tokenise("A dog's T-shirt!", "treebank") == ["a", "dog", "'s", "t-shirt", "!"]
+
+
+def test_treebank_without_nltk(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nltk.tokenize", None)
+    vocabulary._treebank.cache_clear()
+    with pytest.raises(UserError, match="pip install nltk"):
+        tokenise("a dog", "treebank")
+
+
+def test_a_vocabulary_encodes_as_it_was_built():
+    built = Vocabulary.build(["a dog's bone"], splitting="treebank")
+    ids = built.encode(["the dog's"], length=5).ids
+    assert [built.words[number] for number in ids[0]] == ["<start>", "<unk>", "dog", "'s", "<end>"]
+
+
 def test_longest_counts_start_and_end():
     assert longest(["one two three", "four"]) == 5
+    assert longest(["a dog's bone"], "treebank") == 6
     assert longest([]) == 2
 
 

@@ -2,8 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.benchmark.plan import Tuning, read_benchmark
+from cmr_lightning.benchmark.plan import PlannedRun, Tuning, read_benchmark
+from cmr_lightning.cli import resolved_config
 from cmr_lightning.errors import UserError
+from tests.building import ROOT
+
+BENCHMARKS = sorted((ROOT / "experiments" / "benchmarks").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -47,10 +51,86 @@ def test_overrides_become_options(folder: Path) -> None:
     assert run.options == ("--trainer.max_epochs=5", "--a=null", "--b=[1, x]", "--c=no way")
 
 
+def test_a_winner_runs_in_the_place_of_its_experiment_and_of_the_variants(folder: Path) -> None:
+    written, winner = Path("experiments/wikipedia/daml.yaml"), Path("swept/experiments/wikipedia/daml.yaml")
+    text = f"experiments: [{written}]\nvariants: {{small: {{{written}: {{model.dim: 8}}}}}}"
+    plan = read_benchmark(write(folder, text)).plan({written: winner})
+    assert [run.name for run in plan] == ["wikipedia/daml seed 0", "wikipedia/daml_small seed 0"]
+    assert {run.experiment for run in plan} == {winner}
+    assert plan[0].run.path == Path("runs/benchmarks/small/wikipedia/daml/seed0")
+
+
 def test_tuning_is_read(folder: Path) -> None:
     text = "experiments: [x]\ntuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
     assert read_benchmark(write(folder, text)).tuning == Tuning(20, ("sweeps/*.yaml",), ("random",))
     assert read_benchmark(write(folder, "experiments: [x]")).tuning is None
+
+
+def test_a_file_that_two_patterns_match_runs_once(folder: Path) -> None:
+    text = "experiments: [experiments/wikipedia/daml.yaml, experiments/*/*.yaml]"
+    assert len(read_benchmark(write(folder, text)).plan()) == 3
+
+
+VARIANT = """
+experiments: [experiments/*/*.yaml]
+seeds: [0, 1]
+overrides: {trainer.max_epochs: 5, model.dim: 64}
+variants:
+  small:
+    experiments/*/daml.yaml: {model.dim: 8}
+    experiments/wikipedia/cca.yaml: {model.components: 4}
+"""
+
+
+def test_a_variant_is_a_run_of_its_own_with_its_settings_above_those_of_all(folder: Path) -> None:
+    plan = {run.name: run for run in read_benchmark(write(folder, VARIANT)).plan()}
+    assert len(plan) == 2 * (3 + 3)
+    plain, small = plan["wikipedia/daml seed 1"], plan["wikipedia/daml_small seed 1"]
+    assert plain.options == ("--trainer.max_epochs=5", "--model.dim=64")
+    assert small.options == ("--trainer.max_epochs=5", "--model.dim=8")
+    assert small.run.path == Path("runs/benchmarks/small/wikipedia/daml_small/seed1")
+    assert small.experiment == plain.experiment
+    assert "--experiment=wikipedia/daml_small" in small.fit
+    assert not any(word.startswith("--experiment=") for word in plain.fit)
+    assert "--model.components=4" in plan["wikipedia/cca_small seed 0"].options
+
+
+def test_variants_are_of_the_experiments_of_the_benchmark_alone(folder: Path) -> None:
+    text = "experiments: [experiments/wikipedia/*.yaml]\nvariants: {small: {experiments/*/daml.yaml: {model.dim: 8}}}"
+    names = [run.name for run in read_benchmark(write(folder, text)).plan()]
+    assert names == ["wikipedia/cca seed 0", "wikipedia/daml seed 0", "wikipedia/daml_small seed 0"]
+    with pytest.raises(UserError, match=r"pascal_sentence/daml.yaml, of which small should be a variant, is none"):
+        read_benchmark(write(folder, text.replace("*/daml", "pascal_sentence/daml"))).plan()
+
+
+def test_no_two_rows_have_one_name(folder: Path) -> None:
+    (folder / "experiments" / "wikipedia" / "daml_small.yaml").touch()
+    with pytest.raises(UserError, match="two rows wikipedia/daml_small; give variants names"):
+        read_benchmark(write(folder, VARIANT)).plan()
+
+
+@pytest.mark.parametrize("variants", ["[no_adversary]", "{small: [a]}", "{small: {model.dim: 8}}"])
+def test_variants_have_their_form(folder: Path, variants: str) -> None:
+    with pytest.raises(UserError, match="variants must be names"):
+        read_benchmark(write(folder, f"experiments: [experiments/*/*.yaml]\nvariants: {variants}"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_of_the_project_can_be_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert path.read_text().startswith(f"# python -m cmr_lightning benchmark --config {path.relative_to(ROOT)}")
+    benchmark = read_benchmark(path)
+    plan = benchmark.plan()
+    assert {run.seed for run in plan} == set(benchmark.seeds)
+    assert not benchmark.reference or set(benchmark.reference) & {run.experiment.stem for run in plan}
+    for run in _without_adversary(plan):
+        weights = resolved_config(run.fit)["model"]["init_args"]["weights"]
+        assert {weight for term, weight in weights.items() if term.startswith("adversarial")} == {0}, run.name
+
+
+def _without_adversary(plan: list[PlannedRun]) -> list[PlannedRun]:
+    """A run of each experiment without its adversary."""
+    return list({run.experiment: run for run in plan if run.variant == "no_adversary"}.values())
 
 
 @pytest.mark.parametrize(

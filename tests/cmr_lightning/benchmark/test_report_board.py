@@ -6,11 +6,12 @@ import pytest
 
 from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
 from cmr_lightning.benchmark.claims import Claim
+from cmr_lightning.benchmark.tables import memory
 from tests.cmr_lightning.benchmark.made_runs import MAP, make_run, on_split
 
 
-def made(folder: Path, claims: tuple[Claim, ...] = (), reference: str | None = None) -> list[Board]:
-    return boards(find_runs(folder, Notes()), claims, reference)
+def made(folder: Path, claims: tuple[Claim, ...] = (), references: tuple[str, ...] = ()) -> list[Board]:
+    return boards(find_runs(folder, Notes()), claims, references)
 
 
 def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_path: Path) -> None:
@@ -59,10 +60,30 @@ def named(encoder: str) -> dict[str, str]:
 def test_marks_say_what_was_found_against_the_reference(tmp_path: Path) -> None:
     for experiment, noise in (("toys/strong", 0.1), ("toys/middle", 1.0), ("toys/twin", 1.0), ("toys/weak", 50.0)):
         make_run(tmp_path / experiment, noise=noise, experiment=experiment)
-    (board,) = made(tmp_path, reference="middle")
+    (board,) = made(tmp_path, references=("middle",))
     assert board.reference == "toys/middle"
     marks = {row.experiment: row.mark("mean") for row in board.rows}
     assert marks == {"toys/strong": "▲", "toys/middle": "", "toys/twin": "=", "toys/weak": "▼"}
+
+
+def test_each_table_takes_the_first_reference_that_it_has(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, experiment=f"toys/{name}")
+    for name in ("b_instance", "c_instance"):
+        make_run(tmp_path / name, experiment=f"toys/{name}", **on_split("other"))
+    tables = made(tmp_path, references=("b", "c_instance", "b_instance"))
+    assert sorted(str(board.reference) for board in tables) == ["toys/b", "toys/c_instance"]
+
+
+def test_memory_of_a_row_is_that_of_its_largest_run_if_all_were_measured(tmp_path: Path) -> None:
+    for seed, mib in enumerate((500, 700)):
+        peak = {"process_mib": mib, "gpu_mib": 2000 - mib}
+        make_run(tmp_path / f"a{seed}", experiment="toys/a", seed=seed, peak_memory=peak)
+        make_run(tmp_path / f"b{seed}", experiment="toys/b", seed=seed, peak_memory=peak if seed else {})
+    (board,) = made(tmp_path)
+    found = {row.experiment: row.peak_memory for row in board.rows}
+    assert found == {"toys/a": {"process_mib": 700, "gpu_mib": 1500}, "toys/b": {}}
+    assert memory(found["toys/a"]) == "700 MiB, GPU 1.5 GiB"
 
 
 def test_refused_comparison_is_said_on_the_board(tmp_path: Path) -> None:

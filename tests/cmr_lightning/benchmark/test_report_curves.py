@@ -38,7 +38,7 @@ def test_precision_of_equal_scores_is_that_of_the_expected_place() -> None:
 def test_training_curves_are_means_over_runs_with_their_range(tmp_path: Path) -> None:
     for seed, noise in enumerate((1.0, 3.0)):
         make_run(tmp_path / str(seed), noise=noise, seed=seed)
-    (board,) = boards(find_runs(tmp_path, Notes()), (), None)
+    (board,) = boards(find_runs(tmp_path, Notes()), ())
     charts = training_charts(board, Notes())
     assert [chart.title for chart in charts["scores"]] == [f"val/{MAP}/i2t", f"val/{MAP}/t2i"]
     (loss,) = charts["losses"]

@@ -19,7 +19,8 @@ SELECTION = {"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.
 def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     data, run = Toy(), Run(tmp_path)
     model = Triplet(data.spec, encoder, encoder, dim=8)
-    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2})
+    peak = {"process_mib": 10**7}
+    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "peak_memory": peak, "updates": 12, "epochs": 2})
     writer = RecordWriter(run, "toys/triplet", 7, {"seed_everything": 7})
     trainer(callbacks=[writer]).test(model, data, verbose=False)
     record = Record.read(run.record)
@@ -34,9 +35,18 @@ def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     assert record.num_parameters == sum(p.numel() for p in model.parameters())
     assert record.wall_time["fit_s"] == 3.5
     assert record.wall_time["test_s"] > 0
+    assert record.peak_memory == peak  # the training's, which was the larger one
     assert record.config == {"seed_everything": 7}
     with np.load(run.ranks) as ranks:
         assert ranks.files
+
+
+def test_memory_of_a_run_whose_training_did_not_measure_it_is_not_known(tmp_path: Path) -> None:
+    data, run = Toy(), Run(tmp_path)
+    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2})
+    model = Triplet(data.spec, encoder, encoder, dim=8)
+    trainer(callbacks=[RecordWriter(run, "toys/triplet", 7, {})]).test(model, data, verbose=False)
+    assert Record.read(run.record).peak_memory == {}
 
 
 def test_run_that_did_not_end_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

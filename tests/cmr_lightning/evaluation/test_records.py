@@ -45,6 +45,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
 
 
+def test_records_from_before_memory_was_measured_are_read(tmp_path):
+    path = tmp_path / "record.json"
+    old = {key: value for key, value in dataclasses.asdict(RECORD).items() if key != "peak_memory"}
+    path.write_text(json.dumps(old))
+    assert Record.read(path) == RECORD
+    assert RECORD.peak_memory == {}
+
+
 def test_missing_and_unknown_keys_are_named(tmp_path):
     path = tmp_path / "record.json"
     content = dataclasses.asdict(RECORD)

@@ -1,0 +1,275 @@
+"""The tables of `experiments/README.md` and of the project's README, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import mean
+
+from cmr_lightning.benchmark.board import Board, Published, Row
+from cmr_lightning.benchmark.claims import DIRECTIONS as CLAIMED
+from cmr_lightning.benchmark.claims import STANDINGS, Claim
+from cmr_lightning.benchmark.statistics import Summary, summary
+from cmr_lightning.benchmark.tables import cell, difference, duration, interval, memory, number, spread
+
+BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
+
+_OVERVIEW = {"PascalSentence": "Pascal Sentence", "Wikipedia": "Wikipedia"}
+"""Data sets of the README's table, and how people call them."""
+
+_HEAD = """\
+<!-- Written by `python -m cmr_lightning results` from results/*.jsonl; what is changed here is lost. -->
+
+# Experiments and their results
+
+`<data set>/<method>.yaml` are experiments, `benchmarks` runs many of them, `features` says what pretrained encoders are
+asked for, `claims` holds published numbers and `results` the records of our own runs, a line each. This page is written
+from the last two:
+
+```bash
+python -m cmr_lightning results                                # this page and the README's table again
+python -m cmr_lightning results runs/benchmarks/class_level    # the same, after keeping the records of a benchmark
+```
+
+All numbers are of the test part; mAP is from 0 to 1, recall in percent, and protocols are explained in the
+[README](../README.md#protocols). ± is the standard deviation over runs, brackets hold the 95 % interval of their mean
+(Student's t). Times are means, memory is the largest of a row's runs. A published number stands below ours with the
+difference only where data set, method, protocol and features agree; all others are listed at the end of a data set and
+compare with nothing here. How a published number is known:
+"""
+
+_NOTHING = "No records are committed yet."
+
+
+def all_tables(boards: Sequence[Board], claims: Sequence[Claim]) -> str:
+    """The whole of `experiments/README.md`.
+
+    Args:
+        boards: The leaderboards.
+        claims: Published numbers, of which those on the boards' data sets are shown.
+    """
+    blocks = [_HEAD, *(f"- *{standing}*: {meaning}" for standing, meaning in STANDINGS.items()), ""]
+    for dataset in sorted({board.conditions.dataset for board in boards}):
+        blocks.append(f"## {cell(dataset)}\n")
+        of_dataset = [board for board in boards if board.conditions.dataset == dataset]
+        blocks += [block for board in of_dataset for block in _board(board)]
+        subtracted = [published.claim for board in of_dataset for row in board.rows for published in row.published]
+        blocks += _claims([claim for claim in claims if claim.dataset == dataset and claim not in subtracted])
+    return "\n".join(blocks if boards else [*blocks, f"{_NOTHING}\n"])
+
+
+def overview(boards: Sequence[Board]) -> str:
+    """The README's table: of each of the best-known data sets the board with most experiments."""
+    chosen = {
+        name: max(of_dataset, key=lambda board: len(board.rows))
+        for dataset, name in _OVERVIEW.items()
+        if (of_dataset := [board for board in boards if board.conditions.dataset == dataset])
+    }
+    if not chosen:
+        return _NOTHING
+    columns = {name: dict(_by_label(board)) for name, board in chosen.items()}
+    labels = dict.fromkeys(label for rows in columns.values() for label in rows)
+    header = ["method", *(f"{name}: {d}" if d == "i2t" else d for name in chosen for d in CLAIMED)]
+    lines = [_line(header), _rule(header)]
+    for label in labels:
+        cells = [text for rows in columns.values() for text in _three(rows.get(label))]
+        lines.append(_line([cell(label), *cells]))
+    said = [f"- {name}: {_runs(board)}. {_conditions(board)}." for name, board in chosen.items()]
+    protocols = ", ".join(f"`{p}`" for p in dict.fromkeys(board.conditions.protocol for board in chosen.values()))
+    return "\n".join([f"{protocols} on the test part, mean ± standard deviation.", "", *lines, "", *said])
+
+
+def is_marked(text: str) -> bool:
+    """Whether a README says where its table goes."""
+    return BEGIN in text and END in text
+
+
+def between_marks(text: str, content: str) -> str:
+    """A README with other content between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{content}\n\n{END}{rest.partition(END)[2]}"
+
+
+def variants(rows: Sequence[Row]) -> dict[str, str]:
+    """Which rows are variants of which: `wikipedia/daml_no_adversary` of `wikipedia/daml`, by its method and name."""
+    names = {row.experiment: row.record.method for row in rows}
+    return {
+        name: max(bases, key=len)
+        for name, method in names.items()
+        if (bases := [base for base in names if name.startswith(f"{base}_") and names[base] == method])
+    }
+
+
+def _board(board: Board) -> Iterator[str]:
+    yield f"### {cell(board.conditions.protocol)}\n"
+    yield f"{_conditions(board)}. {_made(board)}\n"
+    directions = list(board.rows[0].summaries)
+    header = ["experiment", "method", *directions, "encoders", "seeds", "checkpoint", "fit", "memory"]
+    yield _line(header)
+    yield _rule(header)
+    for row, base in _with_variants(board.rows):
+        yield _row(row, base)
+        yield from (_published(published, directions) for published in row.published)
+    yield ""
+    yield from _without(board)
+    yield from _other_protocols(board)
+
+
+def _row(row: Row, base: str | None) -> str:
+    name = row.experiment if base is None else f"– {_variant_words(row.experiment, base)}"
+    scores = [" ".join(filter(None, (spread(found), interval(found)))) for found in row.summaries.values()]
+    cost = [duration(row.fit_seconds), memory(row.peak_memory) or "–"]
+    told = [name, row.record.method, *scores, row.encoder or "–", row.seeds, row.selection, *cost]
+    return _line(map(cell, told))
+
+
+def _published(published: Published, directions: Sequence[str]) -> str:
+    claim = published.claim
+    scores = [
+        f"{number(claim.values[d])} (ours {difference(published.differences[d])})" if d in claim.values else ""
+        for d in directions
+    ]
+    source = f"{claim.source} ({claim.standing})"
+    return _line([f"*published: {cell(source)}*", cell(claim.method), *scores, cell(claim.encoder), *[""] * 4])
+
+
+def _without(board: Board) -> Iterator[str]:
+    """What a method gains over its variants, paired over runs with the same seed and split."""
+    rows = {row.experiment: row for row in board.rows}
+    pairs = [(rows[base], rows[name]) for name, base in sorted(variants(board.rows).items())]
+    found = [(one, other, differences) for one, other in pairs if (differences := _paired(one, other))]
+    if not found:
+        return
+    header = ["experiment", "less its variant", *found[0][2], "pairs"]
+    yield "Difference of a method and its variant, paired over seeds:\n"
+    yield _line(header)
+    yield _rule(header)
+    for one, other, by_direction in found:
+        told = [one.experiment, _variant_words(other.experiment, one.experiment)]
+        gains = {direction: summary(values) for direction, values in by_direction.items()}
+        scores = [_gain(gain, digits=2 if board.protocol.scale == 100 else 4) for gain in gains.values()]
+        yield _line(map(cell, [*told, *scores, str(len(by_direction["mean"]))]))
+    yield ""
+
+
+def _gain(found: Summary, digits: int) -> str:
+    def signed(value: float) -> str:
+        return f"{value:+.{digits}f}".replace("-", "−")
+
+    return " ".join([signed(found.mean), *([f"[{', '.join(map(signed, found.interval))}]"] if found.interval else [])])
+
+
+def _paired(one: Row, other: Row) -> dict[str, list[float]]:
+    def by_run(row: Row) -> dict[tuple[int, str], Mapping[str, float]]:
+        return {(r.record.seed, r.record.split["checksum"]): r.record.metrics[r.record.protocol] for r in row.runs}
+
+    ours, theirs = by_run(one), by_run(other)
+    both = [run for run in ours if run in theirs]
+    return {d: [ours[run][d] - theirs[run][d] for run in both] for d in one.summaries} if both else {}
+
+
+def _other_protocols(board: Board) -> Iterator[str]:
+    """The other metrics of the same rankings, which need no runs of their own."""
+    shared = set.intersection(*(set(run.record.metrics) for row in board.rows for run in row.runs))
+    protocols = [p for p in board.rows[0].record.metrics if p in shared and p != board.conditions.protocol]
+    if not protocols:
+        return
+    directions = [d for d in board.rows[0].summaries if d != "mean"]
+    header = ["experiment", *map(cell, protocols)]
+    yield f"<details><summary>Under other protocols, mean over runs, {' / '.join(directions)}</summary>\n"
+    yield _line(header)
+    yield _rule(header)
+    for row, _ in _with_variants(board.rows):
+        means = [{d: mean(run.record.metrics[p][d] for run in row.runs) for d in directions} for p in protocols]
+        yield _line([cell(row.experiment), *(" / ".join(map(number, of.values())) for of in means)])
+    yield "\n</details>\n"
+
+
+def _claims(claims: Sequence[Claim]) -> Iterator[str]:
+    if not claims:
+        return
+    header = ["method", "metric", *CLAIMED, "encoder", "protocol", "standing", "source"]
+    yield f"<details><summary>Published numbers under other or unknown conditions ({len(claims)})</summary>\n"
+    yield _line(header)
+    yield _rule(header)
+    for claim in claims:
+        scores = [number(claim.values[d]) if d in claim.values else "" for d in CLAIMED]
+        source = claim.source if claim.note is None else f"{claim.source}: {claim.note}"
+        named = [claim.encoder, claim.protocol, claim.standing, source]
+        yield _line(map(cell, [claim.method, claim.metric, *scores, *named]))
+    yield "\n</details>\n"
+
+
+def _with_variants(rows: Sequence[Row]) -> Iterator[tuple[Row, str | None]]:
+    """Rows in their order, each followed by its variants, with the name of the row that a variant is of."""
+    base_of = variants(rows)
+    for row in rows:
+        if row.experiment not in base_of:
+            yield row, None
+            yield from ((other, row.experiment) for other in rows if _root(other.experiment, base_of) == row.experiment)
+
+
+def _root(name: str, base_of: Mapping[str, str]) -> str | None:
+    """The experiment that is no variant, of which `name` is a variant, or a variant's variant."""
+    base = base_of.get(name)
+    return base if base is None or base not in base_of else _root(base, base_of)
+
+
+def _variant_words(experiment: str, base: str) -> str:
+    return experiment.removeprefix(f"{base}_").replace("_", " ")
+
+
+def _by_label(board: Board) -> Iterator[tuple[str, Row]]:
+    """Rows by method, and variant; with the experiment where a board has several of one method."""
+    methods = [row.record.method for row, base in _with_variants(board.rows) if base is None]
+    for row, base in _with_variants(board.rows):
+        if base is None:
+            alone = methods.count(row.record.method) == 1
+            label = row.record.method if alone else f"{row.record.method} ({row.experiment})"
+            yield label, row
+        else:
+            yield f"{label}, {_variant_words(row.experiment, base)}", row
+
+
+def _three(row: Row | None) -> list[str]:
+    if row is None:
+        return ["–"] * 3
+    found = row.summaries
+    return [number(found["i2t"].mean), number(found["t2i"].mean), spread(found["mean"])]
+
+
+def _runs(board: Board) -> str:
+    counts = sorted({len(row.runs) for row in board.rows})
+    return f"{counts[0]} runs a method" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs a method"
+
+
+def _conditions(board: Board) -> str:
+    splits = board.conditions.splits
+    names = ", ".join(name for name, _, _ in splits)
+    return f"{'Split' if len(splits) == 1 else 'Splits'} {cell(names)}; {cell(board.conditions.features)}"
+
+
+def _made(board: Board) -> str:
+    """Where the runs of a board were made, and with what code."""
+    records = [run.record for row in board.rows for run in row.runs]
+    machines = dict.fromkeys(
+        f"{r.hardware['cpu']} with {r.hardware['cores']} cores, {', '.join(r.hardware['gpus']) or 'no GPU'}"
+        for r in records
+    )
+    revisions = sorted({_short(r.git_revision) for r in records})
+    torch = sorted({r.versions["torch"] for r in records})
+    return cell(f"Made on {'; '.join(machines)}; torch {', '.join(torch)}; code {', '.join(revisions)}.")
+
+
+def _short(revision: str | None) -> str:
+    if revision is None:
+        return "not from a checkout"
+    commit, dirty, _ = revision.partition("-dirty")
+    return f"{commit[:10]}{' with changes' if dirty else ''}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(header: Sequence[str]) -> str:
+    return f"|{'---|' * len(header)}"
