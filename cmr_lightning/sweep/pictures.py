@@ -33,6 +33,7 @@ def save_pictures(study: optuna.Study, metric: str, folder: Path) -> list[Path]:
     drawn: dict[str, list[Any]] = {}
     with warnings.catch_warnings(), matplotlib.rc_context({"backend": "agg"}):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high")
         history = draw.plot_optimization_history(study, target_name=metric)
         history.get_legend().set(loc="lower right", bbox_to_anchor=(1, 0))
         drawn["history"] = [history]

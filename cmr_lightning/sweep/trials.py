@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -128,7 +129,7 @@ class Trials:
                 if left.state == TrialState.RUNNING and not self._lives(left.number):
                     held.enter_context(locked(self._lock(left.number)))
                     return optuna.Trial(self.study, left._trial_id)
-            if len(trials) >= count or self._exhausted():
+            if len(trials) >= min(count, self._at_most):
                 return None
             trial = self.study.ask({p.key: p.drawn for p in self.varied if p.drawn is not None})
             held.enter_context(locked(self._lock(trial.number)))
@@ -142,8 +143,10 @@ class Trials:
             return RandomSampler(seed=seed)
         return TPESampler(seed=seed)
 
-    def _exhausted(self) -> bool:
-        return isinstance(self.study.sampler, GridSampler) and self.study.sampler.is_exhausted(self.study)
+    @property
+    def _at_most(self) -> float:
+        """How many trials there can be: Optuna itself would run the last ones of a grid twice, several at a time."""
+        return math.prod(len(p.grid or ()) for p in self.varied) if self.sweep.method == "grid" else math.inf
 
     # Who works on what -----------------------------------------------------------------------------------------------
 

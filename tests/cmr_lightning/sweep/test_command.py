@@ -149,7 +149,7 @@ def test_a_grid_ends_by_itself(tmp_path: Path, quick: Pretence) -> None:
     grid = {LR: {"values": [0.1, 0.01]}, "model.adversary": {"values": ["reversal", "entropy"]}}
     path = write_sweep(tmp_path, method="grid", parameters=grid)
     assert sweep(path, 20, "--jobs=2") == 0
-    assert sorted(tuple(trial.params.values()) for trial in trials(path)) == [
+    assert sorted((trial.params[LR], trial.params["model.adversary"]) for trial in trials(path)) == [
         ("0.01", "entropy"),
         ("0.01", "reversal"),
         ("0.1", "entropy"),
