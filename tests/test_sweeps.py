@@ -21,7 +21,7 @@ SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))
 ADVERSARIAL = [
     name
     for name, method in METHODS.items()
-    if set(getattr(method, "terms", ())) & set(getattr(method, "adversarial_terms", ()))
+    if any(getattr(method, "terms", {}).get(term) for term in getattr(method, "adversarial_terms", ()))
 ]
 
 

@@ -6,8 +6,9 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import mean
@@ -96,7 +97,7 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
     done = len(trials.ended(count))
     console.print(
         f"{experiment_name([sweep.experiment])}: {count} trials ({sweep.method}, {sweep.metric}, "
-        f"{'larger' if sweep.maximize else 'smaller'} is better), {min(done, count)} are done; in {folder}.",
+        f"{'larger' if sweep.maximize else 'smaller'} is better), {done} are done; in {folder}.",
         markup=False,
         soft_wrap=True,
     )
@@ -169,21 +170,24 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
     """Run what is left, and say after each trial how it ended, what is best so far and what remains."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        start, before = time.monotonic(), len(trials.ended(count))
+    start, before = time.monotonic(), len(trials.ended(count))
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        closing(_run(trials, count, jobs)) as ends,
+    ):
         task = progress.add_task("sweep", total=count, completed=before)
-        for ended in _run(trials, count, jobs):
+        for ended in ends:
             done, best = len(trials.ended(count)), trials.best(count)
             remaining = (time.monotonic() - start) / max(1, done - before) * max(0, count - done)
             so_far = "nothing yet" if best is None else f"{best.value:.4f} (trial {best.number})"
             progress.update(task, completed=done, description=f"sweep, best {so_far}")
             line = f"[{done}/{count}] {_line(ended)}; best {so_far}, {remaining / 60:.0f} min remain"
             progress.console.print(line, markup=False, soft_wrap=True)
-            if best is None and done >= _HOPELESS and all(t.state == TrialState.FAIL for t in trials.ended(count)):
+            if done >= _HOPELESS and all(trial.state == TrialState.FAIL for trial in trials.ended(count)):
                 raise UserError(f"All {done} trials failed, the last one because: {ended.error}")
 
 
-def _run(trials: Trials, count: int, jobs: int) -> Iterator[Ended]:
+def _run(trials: Trials, count: int, jobs: int) -> Generator[Ended, None, None]:
     """Trials as they end, `jobs` at the same time."""
     stopping = threading.Event()
     ends: SimpleQueue[Ended | None] = SimpleQueue()

@@ -71,11 +71,12 @@ def gallery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def artifacts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
-    """Files and aliases of the artifacts that are logged, which the server knows nothing of."""
+    """Files and aliases of the models that are logged as artifacts, which the server knows nothing of."""
     logged: list[tuple[str, list[str]]] = []
 
-    def log(run: Any, artifact: Any, aliases: list[str]) -> None:
-        logged.append((artifact.metadata["original_filename"], aliases))
+    def log(run: Any, artifact: Any, aliases: list[str] | None = None) -> None:
+        if artifact.type == "model":  # and not a table
+            logged.append((artifact.metadata["original_filename"], aliases or []))
 
     monkeypatch.setattr(wandb.Run, "log_artifact", log)
     return logged
