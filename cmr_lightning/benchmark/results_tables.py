@@ -243,9 +243,9 @@ def _runs(board: Board) -> str:
 
 
 def _conditions(board: Board) -> str:
-    splits = board.conditions.splits
-    names = ", ".join(name for name, _, _ in splits)
-    return f"{'Split' if len(splits) == 1 else 'Splits'} {cell(names)}; {cell(board.conditions.features)}"
+    names = [name for name, _, _ in board.conditions.splits]
+    named = f"Split {names[0]}" if len(names) == 1 else f"{len(names)} splits, {names[0]} to {names[-1]}"
+    return f"{cell(named)}; {cell(board.conditions.features)}"
 
 
 def _made(board: Board) -> str:

@@ -2,14 +2,20 @@
 
 import csv
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cmr_lightning.__main__ import main as run_command
+from cmr_lightning.benchmark.board import Notes, find_runs
+from cmr_lightning.benchmark.page import repeating_command
 from cmr_lightning.benchmark.report import main
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
+from tests.building import write_toy
 from tests.cmr_lightning.benchmark.made_runs import make_run, on_split
 
 EVIL = "<script>alert(1)</script>"
@@ -160,6 +166,20 @@ def test_terminal_shows_the_table_and_where_the_report_is(capsys: pytest.Capture
     assert printed.count("toys/daml") == 1  # the same run given twice is one run
     assert str(Path("elsewhere/report.html")) in printed
     assert Path("elsewhere/report.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_command_that_repeats_a_run_does(no_pictures: None) -> None:
+    path = Path('runs/it\'s "here"')
+    assert run_command(["fit", f"--config={write_toy(Path('toy.yaml'))}", f"--run_dir={path}"]) == 0
+    assert run_command(["test", f"--config={path / 'config.yaml'}"]) == 0
+    (measured,) = find_runs(Path("runs"), Notes())
+    for command in repeating_command(measured).split(" && "):
+        program, *words = shlex.split(command)
+        assert [program, *words[:2]] == ["python", "-m", "cmr_lightning"]
+        assert run_command(words[2:]) == 0
+    again = Record.read(Path('runs/it\'s "here"-again/record.json'))
+    assert again.metrics == measured.record.metrics
 
 
 def test_what_cannot_be_reported_is_said() -> None:
