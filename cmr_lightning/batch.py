@@ -29,20 +29,33 @@ Text = Tensor | Tokens
 """Texts of a batch: feature vectors `(N, D)`, or tokens."""
 
 
+class ComposedQuery(NamedTuple):
+    """A batch of composed queries: images with texts that say what should be different in the answer.
+
+    Attributes:
+        source: Images to start from, as `Pairs.image`.
+        text: What to change in them.
+    """
+
+    source: Tensor
+    text: Text
+
+
 class Pairs(NamedTuple):
-    """A training batch: N images, each with one of its texts.
+    """A training batch: N images, each with one of its texts, or with a composed query that it answers.
 
     Attributes:
         image: Feature vectors `(N, D)`, or `(N, 4, D)` of each image turned by 0, 90, 180 and 270 degrees, or uint8
             pictures `(N, 3, H, W)`.
-        text: Feature vectors `(N, D)`, or tokens.
+        text: Feature vectors `(N, D)`, or tokens; in composed data the queries, whose targets are the images.
         label: Class index `(N,)` int64, or multi-hot `(N, C)` float32 with values 0 and 1.
         image_id: Which image of the training part the row shows, `(N,)` int64. Texts of one image share it, so that
-            they are never each other's negatives.
+            they are never each other's negatives. In composed data that are measured by captions, images of one
+            caption share it.
     """
 
     image: Tensor
-    text: Text
+    text: Text | ComposedQuery
     label: Tensor
     image_id: Tensor
 
@@ -52,13 +65,13 @@ class Items(NamedTuple):
 
     Attributes:
         content: What is encoded, as `Pairs.image` or `Pairs.text`.
-        label: As in `Pairs`.
-        image_id: The image itself, or the image that the text belongs to, `(N,)` int64.
+        label: As in `Pairs`, of the image itself, of that of the text, or of the source of a composed query.
+        image_id: That image, `(N,)` int64.
         position: Row of the item in its part, `(N,)` int64.
         query: Which items are queries, `(N,)` bool, all others being the gallery; None where every item is both.
     """
 
-    content: Text
+    content: Text | ComposedQuery
     label: Tensor
     image_id: Tensor
     position: Tensor
@@ -101,6 +114,10 @@ Input = Features | Pixels | Words
 """What an encoder is fed with."""
 
 
+Task = Literal["label", "instance", "composed"]
+"""What is asked for: items of the same class, the partner of a pair, or what a composed query describes."""
+
+
 class DataSpec(NamedTuple):
     """What a model must know of the data before it is built.
 
@@ -112,7 +129,7 @@ class DataSpec(NamedTuple):
         multi_label: Whether an item may have several labels (multi-hot) or exactly one (class index).
         num_images: Distinct training images: the number of classes where every image is its own class.
         relevance: What makes an image and a text relevant to each other in evaluation: a shared `label`, or that the
-            text belongs to that very `instance`.
+            text belongs to that very `instance`; or `composed`, where images answer composed queries.
     """
 
     image: Features | Pixels
@@ -121,7 +138,7 @@ class DataSpec(NamedTuple):
     class_counts: tuple[int, ...]
     multi_label: bool
     num_images: int
-    relevance: Literal["label", "instance"]
+    relevance: Task
 
 
 def rows(content: Text, index: Tensor) -> Text:
@@ -131,8 +148,10 @@ def rows(content: Text, index: Tensor) -> Text:
     return content.index_select(0, index)
 
 
-def count(content: Text) -> int:
+def count(content: Text | ComposedQuery) -> int:
     """Number of items in `content`."""
+    if isinstance(content, ComposedQuery):
+        return len(content.source)
     return len(content.ids) if isinstance(content, Tokens) else len(content)
 
 

@@ -258,10 +258,11 @@ class RetrievalCLI(LightningCLI):
         assert self.model.measurement is not None
         table = Table(title=f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {part} part")
         table.add_column("protocol")
-        for direction in ("i2t", "t2i", "mean"):
-            table.add_column(direction, justify="right")
+        columns = self.datamodule.protocols[0].columns
+        for column in columns:
+            table.add_column(column, justify="right")
         for protocol, values in self.model.measurement.metrics.items():
-            table.add_row(protocol, *(f"{values[d]:.4g}" for d in ("i2t", "t2i", "mean")))
+            table.add_row(protocol, *(f"{values[column]:.4g}" for column in columns))
         Console().print(table)
 
 

@@ -1,9 +1,9 @@
-"""A LightningModule that embeds images and texts into one space and is measured there."""
+"""A LightningModule that embeds images and texts, or composed queries, into one space and is measured there."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -11,16 +11,19 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Features, Items, Text
+from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Items, Task, Text
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Judgements, Measurement, Protocol, measure
+from cmr_lightning.evaluation import Measurement, Protocol, measure, measure_composed
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 
 
 class Embeddings(NamedTuple):
-    """Images `(N, D)` and texts `(P, D)` in the common space; in training row i of both is a pair and N = P."""
+    """Images `(N, D)` and texts `(P, D)` in the common space; in training row i of both is a pair and N = P.
+
+    In composed retrieval the texts are the queries, and in training the images their targets.
+    """
 
     image: Tensor
     text: Tensor
@@ -33,9 +36,10 @@ class Embeddings(NamedTuple):
 class EmbeddingModel(pl.LightningModule, ABC):
     """What is common to all methods, trained by gradients or not: evaluation.
 
-    Validation and test loaders serve every item of one modality once, images first. When all are embedded, they are
-    ranked and measured under the protocols of the datamodule: in validation under those that share the ranking of the
-    main protocol, in test under all. Results are logged as `val/<protocol id>/<i2t, t2i or mean>`.
+    Validation and test loaders serve every item of one modality once, images first, then texts or composed queries.
+    When all are embedded, they are ranked and measured under the protocols of the datamodule: in validation under those
+    that share the ranking of the main protocol, in test under all. Results are logged as
+    `val/<protocol id>/<direction or mean>`.
 
     Args:
         spec: What the model knows of the data; a method that sees images at several rotations passes on what it sees of
@@ -47,14 +51,19 @@ class EmbeddingModel(pl.LightningModule, ABC):
         embedded: What the last evaluation embedded, None before the first.
 
     Raises:
-        UserError: If training images come at several rotations.
+        UserError: If the method is for other tasks, or training images come at several rotations.
     """
 
     automatic_optimization = False
     needs_gradients: ClassVar[bool] = True
 
+    tasks: ClassVar[tuple[Task, ...]] = ("label", "instance")
+    """What the method can be asked for."""
+
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        if spec.relevance not in self.tasks:
+            raise UserError(_misplaced(type(self).__name__, spec.relevance))
         if isinstance(spec.image, Features) and spec.image.turns != 1:
             raise UserError(
                 f"The data set serves each training image at {spec.image.turns} rotations, for which "
@@ -82,6 +91,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
         if modality == "image":
             assert isinstance(items.content, Tensor)
             return self.embed_images(items.content)
+        assert not isinstance(items.content, ComposedQuery)
         return self.embed_texts(items.content)
 
     def validation_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -98,14 +108,13 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part."""
-        self._measure(measured_in_validation(self.protocols))
-        self._log_measurement("val", progress_bar=f"{self.protocols[0].id}/mean")
+        if self._measure("val", measured_in_validation(self.protocols)):
+            self._log_measurement("val", progress_bar=f"{self.protocols[0].id}/mean")
 
     def on_test_epoch_end(self) -> None:
         """Measure the test part."""
-        judgements = self.trainer.datamodule.relations("test")  # type: ignore[attr-defined]
-        self._measure(self.protocols, judgements)
-        self._log_measurement("test")
+        if self._measure("test", self.protocols):
+            self._log_measurement("test")
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -116,7 +125,9 @@ class EmbeddingModel(pl.LightningModule, ABC):
         embeddings = self.embed_items(items, modality).detach().float()
         self._collected[modality].append((items, embeddings))
 
-    def _measure(self, protocols: Sequence[Protocol], judgements: Mapping[str, Judgements] | None = None) -> None:
+    def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> bool:
+        """Measure what was collected; False where a sanity check saw too little of composed data to rank it."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
         embedded, labels, ids, queries = {}, {}, {}, {}
         for modality, batches in self._collected.items():
             embedded[modality] = torch.cat([embeddings for _, embeddings in batches])
@@ -125,12 +136,32 @@ class EmbeddingModel(pl.LightningModule, ABC):
             if masks := [items.query for items, _ in batches if items.query is not None]:
                 queries[modality] = torch.cat(masks)
             batches.clear()
-        keys = {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])}
         self.embedded = Embeddings(embedded["image"], embedded["text"])
-        asking = (queries["image"], queries["text"]) if queries else None
+        if self.spec.relevance == "composed":
+            return self._measure_composed(data.part(part), protocols)
         self.measurement = measure(
-            self.embedded.image, self.embedded.text, keys, protocols, queries=asking, judgements=judgements
+            self.embedded.image,
+            self.embedded.text,
+            {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])},
+            protocols,
+            queries=(queries["image"], queries["text"]) if queries else None,
+            judgements=data.relations(part) if part == "test" else None,
         )
+        return True
+
+    def _measure_composed(self, part: Any, protocols: Sequence[Protocol]) -> bool:
+        assert self.embedded is not None
+        images, queries = self.embedded
+        if (len(images), len(queries)) != (part.num_images, part.num_texts):
+            if self.trainer.sanity_checking:
+                return False
+            raise UserError(
+                f"Composed queries are measured among all images, but {len(images)} of {part.num_images} images and "
+                f"{len(queries)} of {part.num_texts} queries were embedded; leave trainer.limit_val_batches and "
+                f"trainer.limit_test_batches at 1.0."
+            )
+        self.measurement = measure_composed(images, queries, part.compositions, protocols)
+        return True
 
     def _log_measurement(self, stage: str, progress_bar: str | None = None) -> None:
         assert self.measurement is not None
@@ -186,5 +217,18 @@ def validation_scores(protocols: Sequence[Protocol]) -> dict[str, Literal["max",
     return {
         f"val/{protocol.id}/{direction}": "max" if protocol.higher_is_better else "min"
         for protocol in measured_in_validation(protocols)
-        for direction in ("i2t", "t2i", "mean")
+        for direction in (*protocol.directions, "mean", *(["sum"] if protocol.metric == "rsum" else []))
     }
+
+
+def _misplaced(method: str, task: Task) -> str:
+    """Why a method has nothing to do with a data set."""
+    if task == "composed":
+        return (
+            f"The data set asks composed queries, images with a text that says what to change, but {method} compares "
+            f"images with texts; set model to a composed method such as TIRG."
+        )
+    return (
+        f"{method} answers composed queries, images with a text that says what to change, but the data set has pairs "
+        f"of images and texts; set data to a composed data set such as ShapesComposed."
+    )

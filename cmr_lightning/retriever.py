@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cmr_lightning.batch import DataSpec, Features, Pairs, Pixels, Text, Words
+from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Pairs, Pixels, Text, Words
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
@@ -172,6 +172,7 @@ class Retriever(EmbeddingModel):
 
     def embed(self, batch: Pairs) -> Embeddings:
         """The pairs of a batch in the common space."""
+        assert not isinstance(batch.text, ComposedQuery)
         return Embeddings(self.embed_images(batch.image), self.embed_texts(batch.text))
 
     def embed_images(self, images: Tensor) -> Tensor:
@@ -349,8 +350,8 @@ class Retriever(EmbeddingModel):
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part; a plateau of the schedules is one of the main protocol's mean."""
         super().on_validation_epoch_end()
-        assert self.measurement is not None
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            assert self.measurement is not None
             score = self.measurement.metrics[self.protocols[0].id]["mean"]
             for scheduler in self._schedulers():
                 if isinstance(scheduler, ReduceLROnPlateau):

@@ -100,7 +100,7 @@ class RunLogger(WandbLogger):
         from cmr_lightning.evaluation.examples import Examples
 
         record, notes = Record.read(self.run.record), Notes()
-        (board,) = boards(find_runs(self.run.path, notes), [], [])
+        (board,) = boards(find_runs(self.run.path, notes), [])
         rows = [[protocol, *values.values()] for protocol, values in record.metrics.items()]
         logged: dict[str, Any] = {
             "test/metrics": wandb.Table(columns=["protocol", *record.metrics[record.protocol]], data=rows),

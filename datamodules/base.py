@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Features, Pairs, Tokens, Words
+from cmr_lightning.batch import DataSpec, Features, Pairs, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
 from datamodules.content import Content, fingerprints, form, take
@@ -131,8 +131,13 @@ class CrossModalData(pl.LightningDataModule, ABC):
             class_counts=class_counts(train.label, len(self.classes)),
             multi_label=train.label.ndim == 2,
             num_images=train.num_images,
-            relevance="label" if self.protocols[0].relevance == "label" else "instance",
+            relevance=self.task,
         )
+
+    @property
+    def task(self) -> Task:
+        """What the data set asks for."""
+        return "label" if self.protocols[0].relevance == "label" else "instance"
 
     def _text_spec(self, text: Content) -> Features | Words:
         if isinstance(text, Tokens):
@@ -149,9 +154,8 @@ class CrossModalData(pl.LightningDataModule, ABC):
         """First 16 hexadecimal digits of the SHA-256 over all parts as encoders see them; reads the test part."""
         digest = hashlib.sha256()
         for name in ("train", "val", "test"):
-            part = self.part(name)
             digest.update(name.encode())
-            for content in (part.image, part.text, part.label, part.owner):
+            for content in self.part(name).contents:
                 for piece in fingerprints(content):
                     digest.update(piece)
         return digest.hexdigest()[:16]
@@ -165,15 +169,17 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> PairLoader:
         """Shuffled pairs of the training part; the order follows the run's seed."""
-        part = self.part("train")
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        loader = PairLoader(part, self.batch_size, torch.initial_seed(), rank, world_size, self.epoch_of)
+        loader = self._training_loader(torch.initial_seed(), rank, world_size)
         if len(loader) == 0:
             raise UserError(
                 f"data.batch_size is {self.batch_size} on {world_size} process(es), more than an epoch of "
                 f"{type(self).__name__} has; choose a smaller batch."
             )
         return loader
+
+    def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
+        return PairLoader(self.part("train"), self.batch_size, seed, rank, world_size, self.epoch_of)
 
     def val_dataloader(self) -> list[ItemLoader]:
         """Images, then texts, of the validation part."""

@@ -97,13 +97,33 @@ class ListedData(CrossModalData):
         """One part as its files say it, without the pictures that are left out."""
         if part not in self._listings:
             listing = self.list_part(part)
-            _check(listing, f"{type(self).__name__}, {part}", self.text.reads_captions)
+            self.check_listing(listing, f"{type(self).__name__}, {part}")
             usable = self.image.usable(self.root, listing.pictures)
             self._left_out[part] = int((~usable).sum())
             self._listings[part] = listing if usable.all() else listing.of(usable)
             if not usable.any():
                 raise UserError(f"{type(self).__name__}: none of the {len(usable)} {part} pictures is there.")
         return self._listings[part]
+
+    def check_listing(self, listing: Listing, what: str) -> None:
+        """Refuse captions without words, and pictures without captions.
+
+        Raises:
+            UserError: If there are any, naming the first one.
+        """
+        if self.text.reads_captions:
+            check_captions(listing, what)
+        silent = torch.bincount(listing.owner, minlength=len(listing.pictures)) == 0
+        if silent.any():
+            first = listing.pictures[int(silent.nonzero()[0])]
+            raise UserError(
+                f"{what}: {int(silent.sum())} pictures have no caption, first {first}; a picture needs at least one."
+            )
+
+    @property
+    def lesson(self) -> Listing:
+        """The captions whose words are learned."""
+        return self.listing("train")
 
     def read(self, part: PartName) -> Part:
         """One part as encoders are fed with it."""
@@ -125,19 +145,17 @@ class ListedData(CrossModalData):
 
     def _learn_words(self) -> None:
         if not self._learned:
-            self.text.learn(self.listing("train"))
+            self.text.learn(self.lesson)
             self._learned = True
 
 
-def _check(listing: Listing, what: str, reads_captions: bool) -> None:
+def check_captions(listing: Listing, what: str) -> None:
+    """Refuse captions without words.
+
+    Raises:
+        UserError: If there are any, naming the picture of the first one.
+    """
     empty = [row for row, caption in enumerate(listing.captions) if not caption.strip()]
-    if empty and reads_captions:
+    if empty:
         picture = listing.pictures[int(listing.owner[empty[0]])]
         raise UserError(f"{what}: {len(empty)} captions are empty, first one of {picture}; remove or write them.")
-    silent = torch.bincount(listing.owner, minlength=len(listing.pictures)) == 0
-    if silent.any():
-        row = int(silent.nonzero()[0])
-        raise UserError(
-            f"{what}: {int(silent.sum())} pictures have no caption, first {listing.pictures[row]}; a picture needs at "
-            f"least one."
-        )

@@ -39,6 +39,11 @@ class Part:
     query: Tensor | None = None
 
     @property
+    def contents(self) -> tuple[Content, ...]:
+        """All that makes these data what they are."""
+        return self.image, self.text, self.label, self.owner
+
+    @property
     def num_images(self) -> int:
         """Number of images M."""
         return size(self.image)
@@ -124,8 +129,7 @@ class PairLoader:
 
     def _pairs(self, numbered: tuple[int, Tensor]) -> Pairs:
         batch, texts = numbered
-        images = self.part.owner[texts]
-        draw = torch.Generator().manual_seed(hash((self.seed, self._epoch, batch, self.rank)) % 2**63)
+        images, draw = self.part.owner[texts], self._draw(batch)
         image = take(self.part.image, images, draw)
         assert isinstance(image, Tensor)
         return Pairs(
@@ -134,6 +138,10 @@ class PairLoader:
             label=self.part.label.index_select(0, images),
             image_id=images,
         )
+
+    def _draw(self, batch: int) -> torch.Generator:
+        """Where a batch draws the augmentation of its items from."""
+        return torch.Generator().manual_seed(hash((self.seed, self._epoch, batch, self.rank)) % 2**63)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, and the number of its batches already served."""

@@ -23,7 +23,10 @@ EXPERIMENTS = sorted(
 )
 """Every experiment of the project, `experiments/<dataset>/<method>.yaml`."""
 
-_TINY_SHAPES = {"num_train": 64, "num_val": 40, "num_test": 40, "picture_size": 32, "batch_size": 8}
+_TINY_WITHOUT_FILES: dict[str, dict[str, int]] = {
+    "shapes": {"num_train": 64, "num_val": 40, "num_test": 40, "picture_size": 32, "batch_size": 8},
+    "shapes_composed": {"num_train": 16, "num_val": 8, "num_test": 8, "modifications": 5, "batch_size": 8},
+}
 
 
 class Built(RetrievalCLI):
@@ -46,7 +49,7 @@ def method_of(experiment: Path) -> str:
 def tiny(experiment: Path) -> list[str]:
     """Options that make an experiment end within seconds, without any weights from elsewhere."""
     dataset = experiment.parent.name
-    sizes = _TINY_SHAPES if dataset == "shapes" else DATASETS[dataset].TINY
+    sizes = _TINY_WITHOUT_FILES[dataset] if dataset in _TINY_WITHOUT_FILES else DATASETS[dataset].TINY
     return [
         *(f"--data.{name}={value}" for name, value in sizes.items()),
         *_tiny_encoders(read(experiment)),
@@ -70,6 +73,8 @@ def _tiny_encoders(experiment: dict[str, Any]) -> list[str]:
         options += [f"{pictures}.model=test_resnet", f"{pictures}.model_args={{}}", f"{pictures}.weights=none"]
     if _class_of(model, "text_encoder") == "TextTransformer":
         options.append(f"--model.init_args.text_encoder.init_args.model={tiny_bert()}")
+    if _class_of(model, "critic") == "DotProductCritic":
+        options.append("--model.init_args.critic.init_args.units=64")
     return options
 
 

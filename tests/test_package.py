@@ -78,6 +78,7 @@ MAY_IMPORT = {
     "cmr_lightning.methods": (
         "cmr_lightning.batch",
         "cmr_lightning.closed_form",
+        "cmr_lightning.composed",
         "cmr_lightning.discriminators",
         "cmr_lightning.embedding_model",
         "cmr_lightning.encoders",

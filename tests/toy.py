@@ -1,10 +1,13 @@
 """A tiny learnable data set in memory, for tests of what is not about data."""
 
+from dataclasses import replace
+
 import torch
 
 from cmr_lightning.encoders import FeatureMLP
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import CLASS_LEVEL, COMPOSED_CAPTION, COMPOSED_TARGET, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split
+from datamodules.composed import ComposedData, ComposedPart
 from datamodules.loaders import Part
 
 CLASSES = 4
@@ -58,6 +61,52 @@ class Toy(CrossModalData):
             image_names=tuple(f"{part} {i}" for i in range(size)),
             captions=tuple(f"text {i}" for i in range(len(owner))),
         )
+
+
+class ToyComposed(ComposedData):
+    """Points, each asking for three others that lie one of six steps away from it; the text is the step.
+
+    Images 2 i and 2 i + 1 share a caption. With `drawn`, the queries of an epoch are drawn from all.
+    """
+
+    classes = tuple(f"class {c}" for c in range(CLASSES))
+    features = "toy features"
+    split = Split("toy", "0" * 16)
+    targets = 3
+
+    def __init__(self, batch_size: int = 16, sources: int = 24, relevance: str = "target", drawn: bool = False) -> None:
+        super().__init__(batch_size)
+        self.sources = sources
+        self.drawn = drawn
+        self.protocols = COMPOSED_TARGET if relevance == "target" else COMPOSED_CAPTION
+
+    def read(self, part: PartName) -> ComposedPart:
+        world = torch.Generator().manual_seed(99)
+        steps, to_text = torch.randn(6, IMAGE, generator=world), torch.randn(6, TEXT, generator=world)
+        draw = torch.Generator().manual_seed(["train", "val", "test"].index(part))
+        step = torch.stack([torch.randperm(6, generator=draw)[: self.targets] for _ in range(self.sources)])
+        source = torch.randn(self.sources, 1, IMAGE, generator=draw)
+        image = torch.cat([source, source + steps[step]], dim=1).flatten(0, 1)
+        first = torch.arange(self.sources) * (self.targets + 1)
+        return ComposedPart(
+            image=image,
+            text=to_text[step.flatten()],
+            label=torch.arange(len(image)) % CLASSES,
+            owner=first.repeat_interleave(self.targets),
+            target=(first[:, None] + torch.arange(1, self.targets + 1)).flatten(),
+            keys={"caption": torch.arange(len(image)) // 2},
+            image_names=tuple(f"{part} {i}" for i in range(len(image))),
+            captions=tuple(f"step {k}" for k in step.flatten().tolist()),
+        )
+
+    def epoch(self, generator: torch.Generator) -> ComposedPart:
+        part = self.part("train")
+        if not self.drawn:
+            return part
+        rows = torch.randint(part.num_texts, (part.num_texts,), generator=generator)
+        captions = tuple(part.captions[row] for row in rows.tolist())
+        assert isinstance(part.text, torch.Tensor)
+        return replace(part, text=part.text[rows], owner=part.owner[rows], target=part.target[rows], captions=captions)
 
 
 def encoder(source: object, dim: int) -> FeatureMLP:

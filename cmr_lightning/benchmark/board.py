@@ -11,7 +11,7 @@ from statistics import mean
 
 from cmr_lightning.benchmark.claims import Claim, agreeing
 from cmr_lightning.benchmark.evidence import Evidence, evidence_of
-from cmr_lightning.benchmark.statistics import DIRECTIONS, LEVEL, Comparison, Summary, compare, summary
+from cmr_lightning.benchmark.statistics import LEVEL, Comparison, Summary, compare, summary
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
 from cmr_lightning.evaluation.memory import larger
@@ -94,7 +94,8 @@ class Row:
     @property
     def summaries(self) -> dict[str, Summary]:
         """The main metric over the runs, by direction."""
-        return {direction: summary([run.value(direction) for run in self.runs]) for direction in DIRECTIONS}
+        columns = Protocol.parse(self.record.protocol).columns
+        return {direction: summary([run.value(direction) for run in self.runs]) for direction in columns}
 
     @property
     def fit_seconds(self) -> float:

@@ -18,6 +18,9 @@ from cmr_lightning.evaluation import Protocol, Record
 
 NOT_STATED = "not stated"
 DIRECTIONS = ("i2t", "t2i", "mean")
+COMPOSED = ("c2i",)
+"""The directions of pairs, and that of composed queries."""
+
 STANDINGS = {
     "paper": "a table of the paper that proposed the method",
     "code": "official or public code, or what it prints",
@@ -39,8 +42,8 @@ class Claim:
         encoder: What encoded images and texts, as the source says it, or `not stated`.
         metric: Name of the metric as printed, such as `mAP` or `R@1`.
         protocol: Id of the protocol, or `not stated`.
-        values: By direction, i2t, t2i and the printed mean (which need not be the mean of the two): mAP from 0 to 1,
-            recall in percent.
+        values: By direction, i2t, t2i and the printed mean (which need not be the mean of the two), or c2i: mAP from 0
+            to 1, recall in percent.
         source: Paper or public repository.
         standing: One of `STANDINGS`.
         features: Where the very same precomputed features are used here, their description as records have it: the
@@ -149,8 +152,10 @@ def _check_protocol(protocol: str, metrics: int, entry: str) -> None:
 
 
 def _check_values(metric: Any, values: Any, entry: str) -> None:
-    if not isinstance(values, dict) or not values or not values.keys() <= set(DIRECTIONS):
-        raise UserError(f"{entry}: {metric} must have values for some of {', '.join(DIRECTIONS)}, and nothing else.")
+    if not isinstance(values, dict) or not values or not values.keys() <= {*DIRECTIONS, *COMPOSED}:
+        raise UserError(
+            f"{entry}: {metric} must have values for some of {', '.join((*DIRECTIONS, *COMPOSED))}, and nothing else."
+        )
     largest = 1 if str(metric).startswith("mAP") else 100
     for direction, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:

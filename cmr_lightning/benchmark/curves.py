@@ -66,14 +66,16 @@ def training_charts(board: Board, notes: Notes) -> dict[str, list[Chart]]:
 
     main = f"val/{board.conditions.protocol}"
     return {
-        "scores": [chart(f"{main}/{d}", f"{main}/{d}", "epoch") for d in ("i2t", "t2i") if f"{main}/{d}" in names],
+        "scores": [
+            chart(f"{main}/{d}", f"{main}/{d}", "epoch") for d in board.protocol.directions if f"{main}/{d}" in names
+        ],
         "losses": [chart(name.removeprefix("train/"), name, "epoch") for name in names if name.startswith("train/")],
         "game": [chart(title, f"game/{key}", "update") for key, title in GAME.items() if f"game/{key}" in names],
     }
 
 
 def ranking_charts(board: Board) -> list[Chart]:
-    """Precision by recall, and recall by cut-off, of the test part in both directions."""
+    """Precision by recall, and recall by cut-off, of the test part in each direction."""
     kept = {row.experiment: [run.evidence for run in row.runs if run.evidence is not None] for row in board.rows}
 
     def precision(direction: str) -> Chart:
@@ -84,7 +86,7 @@ def ranking_charts(board: Board) -> list[Chart]:
         lines = {experiment: [evidence.recall[direction] for evidence in runs] for experiment, runs in kept.items()}
         return Chart(f"Recall@K in %, {direction}", "K", _curves(lines), logarithmic=True)
 
-    return [precision("i2t"), precision("t2i"), recall("i2t"), recall("t2i")]
+    return [chart(direction) for chart in (precision, recall) for direction in board.protocol.directions]
 
 
 def _logged(run: MeasuredRun, notes: Notes) -> dict[str, dict[str, dict[float, float]]]:

@@ -44,7 +44,7 @@ def evidence_of(run: Run, record: Record) -> Evidence:
     """
     ranks, protocol = load_ranks(run.ranks), Protocol.parse(record.protocol)
     scored = score_run(record, ranks)
-    folds = {direction: [ranks[name] for name in protocol.rankings(direction)] for direction in ("i2t", "t2i")}
+    folds = {direction: [ranks[name] for name in protocol.rankings(direction)] for direction in protocol.directions}
     return Evidence(
         scored,
         {

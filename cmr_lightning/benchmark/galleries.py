@@ -68,11 +68,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Entry:
-    """A query of a gallery with the answers of one or two methods."""
+    """A query of a gallery with the answers of one or two methods; of a composed query its source and text."""
 
     kind: str
-    query: Tile
+    query: tuple[Tile, ...]
     answers: tuple[Answer, ...]
+    target: Tile | None = None
 
 
 def gallery(experiment: str, examples: Examples, higher_is_better: bool, pictures: Pictures) -> dict[str, list[Entry]]:
@@ -86,8 +87,9 @@ def gallery(experiment: str, examples: Examples, higher_is_better: bool, picture
         entries[direction] = [
             Entry(
                 kind,
-                _tile(examples, _asking(direction), int(answered.query[row]), None, pictures),
+                _query(examples, direction, row, pictures),
                 (_answer(experiment, examples, direction, row, pictures),),
+                _target(examples, direction, row, pictures),
             )
             for kind, rows in chosen.items()
             for row in rows
@@ -107,8 +109,8 @@ def differing(
         pictures: Where pictures go.
     """
     entries: dict[str, list[Entry]] = {}
-    for direction in ("i2t", "t2i"):
-        mine, theirs = one[1].answered[direction], other[1].answered[direction]
+    for direction, mine in one[1].answered.items():
+        theirs = other[1].answered[direction]
         if not np.array_equal(mine.query, theirs.query):
             continue
         ahead = _goodness(mine, higher_is_better) - _goodness(theirs, higher_is_better)
@@ -118,8 +120,9 @@ def differing(
         entries[direction] = [
             Entry(
                 f"{leader} ahead",
-                _tile(one[1], _asking(direction), int(mine.query[row]), None, pictures),
+                _query(one[1], direction, row, pictures),
                 tuple(_answer(name, examples, direction, row, pictures) for name, examples in (one, other)),
+                _target(one[1], direction, row, pictures),
             )
             for leader, row in chosen
         ]
@@ -133,8 +136,17 @@ def _goodness(answered: Answered, higher_is_better: bool) -> np.ndarray:
     return np.where(np.isnan(signed), lowest, signed)
 
 
-def _asking(direction: str) -> str:
-    return "image" if direction == "i2t" else "text"
+def _query(examples: Examples, direction: str, row: int, pictures: Pictures) -> tuple[Tile, ...]:
+    item = int(examples.answered[direction].query[row])
+    if direction == "c2i":
+        text = Tile(None, examples.captions[item] or f"text {item}", "")
+        return _tile(examples, "image", int(examples.owner[item]), None, pictures), text
+    return (_tile(examples, "image" if direction == "i2t" else "text", item, None, pictures),)
+
+
+def _target(examples: Examples, direction: str, row: int, pictures: Pictures) -> Tile | None:
+    target = examples.answered[direction].target
+    return None if target is None else _tile(examples, "image", int(target[row]), None, pictures)
 
 
 def _answer(method: str, examples: Examples, direction: str, row: int, pictures: Pictures) -> Answer:

@@ -20,7 +20,6 @@ from cmr_lightning.benchmark.curves import Chart, ranking_charts, training_chart
 from cmr_lightning.benchmark.galleries import Entry, Pictures, differing, gallery
 from cmr_lightning.benchmark.maps import SIZE, Dots, pca_map, tsne_map
 from cmr_lightning.benchmark.per_class import ClassScores, class_scores
-from cmr_lightning.benchmark.statistics import DIRECTIONS
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.examples import Examples
 
@@ -100,7 +99,6 @@ def page(boards: Sequence[Board], notes: Notes) -> str:
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         legend=tables.LEGEND,
         title_of=tables.title,
-        directions=DIRECTIONS,
         standings=STANDINGS,
         chart=FIELD,
         map_size=SIZE,

@@ -17,11 +17,13 @@ from cmr_lightning.evaluation.examples import Examples
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The main metric of the queries of each class, the mean of both directions, averaged over runs.
+    """The main metric of the queries of each class, the mean over directions, averaged over runs.
+
+    A composed query is of the classes of its source.
 
     Attributes:
         classes: Names of the classes.
-        queries: Image and text queries of each class in one run.
+        queries: Queries of each class in one run.
         scores: For each experiment its scores, NaN for a class without queries.
     """
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean
 
 from cmr_lightning.benchmark.board import Board, Published, Row
+from cmr_lightning.benchmark.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.benchmark.claims import DIRECTIONS as CLAIMED
-from cmr_lightning.benchmark.claims import STANDINGS, Claim
 from cmr_lightning.benchmark.statistics import Summary, summary
 from cmr_lightning.benchmark.tables import cell, difference, duration, interval, memory, number, spread
 
 BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
 
-_OVERVIEW = {"PascalSentence": "Pascal Sentence", "Wikipedia": "Wikipedia"}
+_OVERVIEW = {"PascalSentence": "Pascal Sentence", "Wikipedia": "Wikipedia", "Shapes": "Shapes"}
 """Data sets of the README's table, and how people call them."""
 
 _HEAD = """\
@@ -147,7 +147,7 @@ def _without(board: Board) -> Iterator[str]:
         told = [one.experiment, _variant_words(other.experiment, one.experiment)]
         gains = {direction: summary(values) for direction, values in by_direction.items()}
         scores = [_gain(gain, digits=2 if board.protocol.scale == 100 else 4) for gain in gains.values()]
-        yield _line(map(cell, [*told, *scores, str(len(by_direction["mean"]))]))
+        yield _line(map(cell, [*told, *scores, str(len(next(iter(by_direction.values()))))]))
     yield ""
 
 
@@ -187,12 +187,13 @@ def _other_protocols(board: Board) -> Iterator[str]:
 def _claims(claims: Sequence[Claim]) -> Iterator[str]:
     if not claims:
         return
-    header = ["method", "metric", *CLAIMED, "encoder", "protocol", "standing", "source"]
+    directions = COMPOSED if any(claim.values.keys() & set(COMPOSED) for claim in claims) else CLAIMED
+    header = ["method", "metric", *directions, "encoder", "protocol", "standing", "source"]
     yield f"<details><summary>Published numbers under other or unknown conditions ({len(claims)})</summary>\n"
     yield _line(header)
     yield _rule(header)
     for claim in claims:
-        scores = [number(claim.values[d]) if d in claim.values else "" for d in CLAIMED]
+        scores = [number(claim.values[d]) if d in claim.values else "" for d in directions]
         source = claim.source if claim.note is None else f"{claim.source}: {claim.note}"
         named = [claim.encoder, claim.protocol, claim.standing, source]
         yield _line(map(cell, [claim.method, claim.metric, *scores, *named]))

@@ -9,7 +9,7 @@ are alike, so their differences get one common sign. Images and texts are matche
 image floor(t N / T) of N, which is so where texts are listed in the order of their images, equally many for each.
 (Where it is not quite so, neighbours are tied together instead, which a test of independent queries allows.) If each
 image has one text, the units of i2t are the image queries and those of t2i the text queries; in `mean` the two queries
-of a pair count one half each.
+of a pair count one half each. A composed query is a unit by itself, and there is no mean.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from cmr_lightning.evaluation import Protocol, Record
 if TYPE_CHECKING:
     from cmr_lightning.evaluation import Ranks
 
-DIRECTIONS = ("i2t", "t2i", "mean")
 LEVEL = 0.05
 """Runs are told apart, and intervals miss, with at most this probability of error."""
 
@@ -70,7 +69,7 @@ class ScoredRun:
 
     Attributes:
         record: The record of the run.
-        scores: For each direction the values of the units, `(U,)`; their mean is the metric in the record.
+        scores: For each of the protocol's columns the values of the units, `(U,)`; their mean is that in the record.
     """
 
     record: Record
@@ -246,10 +245,11 @@ def score_run(record: Record, ranks: Mapping[str, Ranks]) -> ScoredRun:
             f"{record.protocol} is no mean over queries, so there is no paired test for it; choose another protocol as "
             f"the main one of {record.dataset}."
         )
-    queries = {direction: _queries(record, ranks, direction) for direction in ("i2t", "t2i")}
-    units = [min(len(i2t), len(t2i)) for i2t, t2i in zip(*queries.values(), strict=True)]
+    queries = {direction: _queries(record, ranks, direction) for direction in protocol.directions}
+    units = [min(map(len, fold)) for fold in zip(*queries.values(), strict=True)]
     scores = {direction: _by_unit(folds, units) for direction, folds in queries.items()}
-    scores["mean"] = (scores["i2t"] + scores["t2i"]) / 2
+    if len(scores) > 1:
+        scores["mean"] = np.mean(list(scores.values()), axis=0)
     for direction, values in scores.items():
         recorded = record.metrics[record.protocol][direction]
         if not math.isclose(values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9):
@@ -288,8 +288,9 @@ def compare(
     if reference is not None and reference not in experiments:
         raise UserError(f"The reference {reference} is not among the experiments {', '.join(experiments)}.")
     rng = np.random.default_rng(seed)
-    directions = {direction: _compare(experiments, reference, direction, rng) for direction in DIRECTIONS}
-    return {name: {direction: directions[direction][name] for direction in DIRECTIONS} for name in experiments}
+    columns = next(iter(experiments.values()))[0].scores
+    directions = {direction: _compare(experiments, reference, direction, rng) for direction in columns}
+    return {name: {direction: directions[direction][name] for direction in columns} for name in experiments}
 
 
 def _compare(

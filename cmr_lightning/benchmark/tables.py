@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cmr_lightning.benchmark.board import Board, Published, Row
-from cmr_lightning.benchmark.statistics import DIRECTIONS, Summary
+from cmr_lightning.benchmark.statistics import Summary
 
 LEGEND = (
     "± is the standard deviation over runs, brackets hold the 95 % interval of their mean. Rows that share a letter "
@@ -67,13 +67,14 @@ def terminal(board: Board) -> Table:
     """A board for the terminal: one row per experiment, best first."""
     result = Table(title=f"{escape(title(board))}\n{escape(board.conditions.features)}", title_justify="left")
     result.add_column("experiment", overflow="fold")
-    for heading in ("i2t", "t2i", "mean", "", "runs", "fit"):
+    *directions, main = board.protocol.columns
+    for heading in (*directions, main, "", "runs", "fit"):
         result.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
     result.add_column("encoders", overflow="fold")
     for row in board.rows:
         found = row.summaries
-        scores = [number(found["i2t"].mean), number(found["t2i"].mean), spread(found["mean"])]
-        cells = [*scores, _marks(row, "mean"), str(len(row.runs)), duration(row.fit_seconds)]
+        scores = [*(number(found[direction].mean) for direction in directions), spread(found[main])]
+        cells = [*scores, _marks(row, main), str(len(row.runs)), duration(row.fit_seconds)]
         result.add_row(*map(escape, [row.experiment, *cells, row.encoder or "none"]))
     return result
 
@@ -87,9 +88,10 @@ def markdown(boards: Sequence[Board]) -> str:
             lines += [f"Reference: {cell(board.reference)}.", ""]
         if board.refusal is not None:
             lines += [f"Not compared: {cell(board.refusal)}", ""]
+        columns = board.protocol.columns
         lines += [
-            "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |",
-            "|---|---|---|---|---|---|---|---|---|",
+            f"| experiment | method | encoders | {' | '.join(columns)} | seeds | fit | memory |",
+            f"|{'---|' * (6 + len(columns))}",
         ]
         for row in board.rows:
             scores = [
@@ -99,7 +101,7 @@ def markdown(boards: Sequence[Board]) -> str:
             cells = [row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds]
             cost = f"{duration(row.fit_seconds)} | {memory(row.peak_memory)}"
             lines.append(f"| {' | '.join(map(cell, cells))} | {cost} |")
-            lines += [_published_line(published) for published in row.published]
+            lines += [_published_line(published, columns) for published in row.published]
         lines.append("")
     return "\n".join(lines)
 
@@ -117,7 +119,7 @@ def write_csv(boards: Sequence[Board], path: Path) -> None:
         )
         for board in boards:
             for row in board.rows:
-                writer.writerows(_csv_line(board, row, direction) for direction in DIRECTIONS)
+                writer.writerows(_csv_line(board, row, direction) for direction in board.protocol.columns)
 
 
 def _csv_line(board: Board, row: Row, direction: str) -> list[object]:
@@ -155,11 +157,11 @@ def _marks(row: Row, direction: str) -> str:
     return f"{letters} {row.mark(direction)}".strip()
 
 
-def _published_line(published: Published) -> str:
+def _published_line(published: Published, columns: Sequence[str]) -> str:
     claim, differences = published.claim, published.differences
     cells = [
         f"{number(claim.values[d])} (ours − published {difference(differences[d])})" if d in claim.values else ""
-        for d in DIRECTIONS
+        for d in columns
     ]
     named = [f"published: {claim.source}", claim.method, claim.encoder]
     return f"| {' | '.join(map(cell, named))} | {' | '.join(cells)} | {claim.standing} | | |"

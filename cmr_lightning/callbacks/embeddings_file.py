@@ -16,6 +16,8 @@ from cmr_lightning.runs import Run
 class EmbeddingsFile(BasePredictionWriter):
     """Writes `embeddings.npz`: `image (M, D)`, `text (P, D)`, `owner (P,)` and `image_names (M,)`.
 
+    Of composed data `text` are the queries and `owner` their sources.
+
     Args:
         run: The run.
     """

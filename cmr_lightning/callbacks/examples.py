@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
-from cmr_lightning.evaluation import Measurement, Protocol, Relevance, per_query, top
+from cmr_lightning.callbacks.results import SIDES, asking, first_results
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings, Modality
+from cmr_lightning.evaluation import Measurement, Protocol, per_query
 from cmr_lightning.evaluation.examples import RESULTS, Answered, Examples
 from cmr_lightning.runs import Run
 
@@ -56,30 +57,26 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
     """
     part, main = data.part("test"), data.protocols[0]
     images, texts = embedded.image.cpu(), embedded.text.cpu()
-    keys = part.label if main.relevance == "label" else torch.arange(part.num_images)
-    asking = {"i2t": part.asking("image"), "t2i": part.asking("text")}
-    answering = {"i2t": part.answering("text"), "t2i": part.answering("image")}
-    sides = {"i2t": (images, texts, keys, keys[part.owner]), "t2i": (texts, images, keys[part.owner], keys)}
     answered = {}
-    for direction, (queries, gallery, query_keys, gallery_keys) in sides.items():
-        scores = _scores(measurement, direction, main)
-        chosen = _spread(len(asking[direction]), _QUERIES)
-        rows, items = asking[direction][chosen], answering[direction]
-        places = top(queries[rows], gallery[items], main.distance, RESULTS)
-        right = Relevance(query_keys[rows], gallery_keys[items]).block(slice(None)).gather(1, places)
-        found = items[places].numpy().astype(np.int32)
-        answered[direction] = Answered(_integers(rows), scores[chosen.numpy()], found, right.numpy())
-    shown = {
-        "image": np.union1d(answered["i2t"].query, answered["t2i"].found).tolist(),
-        "text": np.union1d(answered["t2i"].query, answered["i2t"].found).tolist(),
-    }
+    for direction in main.directions:
+        rows = asking(part, direction)
+        chosen = _spread(len(rows), _QUERIES)
+        results = first_results(part, embedded, main, direction, rows[chosen], RESULTS)
+        answered[direction] = Answered(
+            _integers(rows[chosen]),
+            _scores(measurement, direction, main)[chosen.numpy()],
+            _integers(results.found),
+            results.right.numpy(),
+            target=_integers(part.target[rows[chosen]]) if direction == "c2i" else None,
+        )
+    shown = _shown(answered, part)
     points = {"image": _spread(len(images), _POINTS), "text": _spread(len(texts), _POINTS)}
     pictured = shown["image"] if data.picture("test", 0) is not None else []
     return Examples(
         classes=tuple(data.classes),
         label=part.label.numpy().astype(np.int16 if part.label.ndim == 1 else np.bool_),
         owner=_integers(part.owner),
-        asking={direction: _integers(items) for direction, items in asking.items()},
+        asking={direction: _integers(asking(part, direction)) for direction in answered},
         points=principal_components(images[points["image"]], texts[points["text"]], main.distance),
         point_rows={modality: _integers(chosen) for modality, chosen in points.items()},
         answered=answered,
@@ -87,6 +84,18 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
         captions={row: _short(part.captions[row]) for row in shown["text"]},
         pictures=thumbnails({row: data.picture("test", row) for row in pictured}),
     )
+
+
+def _shown(answered: dict[str, Answered], part: Any) -> dict[Modality, list[int]]:
+    """Images and texts that occur as a query or a result, as the source of a query or as its target."""
+    shown: dict[Modality, list[NDArray[Any]]] = {"image": [], "text": []}
+    for direction, found in answered.items():
+        asked, answering = SIDES[direction]
+        shown[asked].append(found.query)
+        shown[answering].append(found.found.ravel())
+        if found.target is not None:
+            shown["image"] += [part.owner.numpy()[found.query], found.target]
+    return {modality: np.unique(np.concatenate(rows)).tolist() for modality, rows in shown.items() if rows}
 
 
 def principal_components(images: Tensor, texts: Tensor, distance: str) -> dict[str, NDArray[np.float16]]:

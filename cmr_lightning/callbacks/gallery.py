@@ -13,11 +13,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cmr_lightning.callbacks.results import SIDES, asking, first_results
 from cmr_lightning.embedding_model import EmbeddingModel
-from cmr_lightning.evaluation import Relevance, top
 from cmr_lightning.runs import Run
 
-_RIGHT, _WRONG, _QUERY = "#2e8b57", "#c0504d", "#4a4a4a"
+_RIGHT, _WRONG, _QUERY, _TARGET = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Tile:
     picture: np.ndarray | None
     text: str
     colour: str
+    heading: str = ""
 
 
 class RetrievalGallery(pl.Callback):
     """Draws `gallery.png` after `test`: a few queries in each direction with their top results.
 
-    The queries are spread evenly over the test part, not chosen by their result.
+    The queries are spread evenly over the test part, not chosen by their result. A composed query is its source with
+    the text beside it, and behind its results stands the picture that it asks for.
 
     Args:
         run: The run.
@@ -55,32 +57,42 @@ class RetrievalGallery(pl.Callback):
     def _rows(self, data: Any, model: EmbeddingModel) -> list[list[Tile]]:
         assert model.embedded is not None
         part, main = data.part("test"), data.protocols[0]
-        image_keys = part.label if main.relevance == "label" else torch.arange(part.num_images)
-        keys = {"image": image_keys, "text": image_keys[part.owner]}
         rows = []
-        for asked, answered in (("image", "text"), ("text", "image")):
-            asking, answering = part.asking(asked), part.answering(answered)
-            chosen = asking[torch.linspace(0, len(asking) - 1, self.queries + 2).round().long()[1:-1]]
-            queries, gallery = getattr(model.embedded, asked)[chosen], getattr(model.embedded, answered)[answering]
-            found = answering[top(queries, gallery, main.distance, self.results).cpu()].tolist()
-            right = Relevance(keys[asked][chosen], keys[answered]).block(slice(None))
-            for row, query in enumerate(chosen.tolist()):
-                results = [(i, _RIGHT if right[row, i] else _WRONG) for i in found[row]]
-                tiles = [_tile(data, part, answered, i, colour) for i, colour in results]
-                rows.append([_tile(data, part, asked, query, _QUERY), *tiles])
+        for direction in main.directions:
+            asked, answered = SIDES[direction]
+            items = asking(part, direction)
+            chosen = items[torch.linspace(0, len(items) - 1, self.queries + 2).round().long()[1:-1]]
+            found, right = first_results(part, model.embedded, main, direction, chosen, self.results)
+            for query, results, marks in zip(chosen.tolist(), found.tolist(), right.tolist(), strict=True):
+                tiles = [
+                    _tile(data, part, answered, item, _RIGHT if mark else _WRONG, str(place))
+                    for place, (item, mark) in enumerate(zip(results, marks, strict=True), 1)
+                ]
+                if direction == "c2i":
+                    source, target = int(part.owner[query]), int(part.target[query])
+                    rows.append(
+                        [
+                            _tile(data, part, "image", source, _QUERY, "source"),
+                            Tile(None, part.captions[query], _QUERY, "what to change"),
+                            *tiles,
+                            _tile(data, part, "image", target, _TARGET, "asked for"),
+                        ]
+                    )
+                else:
+                    rows.append([_tile(data, part, asked, query, _QUERY, "query"), *tiles])
         return rows
 
 
-def _tile(data: Any, part: Any, modality: str, index: int, colour: str) -> Tile:
+def _tile(data: Any, part: Any, modality: str, index: int, colour: str, heading: str) -> Tile:
     image = index if modality == "image" else int(part.owner[index])
     label = part.label[image]
     present = [int(label)] if label.ndim == 0 else label.nonzero().flatten().tolist()
     classes = ", ".join(data.classes[c] for c in present)
     picture = data.picture("test", image) if modality == "image" else None
     if picture is not None:
-        return Tile(picture, classes, colour)
+        return Tile(picture, classes, colour, heading)
     known = part.captions[index] if modality == "text" else ""
-    return Tile(None, known or f"{classes} ({modality} {part.image_names[image][:10]})", colour)
+    return Tile(None, known or f"{classes} ({modality} {part.image_names[image][:10]})", colour, heading)
 
 
 def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> None:
@@ -98,12 +110,12 @@ def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> None:
     for row, row_axes in zip(rows, axes, strict=True):
         for axis in row_axes:
             axis.axis("off")
-        for position, (tile, axis) in enumerate(zip(row, row_axes, strict=False)):
-            _draw_tile(axis, tile, "query" if position == 0 else str(position))
+        for tile, axis in zip(row, row_axes, strict=False):
+            _draw_tile(axis, tile)
     figure.savefig(path)
 
 
-def _draw_tile(axis: Axes, tile: Tile, heading: str) -> None:
+def _draw_tile(axis: Axes, tile: Tile) -> None:
     axis.axis("on")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -112,11 +124,11 @@ def _draw_tile(axis: Axes, tile: Tile, heading: str) -> None:
         spine.set_linewidth(3)
     if tile.picture is not None:
         axis.imshow(tile.picture, interpolation="nearest")
-        axis.set_xlabel(tile.text, fontsize=7)
+        axis.set_xlabel(textwrap.fill(tile.text, 26, max_lines=2, placeholder=" …"), fontsize=7)
     else:
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_box_aspect(1)
         wrapped = textwrap.fill(tile.text, 22, max_lines=8, placeholder=" …")
         axis.text(0.5, 0.5, wrapped, fontsize=7, ha="center", va="center", parse_math=False)
-    axis.set_title(heading, fontsize=7, color=tile.colour, pad=3)
+    axis.set_title(tile.heading, fontsize=7, color=tile.colour, pad=3)

@@ -63,6 +63,7 @@ class TimmEncoder(BackboneEncoder):
         config = timm.data.resolve_model_data_config(backbone)
         features = _count_features(backbone, source.size, model, config)
         super().__init__(backbone, features, dim, frozen, backbone_lr_scale)
+        self._size = source.size
         if gradient_checkpointing:
             _checkpoint(backbone, model)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
@@ -71,8 +72,60 @@ class TimmEncoder(BackboneEncoder):
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures `(N, 3, H, W)`, uint8, to embeddings `(N, D)`."""
         with self.recording():
-            features = self.backbone((pictures - self.mean) / self.std)
+            features = self.backbone(self._normalised(pictures))
         return self.projection(features)
+
+    def _normalised(self, pictures: Tensor) -> Tensor:
+        return (pictures - self.mean) / self.std
+
+    @property
+    def _timm(self) -> Any:
+        """The backbone, which is a model of timm and has the methods of one."""
+        return self.backbone
+
+    # Feature maps, for what works on them before they are pooled -----------------------------------------------------
+
+    def last_map(self, pictures: Tensor) -> Tensor:
+        """The map `(N, C, h, w)` that is pooled for the embeddings of pictures `(N, 3, H, W)`."""
+        with self.recording():
+            return self._timm.forward_features(self._normalised(pictures))
+
+    def from_last_map(self, features: Tensor) -> Tensor:
+        """Embeddings `(N, D)` of last maps, as they are or changed, `(N, C, h, w)`."""
+        return self.projection(self._timm.forward_head(features))
+
+    def with_map(self, pictures: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Embeddings `(N, D)` of pictures, and from the same pass their map of a level, `(N, C, h, w)`.
+
+        Args:
+            pictures: Pictures `(N, 3, H, W)`, uint8.
+            level: Which of the backbone's maps, as timm numbers them: 0 is that of the stem and 1 to 4 are those of
+                `layer1` to `layer4` in a ResNet.
+        """
+        with self.recording():
+            last, (features,) = self._timm.forward_intermediates(self._normalised(pictures), indices=[level])
+        return self.from_last_map(last), features
+
+    def channels(self, level: int | None = None) -> int:
+        """Channels C of the maps of a level, of the last map where it is None.
+
+        Raises:
+            UserError: If the model makes no such map.
+        """
+        name = type(self.backbone).__name__
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                blank = torch.zeros(1, 3, self._size, self._size, device=self.mean.device)
+                found = self.last_map(blank) if level is None else self.with_map(blank, level)[1]
+        except (AssertionError, AttributeError, IndexError, ValueError) as error:
+            raise UserError(f"{name} has no feature map of level {level} ({error}).") from error
+        finally:
+            self.train(training)
+        if found.ndim != 4:
+            raise UserError(f"{name} has no feature maps but features of shape {tuple(found.shape)}; choose a CNN.")
+        return found.shape[1]
 
 
 def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str, Any]) -> int:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cmr_lightning.evaluation.measurement import Measurement as Measurement
     from cmr_lightning.evaluation.measurement import measure as measure
+    from cmr_lightning.evaluation.measurement import measure_composed as measure_composed
     from cmr_lightning.evaluation.metrics import chance as chance
     from cmr_lightning.evaluation.metrics import per_query as per_query
     from cmr_lightning.evaluation.metrics import score as score
     from cmr_lightning.evaluation.protocols import CLASS_LEVEL as CLASS_LEVEL
+    from cmr_lightning.evaluation.protocols import COMPOSED_CAPTION as COMPOSED_CAPTION
+    from cmr_lightning.evaluation.protocols import COMPOSED_TARGET as COMPOSED_TARGET
     from cmr_lightning.evaluation.protocols import CXC as CXC
     from cmr_lightning.evaluation.protocols import ECCV as ECCV
     from cmr_lightning.evaluation.protocols import FIVE_FOLD as FIVE_FOLD
@@ -26,17 +29,27 @@ if TYPE_CHECKING:
     from cmr_lightning.evaluation.ranks import save_ranks as save_ranks
     from cmr_lightning.evaluation.ranks import top as top
     from cmr_lightning.evaluation.records import Record as Record
+    from cmr_lightning.evaluation.relevance import Compositions as Compositions
     from cmr_lightning.evaluation.relevance import Judgements as Judgements
     from cmr_lightning.evaluation.relevance import Positives as Positives
     from cmr_lightning.evaluation.relevance import Relevance as Relevance
 
 _MODULES = {
-    "measurement": ("Measurement", "measure"),
+    "measurement": ("Measurement", "measure", "measure_composed"),
     "metrics": ("chance", "per_query", "score"),
-    "protocols": ("CLASS_LEVEL", "CXC", "ECCV", "FIVE_FOLD", "INSTANCE_LEVEL", "Protocol"),
+    "protocols": (
+        "CLASS_LEVEL",
+        "COMPOSED_CAPTION",
+        "COMPOSED_TARGET",
+        "CXC",
+        "ECCV",
+        "FIVE_FOLD",
+        "INSTANCE_LEVEL",
+        "Protocol",
+    ),
     "ranks": ("Ranks", "chance_ranks", "load_ranks", "rank", "save_ranks", "top"),
     "records": ("Record",),
-    "relevance": ("Judgements", "Positives", "Relevance"),
+    "relevance": ("Compositions", "Judgements", "Positives", "Relevance"),
 }
 
 

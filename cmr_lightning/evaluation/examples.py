@@ -27,12 +27,14 @@ class Answered:
         score: The main metric of the query, `(Q,)`.
         found: Items that answer, best first, `(Q, RESULTS)`, or fewer columns where the gallery has fewer items.
         right: Whether these are relevant, of the same shape.
+        target: Item that a composed query asks for, `(Q,)`; None for other queries.
     """
 
     query: NDArray[np.int32]
     score: NDArray[np.float32]
     found: NDArray[np.int32]
     right: NDArray[np.bool_]
+    target: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,11 @@ class Examples:
     Attributes:
         classes: Names of the label classes.
         label: Labels of the M images, class indices `(M,)` or multi-hot `(M, C)`.
-        owner: Image of each of the P texts, `(P,)`.
-        asking: For `i2t` the images, for `t2i` the texts that are queries, in the order of the ranks.
+        owner: Image of each of the P texts, or source of each composed query, `(P,)`.
+        asking: For `i2t` the images, for `t2i` and `c2i` the texts that are queries, in the order of the ranks.
         points: For `image` and `text` the first principal components of some embeddings, `(n, 32)` or fewer columns.
         point_rows: Which items these are, `(n,)` each.
-        answered: Some queries of `i2t` and `t2i` with their results.
+        answered: Some queries of each direction with their results.
         names: By which names people know the images that occur in `answered`.
         captions: The texts that occur there; empty strings where the data set has none.
         pictures: Small JPEGs of the images that occur there, where the data set has pictures.
@@ -72,11 +74,17 @@ class Examples:
         """Write one compressed NumPy archive; an interrupted write leaves no broken file behind."""
         arrays: dict[str, Any] = {"label": self.label, "owner": self.owner}
         for direction, answered in self.answered.items():
-            arrays |= {f"{direction}/{field}": values for field, values in vars(answered).items()}
+            kept = {field: values for field, values in vars(answered).items() if values is not None}
+            arrays |= {f"{direction}/{field}": values for field, values in kept.items()}
             arrays[f"{direction}/asking"] = self.asking[direction]
         for modality, points in self.points.items():
             arrays |= {f"{modality}/points": points, f"{modality}/point_rows": self.point_rows[modality]}
-        words = {"classes": self.classes, "names": self.names, "captions": self.captions}
+        words = {
+            "directions": list(self.answered),
+            "classes": self.classes,
+            "names": self.names,
+            "captions": self.captions,
+        }
         arrays["words"] = np.frombuffer(json.dumps(words).encode(), dtype=np.uint8)
         arrays["picture_rows"] = np.array(list(self.pictures), dtype=np.int32)
         arrays["picture_sizes"] = np.array([len(jpeg) for jpeg in self.pictures.values()], dtype=np.int64)
@@ -102,13 +110,10 @@ class Examples:
                 classes=tuple(words["classes"]),
                 label=arrays["label"],
                 owner=arrays["owner"],
-                asking={direction: arrays[f"{direction}/asking"] for direction in ("i2t", "t2i")},
+                asking={direction: arrays[f"{direction}/asking"] for direction in words["directions"]},
                 points={modality: arrays[f"{modality}/points"] for modality in ("image", "text")},
                 point_rows={modality: arrays[f"{modality}/point_rows"] for modality in ("image", "text")},
-                answered={
-                    direction: Answered(*(arrays[f"{direction}/{key}"] for key in ("query", "score", "found", "right")))
-                    for direction in ("i2t", "t2i")
-                },
+                answered={direction: _answered(arrays, direction) for direction in words["directions"]},
                 names={int(row): name for row, name in words["names"].items()},
                 captions={int(row): caption for row, caption in words["captions"].items()},
                 pictures={
@@ -120,3 +125,8 @@ class Examples:
             raise UserError(f"There is no file of examples {path}; `test` writes one beside the record.") from None
         except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a file of examples; run `test` again to replace it.") from error
+
+
+def _answered(arrays: dict[str, Any], direction: str) -> Answered:
+    query, score, found, right = (arrays[f"{direction}/{key}"] for key in ("query", "score", "found", "right"))
+    return Answered(query, score, found, right, arrays.get(f"{direction}/target"))

@@ -1,8 +1,8 @@
-"""From embeddings to metrics: both directions, all protocols, each ranking once."""
+"""From embeddings to metrics: all directions and protocols, each ranking once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.metrics import score
 from cmr_lightning.evaluation.protocols import Protocol
 from cmr_lightning.evaluation.ranks import Ranks, rank
-from cmr_lightning.evaluation.relevance import Judgements, Relevance
+from cmr_lightning.evaluation.relevance import Compositions, Judgements, Relevance
 
+ByDirection = Mapping[str, Ranks]
 Keys = Mapping[str, tuple[Tensor, Tensor]]
 Rows = Tensor | slice
 
@@ -25,8 +26,8 @@ class Measurement:
     """What an evaluation found.
 
     Attributes:
-        metrics: For each protocol id the values `i2t`, `t2i` and their `mean`; for rsum also their `sum`, which is the
-            number that the literature reports.
+        metrics: For each protocol id the values of its directions and their `mean`; for rsum also their `sum`, which is
+            the number that the literature reports.
         ranks: The rankings behind them, by names such as `i2t/cos/label`; those of folds one by one, counted from 1, as
             `i2t/cos/instance/5fold/1`. Queries are in the order of the items; under judgements only the judged ones.
     """
@@ -64,27 +65,93 @@ def measure(
             are more folds than images.
         ValueError: Folds are asked for where not every item is both query and gallery.
     """
-    judgements = judgements or {}
+    lists = judgements or {}
+    _check_keys(protocols, (*keys, *lists))
+
+    def ranked(protocol: Protocol) -> list[ByDirection]:
+        if protocol.relevance in lists:
+            return [_judged(images, texts, lists[protocol.relevance], protocol, block_elements)]
+        folds = _folds(keys, protocol, queries)
+        return [_ranked(images, texts, keys, fold, protocol, block_elements) for fold in folds]
+
+    return _measured(protocols, ranked)
+
+
+def measure_composed(
+    images: Tensor,
+    queries: Tensor,
+    compositions: Compositions,
+    protocols: Sequence[Protocol],
+    block_elements: int = 2**24,
+) -> Measurement:
+    """Rank the other images for every composed query, and measure under all protocols.
+
+    The image that a query starts from is not among its results, even if it would be right. In folds, a query searches
+    the fold of that image alone; every fold counts the same.
+
+    Args:
+        images: Embeddings `(M, D)`, each image once.
+        queries: Embeddings `(Q, D)`.
+        compositions: What the queries ask for.
+        protocols: What to measure.
+        block_elements: Scores computed at once, see `rank`.
+
+    Raises:
+        UserError: Embeddings are not finite, or a protocol asks for a relevance that has no keys, or for folds that the
+            data do not have.
+    """
+    source, target, keys, fold = compositions
+    _check_keys(protocols, ("target", *keys))
+
+    def ranked(protocol: Protocol) -> list[ByDirection]:
+        key = torch.arange(len(images)) if protocol.relevance == "target" else keys[protocol.relevance]
+        folds: list[ByDirection] = []
+        for gallery in _galleries(len(images), fold, protocol):
+            asking = torch.isin(source, gallery).nonzero().flatten()
+            place = torch.full((len(images),), -1).index_copy(0, gallery, torch.arange(len(gallery)))
+            ranks = rank(
+                queries[asking.to(queries.device)],
+                images[gallery.to(images.device)],
+                Relevance(key[target[asking]], key[gallery]),
+                protocol.distance,
+                block_elements,
+                excluded=place[source[asking]],
+            )
+            folds.append({"c2i": ranks})
+        return folds
+
+    return _measured(protocols, ranked)
+
+
+def _galleries(images: int, fold: Tensor | None, protocol: Protocol) -> list[Tensor]:
+    """Rows of the images that are searched together: all of them, or those of each fold."""
+    if protocol.folds is None:
+        return [torch.arange(images)]
+    found = 0 if fold is None else len(fold.unique())
+    if fold is None or found != protocol.folds:
+        raise UserError(f"{protocol.id} is a mean over {protocol.folds} folds, but these data have {found}.")
+    return [(fold == number).nonzero().flatten() for number in fold.unique()]
+
+
+def _check_keys(protocols: Sequence[Protocol], known: Collection[str]) -> None:
     for protocol in protocols:
-        if protocol.relevance not in (*keys, *judgements):
+        if protocol.relevance not in known:
             raise UserError(f"{protocol.id} needs {protocol.relevance} keys, which these data do not have.")
-    rankings: dict[str, list[tuple[Ranks, Ranks]]] = {}
+
+
+def _measured(protocols: Sequence[Protocol], ranked: Callable[[Protocol], list[ByDirection]]) -> Measurement:
+    """Metrics under all protocols, where `ranked` ranks each fold of a protocol."""
+    rankings: dict[str, list[ByDirection]] = {}
     metrics: dict[str, dict[str, float]] = {}
     for protocol in protocols:
         if protocol.ranking not in rankings:
-            rankings[protocol.ranking] = (
-                [_judged(images, texts, judgements[protocol.relevance], protocol, block_elements)]
-                if protocol.relevance in judgements
-                else [
-                    _ranked(images, texts, keys, fold, protocol, block_elements)
-                    for fold in _folds(keys, protocol, queries)
-                ]
-            )
+            rankings[protocol.ranking] = ranked(protocol)
         folds = rankings[protocol.ranking]
-        i2t, t2i = (float(np.mean([score(fold[direction], protocol) for fold in folds])) for direction in (0, 1))
-        metrics[protocol.id] = {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}
+        values = {d: float(np.mean([score(fold[d], protocol) for fold in folds])) for d in protocol.directions}
+        total = sum(values.values())
+        metrics[protocol.id] = {**values, "mean": total / len(values)}
         if protocol.metric == "rsum":
-            metrics[protocol.id]["sum"] = i2t + t2i
+            metrics[protocol.id]["sum"] = total
     return Measurement(metrics, dict(_named(rankings)))
 
 
@@ -119,31 +186,31 @@ def _folds(keys: Keys, protocol: Protocol, queries: tuple[Tensor, Tensor] | None
 
 def _ranked(
     images: Tensor, texts: Tensor, keys: Keys, fold: _Fold, protocol: Protocol, block_elements: int
-) -> tuple[Ranks, Ranks]:
+) -> ByDirection:
     """Ranks of texts for images and of images for texts, relevant to each other by their keys."""
     image_keys, text_keys = keys[protocol.relevance]
     i2t = Relevance(image_keys[fold.images], text_keys[fold.answering_texts])
     t2i = Relevance(text_keys[fold.texts], image_keys[fold.answering_images])
-    return (
-        rank(images[fold.images], texts[fold.answering_texts], i2t, protocol.distance, block_elements),
-        rank(texts[fold.texts], images[fold.answering_images], t2i, protocol.distance, block_elements),
-    )
+    return {
+        "i2t": rank(images[fold.images], texts[fold.answering_texts], i2t, protocol.distance, block_elements),
+        "t2i": rank(texts[fold.texts], images[fold.answering_images], t2i, protocol.distance, block_elements),
+    }
 
 
 def _judged(
     images: Tensor, texts: Tensor, judgements: Judgements, protocol: Protocol, block_elements: int
-) -> tuple[Ranks, Ranks]:
+) -> ByDirection:
     """Ranks of texts for the judged images and of images for the judged texts."""
     i2t, t2i = (lists.to(images.device) for lists in judgements)
-    return (
-        rank(images[i2t.rows], texts, i2t, protocol.distance, block_elements),
-        rank(texts[t2i.rows], images, t2i, protocol.distance, block_elements),
-    )
+    return {
+        "i2t": rank(images[i2t.rows], texts, i2t, protocol.distance, block_elements),
+        "t2i": rank(texts[t2i.rows], images, t2i, protocol.distance, block_elements),
+    }
 
 
-def _named(rankings: Mapping[str, list[tuple[Ranks, Ranks]]]) -> Iterator[tuple[str, Ranks]]:
+def _named(rankings: Mapping[str, list[ByDirection]]) -> Iterator[tuple[str, Ranks]]:
     for name, folds in rankings.items():
-        for number, (i2t, t2i) in enumerate(folds, 1):
+        for number, ranks in enumerate(folds, 1):
             fold = f"/{number}" if len(folds) > 1 else ""
-            yield f"i2t/{name}{fold}", i2t
-            yield f"t2i/{name}{fold}", t2i
+            for direction, found in ranks.items():
+                yield f"{direction}/{name}{fold}", found

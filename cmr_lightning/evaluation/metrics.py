@@ -14,6 +14,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
+from torch import Tensor
 
 from cmr_lightning.evaluation.protocols import RECALL_CUTOFFS, Protocol
 from cmr_lightning.evaluation.ranks import Ranks, chance_ranks, sums_before
@@ -61,9 +62,9 @@ def weights(ranks: Ranks, protocol: Protocol) -> Floats:
     return np.ones(ranks.num_queries)
 
 
-def chance(relevance: Relevance | Positives, protocol: Protocol) -> float:
-    """The expected `score` of a random order of the gallery."""
-    return score(chance_ranks(relevance), protocol)
+def chance(relevance: Relevance | Positives, protocol: Protocol, excluded: Tensor | None = None) -> float:
+    """The expected `score` of a random order of the gallery, without what `rank` would exclude."""
+    return score(chance_ranks(relevance, excluded=excluded), protocol)
 
 
 def _per_query(ranks: Ranks, protocol: Protocol) -> Floats:

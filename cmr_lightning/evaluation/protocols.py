@@ -4,6 +4,9 @@
 by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`, `recall@1/cos/instance`; a fourth
 says that the number is a mean over folds of the images, as in `recall@1/cos/instance/5fold`. Two numbers are comparable
 when their ids are equal, and never otherwise.
+
+Images and texts ask for each other, in the directions `i2t` and `t2i`. In composed retrieval there is one direction,
+`c2i`: an image with a text that says what to change asks for images, and never finds the image that it starts from.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ from typing import Literal, cast, get_args
 
 from cmr_lightning.errors import UserError
 
-RelevanceKind = Literal["label", "instance", "cxc", "eccv"]
+RelevanceKind = Literal["label", "instance", "cxc", "eccv", "target", "caption", "adjective", "noun"]
 
 METRICS = ("map", "map-at-r", "precision", "r-precision", "recall", "median-rank", "rsum")
 METRICS_AT_K = ("precision", "recall")
 NORMALISERS = ("hits", "hits-nonempty", "total", "min", "first")
 DISTANCES = ("cos", "l2")
 RELEVANCES = get_args(RelevanceKind)
+COMPOSED_RELEVANCES = ("target", "caption", "adjective", "noun")
 RECALL_CUTOFFS = (1, 5, 10)
 """The cut-offs of rsum (VSE++)."""
 
@@ -48,13 +52,16 @@ class Protocol:
         metric: One of `METRICS`.
         relevance: What makes two items relevant to each other: a shared `label`, the same image (`instance`), or the
             judgement of people on MSCOCO, Crisscrossed Captions (`cxc`, Parekh et al. 2021) or ECCV Caption (`eccv`,
-            Chun et al. 2022). Of these, only items that were judged are queries.
+            Chun et al. 2022). Of these, only items that were judged are queries. What answers a composed query is its
+            `target` alone, or every image that shares with the target its `caption`, or of that the `adjective` or the
+            `noun` (MIT-States).
         distance: What ranks the gallery: `cos`, the cosine, or `l2`, the Euclidean distance of the raw embeddings.
         k: Cut-off of `map` (None for the whole gallery), `precision` and `recall`; None for the others.
         normaliser: What the sum of precisions is divided by: for `map` with a cut-off one of `NORMALISERS`, else None.
         folds: Into how many blocks of consecutive images, each with its own texts, the items are divided; the metric is
             the mean over the blocks. None ranks all items at once. Five folds of MSCOCO's 5,000 test images are the 1K
-            protocol (VSE++).
+            protocol (VSE++). In composed retrieval the data set says which image is in which fold, such as the three
+            categories of FashionIQ.
 
     Raises:
         UserError: The parts do not make a protocol.
@@ -84,7 +91,9 @@ class Protocol:
             raise UserError(f"{self._metric_name} has no normaliser, but it is {self.normaliser!r}.")
         if self.folds is not None and self.folds < 2:
             raise UserError(f"There must be 2 folds or more, not {self.folds}.")
-        if self.folds is not None and self.relevance not in ("label", "instance"):
+        if self.metric == "rsum" and len(self.directions) == 1:
+            raise UserError("rsum adds two directions, but composed queries have one; choose recall@K.")
+        if self.folds is not None and self.relevance in ("cxc", "eccv"):
             raise UserError(
                 f"{self.relevance} judges items of different folds, so that it cannot be measured in folds."
             )
@@ -100,8 +109,18 @@ class Protocol:
         folds = "" if self.folds is None else f"/{self.folds}fold"
         return f"{self.distance}/{self.relevance}{folds}"
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Who asks whom: `i2t` and `t2i`, or `c2i` for composed queries."""
+        return ("c2i",) if self.relevance in COMPOSED_RELEVANCES else ("i2t", "t2i")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a table shows: the directions, and behind two of them their mean. The last column orders the rows."""
+        return self.directions if len(self.directions) == 1 else (*self.directions, "mean")
+
     def rankings(self, direction: str) -> list[str]:
-        """Names of the ranks that are measured in a direction, `i2t` or `t2i`, one for each fold."""
+        """Names of the ranks that are measured in one of the `directions`, one for each fold."""
         name = f"{direction}/{self.ranking}"
         return [name] if self.folds is None else [f"{name}/{fold}" for fold in range(1, self.folds + 1)]
 
@@ -174,8 +193,17 @@ CXC = tuple(Protocol("recall", "cxc", k=k) for k in RECALL_CUTOFFS)
 ECCV = (Protocol("map-at-r", "eccv"), Protocol("r-precision", "eccv"), Protocol("recall", "eccv", k=1))
 """How ECCV Caption measures."""
 
+COMPOSED_CUTOFFS = (1, 5, 10, 50, 100)
+"""The cut-offs that tables of composed retrieval report."""
+
+COMPOSED_TARGET = tuple(Protocol("recall", "target", k=k) for k in COMPOSED_CUTOFFS)
+"""How composed retrieval of the very target is measured; the first one is the main protocol."""
+
+COMPOSED_CAPTION = tuple(Protocol("recall", "caption", k=k) for k in COMPOSED_CUTOFFS)
+"""How composed retrieval is measured where every image with the target's caption is right (TIRG)."""
+
 
 def _customary_ids() -> list[str]:
     """Ids to suggest when one is unknown: those that are measured by default, under each distance."""
-    customary = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV
+    customary = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + COMPOSED_CAPTION
     return sorted({replace(protocol, distance=d).id for protocol in customary for d in DISTANCES})

@@ -86,7 +86,12 @@ def sums_before(values: NDArray, offsets: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def rank(
-    queries: Tensor, gallery: Tensor, relevance: Relevance | Positives, distance: str, block_elements: int = 2**24
+    queries: Tensor,
+    gallery: Tensor,
+    relevance: Relevance | Positives,
+    distance: str,
+    block_elements: int = 2**24,
+    excluded: Tensor | None = None,
 ) -> Ranks:
     """Rank the gallery for every query, exactly, in blocks of queries, on the device of the embeddings.
 
@@ -99,6 +104,8 @@ def rank(
         relevance: Which of the gallery is relevant to which query.
         distance: `cos` or `l2`.
         block_elements: Scores computed at once, which bounds the memory (about 30 bytes each).
+        excluded: The one row of the gallery that each query does not search, `(Q,)` int64, if there is one; the
+            gallery of a query then has G - 1 items.
 
     Raises:
         UserError: Embeddings are not finite.
@@ -110,14 +117,23 @@ def rank(
     parts = []
     for rows, scores in _scores(queries, gallery, distance, block_elements):
         relevant = relevance.to(scores.device).block(rows)
+        if excluded is not None:
+            scores, relevant = (_without(matrix, excluded[rows].to(scores.device)) for matrix in (scores, relevant))
         # One number holds score and relevance, so that values can be sorted without their positions, which is several
         # times faster than an argsort: the best score comes first, within a tie group the relevant items.
         parts.append(_tie_groups(_sorted_rows(scores.mul_(-2).add_(~relevant))))
     counts, above, size, relevant_in_group = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Ranks(_offsets(counts), above, size, relevant_in_group, len(gallery))
+    return Ranks(_offsets(counts), above, size, relevant_in_group, len(gallery) - (excluded is not None))
 
 
-def top(queries: Tensor, gallery: Tensor, distance: str, k: int, block_elements: int = 2**24) -> Tensor:
+def top(
+    queries: Tensor,
+    gallery: Tensor,
+    distance: str,
+    k: int,
+    block_elements: int = 2**24,
+    excluded: Tensor | None = None,
+) -> Tensor:
     """The best gallery items of every query, best first, of equal ones the first in the gallery.
 
     Args:
@@ -126,30 +142,44 @@ def top(queries: Tensor, gallery: Tensor, distance: str, k: int, block_elements:
         distance: `cos` or `l2`.
         k: How many.
         block_elements: Scores computed at once, which bounds the memory (about 40 bytes each).
+        excluded: As in `rank`.
 
     Returns:
-        Positions in the gallery, `(Q, min(k, G))` int64, on the device of the queries.
+        Positions in the gallery, `(Q, min(k, G))` int64, on the device of the queries; with `excluded` at most G - 1.
 
     Raises:
         UserError: Embeddings are not finite.
         ValueError: There are no queries, or no gallery.
     """
     parts = []
-    for _, scores in _scores(queries, gallery, distance, block_elements):
+    for rows, scores in _scores(queries, gallery, distance, block_elements):
         index = torch.arange(len(gallery), device=scores.device)
         distinct = scores.long() * len(gallery) - index
-        parts.append(distinct.topk(min(k, len(gallery)), dim=1).indices)
+        if excluded is not None:
+            distinct.scatter_(1, excluded[rows, None].to(scores.device), torch.iinfo(torch.int64).min)
+        parts.append(distinct.topk(min(k, len(gallery) - (excluded is not None)), dim=1).indices)
     return torch.cat(parts).to(queries.device)
 
 
-def chance_ranks(relevance: Relevance | Positives, block_elements: int = 2**24) -> Ranks:
-    """The ranks that say nothing: for every query, the whole gallery is one tie group."""
+def chance_ranks(
+    relevance: Relevance | Positives, block_elements: int = 2**24, excluded: Tensor | None = None
+) -> Ranks:
+    """The ranks that say nothing: for every query, the whole gallery is one tie group.
+
+    Args:
+        relevance: Which of the gallery is relevant to which query.
+        block_elements: Relevances looked at together, which bounds the memory.
+        excluded: As in `rank`.
+    """
+    counts = []
     step = max(1, block_elements // relevance.gallery_size)
-    starts = range(0, len(relevance), step)
-    counts = torch.cat([relevance.block(slice(start, start + step)).sum(dim=1) for start in starts]).cpu().numpy()
-    relevant = counts[counts > 0].astype(np.int32)
-    size = np.full_like(relevant, relevance.gallery_size)
-    return Ranks(_offsets(counts > 0), np.zeros_like(relevant), size, relevant, relevance.gallery_size)
+    for start in range(0, len(relevance), step):
+        rows = slice(start, start + step)
+        relevant = relevance.block(rows)
+        counts.append((relevant if excluded is None else _without(relevant, excluded[rows])).sum(dim=1))
+    found = torch.cat(counts).cpu().numpy()
+    answers, size = found[found > 0].astype(np.int32), relevance.gallery_size - (excluded is not None)
+    return Ranks(_offsets(found > 0), np.zeros_like(answers), np.full_like(answers, size), answers, size)
 
 
 def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
@@ -203,6 +233,12 @@ def _scores(queries: Tensor, gallery: Tensor, distance: str, block_elements: int
         if distance == "l2":
             similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm.square().T).div_(farthest[rows])
         yield rows, similarity.mul_(_RESOLUTION).round_().int()
+
+
+def _without(matrix: Tensor, column: Tensor) -> Tensor:
+    """Each row of `(b, G)` without one of its columns, `(b,)`, as `(b, G - 1)`."""
+    kept = torch.arange(matrix.shape[1] - 1, device=matrix.device).expand(len(matrix), -1)
+    return matrix.gather(1, kept + (kept >= column[:, None]))
 
 
 def _finite(embeddings: Tensor, items: str) -> Tensor:

@@ -109,3 +109,19 @@ class Judgements(NamedTuple):
 
     i2t: Positives
     t2i: Positives
+
+
+class Compositions(NamedTuple):
+    """What composed queries ask for, as rows of M images.
+
+    Attributes:
+        source: Image that each of Q queries starts from, `(Q,)` int64; it is never among the query's own results.
+        target: Image that it asks for, `(Q,)` int64.
+        keys: For each relevance but `target` the keys of the images, `(M,)` int64: images of the target's key answer.
+        fold: Which fold each image is in, counted from 0, `(M,)` int64; None where no protocol has folds.
+    """
+
+    source: Tensor
+    target: Tensor
+    keys: Mapping[str, Tensor]
+    fold: Tensor | None = None

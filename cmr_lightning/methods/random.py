@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Items, Text
+from cmr_lightning.batch import DataSpec, Items, Task, Text
 from cmr_lightning.closed_form import Untrained
 from cmr_lightning.embedding_model import MODALITIES, Modality
 
@@ -15,11 +17,15 @@ _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more row
 class Random(Untrained):
     """Seeded unit Gaussian vectors, one per item, blind to its content. Must score chance under every protocol.
 
+    A composed query is an item as well.
+
     Args:
         spec: What the model knows of the data.
         dim: Size D of the common space.
         seed: Seed of the vectors.
     """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
 
     def __init__(self, spec: DataSpec, dim: int = 64, seed: int = 0) -> None:
         super().__init__(spec)

@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Features, Pairs
+from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Pairs
 from cmr_lightning.discriminators import RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
@@ -143,6 +143,7 @@ class SSAL(Retriever):
         """The pairs of a batch in the common space, with the turned images if the rotation head plays."""
         if not self.turns:
             return super().embed(batch)
+        assert not isinstance(batch.text, ComposedQuery)
         upright, *others = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
         return TurnedEmbeddings(upright, self.embed_texts(batch.text), torch.stack([upright, *others], dim=1))
 

@@ -260,16 +260,58 @@ class JsonFile(File):
 
 
 @dataclass(frozen=True)
-class Folder(Check):
-    """A folder with a known number of files.
+class JsonList(File):
+    """A JSON file that is a list, of entries of any kind or of the names of images, and these images.
 
     Attributes:
-        files: Number of files.
+        entries: Number of entries.
+        images: Paths that an image may have, where `{}` is an entry; empty if the entries are no names.
+        folder: Folder that holds the images at any depth.
+    """
+
+    entries: int
+    _: KW_ONLY
+    images: tuple[str, ...] = ()
+    folder: str = "."
+
+    def check(self, root: Path) -> list[Finding]:
+        """Count the entries, and look for every image that is listed."""
+        found = super().check(root)
+        if not self.images or found[0].state != "ok":
+            return found
+        possible = [[path.format(name) for path in self.images] for name in self._entries(root)]
+        names = [next((path for path in paths if _size(root / path)), paths[0]) for paths in possible]
+        return [*found, look_for(names, root, self.folder, self.only_for)]
+
+    def describe(self, root: Path) -> dict[str, int]:
+        """Count its entries."""
+        found = len(self._entries(root))
+        if found != self.entries:
+            raise MismatchError(f"lists {found:,} entries, expected {self.entries:,}")
+        return {"entries": found}
+
+    def _entries(self, root: Path) -> list[Any]:
+        super().describe(root)
+        try:
+            listed = json.loads((root / self.path).read_bytes())
+        except ValueError as error:
+            raise MismatchError(f"cannot be read as JSON ({error})") from error
+        if not isinstance(listed, list):
+            raise MismatchError("does not hold a list")
+        return listed
+
+
+@dataclass(frozen=True)
+class Folder(Check):
+    """A folder of files.
+
+    Attributes:
+        files: Number of files; None where it is unknown, and one will do.
         pattern: What their names look like; `**/` before it means at any depth.
         lines: Number of lines that are not blank in each of them; None where they are not lists.
     """
 
-    files: int
+    files: int | None
     pattern: str
     _: KW_ONLY
     lines: int | None = None
@@ -277,10 +319,9 @@ class Folder(Check):
     def describe(self, root: Path) -> dict[str, int]:
         """Count its files, and the lines of each."""
         paths = sorted(path for path in (root / self.path).glob(self.pattern) if path.stat().st_size)
-        if len(paths) != self.files:
-            raise MismatchError(
-                f"holds {len(paths):,} files {self.pattern} that are not empty, expected {self.files:,}"
-            )
+        if len(paths) != self.files and (self.files is not None or not paths):
+            expected = "some" if self.files is None else f"{self.files:,}"
+            raise MismatchError(f"holds {len(paths):,} files {self.pattern} that are not empty, expected {expected}")
         if self.lines is None:
             return {"files": len(paths)}
         for path in paths:

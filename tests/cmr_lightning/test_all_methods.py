@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Pairs, rows
+from cmr_lightning.batch import ComposedQuery, Pairs, rows
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import binary_entropy
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
+from datamodules.composed import ComposedPart
 from datamodules.content import take
 from tests.building import EXPERIMENTS, build, method_of, read, sgd, tiny, trainer, without_dropout
 
@@ -224,14 +225,23 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
 
 def a_batch(data: CrossModalData, texts: Tensor) -> Pairs:
     part = data.part("train")
+    texts, draw = texts % part.num_texts, torch.Generator().manual_seed(0)
+    if isinstance(part, ComposedPart):
+        targets = part.target[texts]
+        ids = part.key(data.protocols[0].relevance)[targets]
+        return Pairs(take(part.image, targets, draw), part.queries(texts, draw), part.label[targets], ids)
     images = part.owner[texts]
-    draw = torch.Generator().manual_seed(0)
     return Pairs(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
 
 
 def in_order(batch: Pairs, order: Tensor) -> Pairs:
     """The rows of a batch in another order, augmented as they are."""
-    return Pairs(batch.image[order], rows(batch.text, order), batch.label[order], batch.image_id[order])
+    text = batch.text
+    if isinstance(text, ComposedQuery):
+        text = ComposedQuery(text.source[order], rows(text.text, order))
+    else:
+        text = rows(text, order)
+    return Pairs(batch.image[order], text, batch.label[order], batch.image_id[order])
 
 
 def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
@@ -312,3 +322,52 @@ def test_life_of_a_run(
     values = [value for directions in record["metrics"].values() for value in directions.values()]
     assert values
     assert all(math.isfinite(value) for value in values)
+
+
+# On a GPU ------------------------------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(
+    method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model, data = parts(method)
+    batch = a_batch(data, torch.arange(0, 60, 5))
+    found = {}
+    for device in ("cpu", "cuda"):
+        there = copy.deepcopy(model).to(device)
+        losses = all_losses(there, there.transfer_batch_to_device(batch, torch.device(device), 0))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients = {name: p.grad for name, p in there.named_parameters() if p.grad is not None}
+        found[device] = {name: value.detach().cpu() for name, value in (losses | gradients).items()}
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("method", METHODS)
+def test_life_on_a_gpu(
+    method: str,
+    precision: str,
+    invented_data: Path,
+    no_pictures: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`fit`, more of it from its checkpoint, and `test`."""
+    monkeypatch.setenv("CMR_DATA", str(invented_data))
+    experiment, run = experiments_of(method)[-1], tmp_path / "run"
+    on = ["--trainer.accelerator=cuda", "--trainer.devices=1", f"--trainer.precision={precision}"]
+    command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment), *on]
+    assert main(command) == 0
+    assert main([*command, "--trainer.max_epochs=3", "--resume=true"]) == 0
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    record = json.loads((run / "record.json").read_text())
+    assert record["hardware"]["gpus"]
+    assert all(math.isfinite(value) for directions in record["metrics"].values() for value in directions.values())

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cmr_lightning.evaluation import CLASS_LEVEL, Record, measure, save_ranks
+from cmr_lightning.evaluation import (
+    CLASS_LEVEL,
+    COMPOSED_TARGET,
+    Compositions,
+    Record,
+    measure,
+    measure_composed,
+    save_ranks,
+)
 from cmr_lightning.evaluation.examples import Answered, Examples
 from cmr_lightning.runs import Run
 
@@ -66,8 +74,30 @@ def make_run(
     return run
 
 
-def _write_metrics(run: Run, noise: float) -> None:
-    scores = {f"val/{MAP}/i2t": 0.1, f"val/{MAP}/t2i": 0.2, "train/generator/label": noise}
+def make_composed_run(folder: Path, noise: float = 1.0, **changes) -> Run:
+    """A run on composed queries: image i asks for image i + 1, in the words `a toy`."""
+    protocol = COMPOSED_TARGET[0].id
+    settings = {"protocol": protocol, "dataset": "ComposedToys", "experiment": "composed/tirg", "method": "TIRG"}
+    record = replace(RECORD, **{**settings, **changes})
+    draw = torch.Generator().manual_seed(record.seed)
+    rows = torch.arange(ITEMS)
+    asked = Compositions(rows, (rows + 1) % ITEMS, {})
+    images = torch.eye(ITEMS)
+    queries = images[asked.target] + noise * torch.randn(ITEMS, ITEMS, generator=draw)
+    measured = measure_composed(images, queries, asked, COMPOSED_TARGET)
+    run = Run(folder)
+    save_ranks(run.ranks, measured.ranks)
+    replace(record, metrics=measured.metrics).write(run.record)
+    _write_metrics(run, noise, {f"val/{protocol}/c2i": 0.1})
+    examples = _examples(rows.numpy() % CLASSES, [images.numpy(), queries.numpy()], "a toy", "toy.jpg")
+    answered = replace(examples.answered["t2i"], target=asked.target.numpy().astype(np.int32))
+    replace(examples, asking={"c2i": examples.owner}, answered={"c2i": answered}).write(run.examples)
+    return run
+
+
+def _write_metrics(run: Run, noise: float, scores: dict[str, float] | None = None) -> None:
+    scores = scores or {f"val/{MAP}/i2t": 0.1, f"val/{MAP}/t2i": 0.2}
+    scores = {**scores, "train/generator/label": noise}
     game = {"game/modality_gap": 0.5, "game/discriminator_accuracy": 0.6}
     with run.metrics.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", "step", *scores, *game])

@@ -16,7 +16,7 @@ from cmr_lightning.benchmark.report import main
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from tests.building import write_toy
-from tests.cmr_lightning.benchmark.made_runs import make_run, on_split
+from tests.cmr_lightning.benchmark.made_runs import make_composed_run, make_run, on_split
 
 EVIL = "<script>alert(1)</script>"
 EVIL_NAME = "a\"b'c onerror=alert(1) </style>.jpg"
@@ -115,6 +115,29 @@ def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
     assert page.text.count(EVIL) == 4
     assert "script" not in {tag for tag, _ in page.elements}
     assert "ours − published +0.750" in Path("report/report.md").read_text(encoding="utf-8")
+
+
+def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.CaptureFixture) -> None:
+    make_run(Path("runs/pairs"))
+    for seed in range(2):
+        make_composed_run(Path(f"runs/tirg/seed{seed}"), noise=0.1, seed=seed)
+        make_composed_run(Path(f"runs/concat/seed{seed}"), noise=0.6, seed=seed, experiment="composed/concat")
+    page = Page(written("--reference", "concat"))
+    for heading in ("Recall@K in %, c2i", "Precision by recall, c2i", "val/recall@1/cos/target/c2i"):
+        assert heading in page.text
+    assert "c2i: image asks with a text that says what to change, images answer" in page.text
+    assert page.text.count("asked for") > 6
+    assert "▲" in page.text
+    markdown = Path("report/report.md").read_text(encoding="utf-8")
+    assert "| experiment | method | encoders | c2i | seeds | fit | memory |" in markdown
+    assert "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |" in markdown
+    assert "| composed/tirg | TIRG | FeatureMLP | 100.0 ± 0.0" in markdown
+    with Path("report/report.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["dataset"] == "ComposedToys"]
+    assert [line["direction"] for line in lines] == ["c2i", "c2i"]
+    assert lines[1]["experiment"] == "composed/concat" == lines[0]["reference"]
+    assert float(lines[0]["difference"]) == pytest.approx(100 - float(lines[1]["mean"]))
+    assert "c2i" in capsys.readouterr().out
 
 
 def test_missing_files_of_older_runs_are_named() -> None:

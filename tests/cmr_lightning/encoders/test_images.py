@@ -91,6 +91,25 @@ def test_half_precision(encoder: TimmEncoder) -> None:
     assert torch.cosine_similarity(half.float(), encoder(pictures)).min() > 0.99
 
 
+def test_feature_maps_are_those_that_embeddings_are_made_of(encoder: TimmEncoder) -> None:
+    pictures = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    last = encoder.last_map(pictures)
+    assert last.shape == (3, encoder.channels(), 2, 2)
+    assert torch.equal(encoder.from_last_map(last), encoder(pictures))
+    for level, side in ((1, 16), (3, 4)):
+        embeddings, low = encoder.with_map(pictures, level)
+        assert torch.equal(embeddings, encoder(pictures))
+        assert low.shape == (3, encoder.channels(level), side, side)
+
+
+def test_level_that_a_model_does_not_have_is_refused(encoder: TimmEncoder) -> None:
+    encoder.train()
+    with pytest.raises(UserError, match="ResNet has no feature map of level 9"):
+        encoder.channels(9)
+    assert encoder.training
+    encoder.eval()
+
+
 @pytest.mark.parametrize("source", [Features(12), Words(100, 20)])
 def test_other_input_is_refused(source: Features | Words) -> None:
     with pytest.raises(UserError, match="TimmEncoder encodes pictures, but"):

@@ -25,6 +25,7 @@ class Sample:
     text_modality: Tensor
     rotation: Tensor
     weight: Tensor
+    scores: Tensor
     label: Tensor
 
     @property
@@ -43,7 +44,8 @@ class Sample:
         return replace(self, **{name: change(value) for name, value in self.floats.items()})
 
     def permuted(self, order: Tensor) -> Sample:
-        return replace(self, **{name: value[order] for name, value in vars(self).items() if name != "weight"})
+        rows = {name: value[order] for name, value in vars(self).items() if name not in ("weight", "scores")}
+        return replace(self, **rows, scores=self.scores[order][:, order])
 
 
 def sample(items: int = 6, seed: int = 0) -> Sample:
@@ -61,6 +63,7 @@ def sample(items: int = 6, seed: int = 0) -> Sample:
         text_modality=normal(items),
         rotation=normal(items, 4, 4),
         weight=normal(3, 5),
+        scores=normal(items, items, 3),
         label=torch.tensor(LABELS[:items]),
     )
 

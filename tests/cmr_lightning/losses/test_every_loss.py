@@ -46,10 +46,20 @@ TERMS: dict[str, Callable[[Sample], Tensor]] = {
     "label_regression": lambda s: losses.label_regression(s.image_logits, s.one_hot),
     "pair_distance": lambda s: losses.pair_distance(s.images, s.texts),
     "info_nce": lambda s: losses.info_nce(s.images, s.texts, s.same, scale=10.0),
+    "batch_classification": lambda s: losses.batch_classification(s.images, s.texts, ~s.same, scale=3.0),
+    "soft_triplet": lambda s: losses.soft_triplet(s.images, s.texts, ~s.same, scale=1.5),
     "invariance_triplet": lambda s: losses.invariance_triplet(s.images, s.texts, s.same, margin=4.0, weight=0.5),
+    "jensen_shannon": lambda s: losses.jensen_shannon(s.scores[..., 0], ~s.same),
+    "noise_contrastive": lambda s: losses.noise_contrastive(s.scores[..., 0], ~s.same),
+    "donsker_varadhan": lambda s: losses.donsker_varadhan(s.scores[..., 0], ~s.same),
+    "mutual_information, jsd, local": lambda s: losses.mutual_information(s.scores, ~s.same, "jsd"),
+    "mutual_information, nce, local": lambda s: losses.mutual_information(s.scores, ~s.same, "nce"),
+    "mutual_information, dv, local": lambda s: losses.mutual_information(s.scores, ~s.same, "dv"),
 }
 
 ZERO_FOR_ONE_PAIR = (
+    "batch_classification",
+    "soft_triplet",
     "intra_class",
     "intra_class, nearest",
     "inter_class",
@@ -60,6 +70,12 @@ ZERO_FOR_ONE_PAIR = (
     "bidirectional_triplet, mean",
     "cross_modal_projection",
     "info_nce",
+    "jensen_shannon",
+    "noise_contrastive",
+    "donsker_varadhan",
+    "mutual_information, jsd, local",
+    "mutual_information, nce, local",
+    "mutual_information, dv, local",
 )
 
 every_term = pytest.mark.parametrize("term", TERMS.values(), ids=TERMS.keys())
@@ -100,7 +116,7 @@ EXTREMES = {
 
 
 def test_no_public_loss_is_left_out() -> None:
-    not_losses = {"AdversarialMode", "Mining", "Reduction", "same_class", "same_image"}
+    not_losses = {"AdversarialMode", "Estimator", "Mining", "Reduction", "same_class", "same_image"}
     assert {name.split(",")[0] for name in TERMS} == set(losses.__all__) - not_losses
 
 

@@ -10,21 +10,22 @@ from torch import Tensor
 from cmr_lightning.batch import Pairs
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.retriever import Retriever, frozen
-from tests.toy import Toy, encoder
+from datamodules import CrossModalData
+from tests.toy import encoder
 
 R = TypeVar("R", bound=Retriever)
 
 ENCODERS = {"image_encoder", "text_encoder"}
 
 
-def toy_method(method: type[R], data: Toy, **kwargs: Any) -> R:
+def toy_method(method: type[R], data: CrossModalData, **kwargs: Any) -> R:
     """The method on toy data, against a modality classifier."""
     torch.manual_seed(1)
     model = method(data.spec, encoder, encoder, **{"dim": 8, "discriminator": ModalityClassifier, **kwargs})
     return model.eval()
 
 
-def first_batch(data: Toy) -> Pairs:
+def first_batch(data: CrossModalData) -> Pairs:
     """Pairs of the training part, the same each time."""
     torch.manual_seed(0)
     return next(iter(data.train_dataloader()))

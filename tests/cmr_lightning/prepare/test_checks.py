@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from cmr_lightning.prepare.checks import ArrayFile, Check, Counts, File, Folder, JsonFile, LinesFile, ListedFiles
+from cmr_lightning.prepare.checks import (
+    ArrayFile,
+    Check,
+    Counts,
+    File,
+    Folder,
+    JsonFile,
+    JsonList,
+    LinesFile,
+    ListedFiles,
+)
 
 GROUPS = {"train": Counts(2, 3), "test": Counts(1, 1)}
 
@@ -34,7 +44,7 @@ def images_of(**options: Any) -> JsonFile:
 
 @pytest.mark.parametrize(
     "check",
-    [File("a"), LinesFile("a", 1), ArrayFile("a", {}), images_of(), Folder("a", 1, "*")],
+    [File("a"), LinesFile("a", 1), ArrayFile("a", {}), images_of(), JsonList("a", 1), Folder("a", 1, "*")],
     ids=lambda check: type(check).__name__,
 )
 def test_what_is_not_there_is_missing(tmp_path: Path, check: Check) -> None:
@@ -174,6 +184,36 @@ def test_folder(tmp_path: Path) -> None:
     sentence = "holds 2 files *.txt that are not empty, expected 81"
     assert said(Folder("l", 81, "*.txt"), tmp_path) == ("wrong", sentence)
     assert said(Folder("l", 2, "*.txt", lines=3), tmp_path) == ("wrong", "1.txt has 2 lines, expected 3")
+
+
+def test_a_folder_of_unknown_size_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "l").mkdir()
+    sentence = "holds 0 files *.txt that are not empty, expected some"
+    assert said(Folder("l", None, "*.txt"), tmp_path) == ("wrong", sentence)
+    (tmp_path / "l" / "1.txt").write_text("a")
+    assert said(Folder("l", None, "*.txt"), tmp_path) == ("ok", "1 files")
+
+
+def test_json_list(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('["x", "y"]')
+    assert said(JsonList("a.json", 2), tmp_path) == ("ok", "2 entries")
+    assert said(JsonList("a.json", 3), tmp_path) == ("wrong", "lists 2 entries, expected 3")
+    (tmp_path / "b.json").write_text('{"x": "y"}')
+    assert said(JsonList("b.json", 1), tmp_path) == ("wrong", "does not hold a list")
+    (tmp_path / "c.json").write_text('["x"')
+    assert said(JsonList("c.json", 1), tmp_path)[0] == "wrong"
+
+
+def test_images_of_a_json_list_may_have_either_ending(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('["x", "y", "z"]')
+    (tmp_path / "i").mkdir()
+    (tmp_path / "i" / "x.png").write_text("a")
+    (tmp_path / "i" / "y.jpg").write_text("a")
+    check = JsonList("a.json", 3, images=("i/{}.jpg", "i/{}.png"), folder="i")
+    found = check.check(tmp_path)
+    assert [finding.state for finding in found] == ["ok", "missing"]
+    assert found[1].missing == ["i/z.jpg"]
+    assert [finding.path for finding in JsonList("a.json", 4, images=("i/{}.jpg",)).check(tmp_path)] == ["a.json"]
 
 
 def test_listed_files_are_named_where_they_are_missing_or_empty(tmp_path: Path) -> None:

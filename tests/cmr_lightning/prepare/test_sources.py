@@ -8,13 +8,14 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.checks import JsonFile, ListedFiles
 from cmr_lightning.prepare.source import Source, names, source_of
 
-NEVER_FETCHED = ("flickr8k", "flickr30k", "cuhk_pedes", "nus_wide")
+NEVER_FETCHED = ("flickr8k", "flickr30k", "cuhk_pedes", "nus_wide", "fashion200k", "fashion_iq")
 REAL = {
     "wikipedia": ["images/", "texts/"],
     "pascal_sentence": [],
     "flickr8k": ["pictures"],
     "flickr30k": ["flickr30k-images/"],
     "mscoco": ["dataset_coco.json"],
+    "fashion_iq": ["images/"] * 6,
 }
 """What is not whole in the copies that the tests may find, which hold few pictures."""
 
@@ -67,7 +68,7 @@ def test_the_layout_is_the_one_that_is_there(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no data set 'wikipedya' to prepare; there are cuhk_pedes, flickr30k"):
+    with pytest.raises(UserError, match="no data set 'wikipedya' to prepare; there are css3d, cuhk_pedes, fashion"):
         source_of("wikipedya")
 
 
@@ -80,7 +81,7 @@ def test_real_files_are_judged_right(name: str, real_data: Path) -> None:
     assert [finding.path for finding in findings if finding.fault] == REAL[name]
 
 
-@pytest.mark.parametrize("name", sorted(REAL.keys() | NEVER_FETCHED))
+@pytest.mark.parametrize("name", names())
 def test_paths_are_those_that_the_loaders_read(name: str, invented_data: Path) -> None:
     """Miniatures have other counts, and not all have pictures, but every file that is needed is in its place."""
     root = invented_data / name

@@ -1,0 +1,134 @@
+"""InfoMax: the mutual information of an image and its text, raised beside a triplet loss.
+
+Hjelm, Fedorov, Lavoie-Marchildon, Grewal, Bachman, Trischler, Bengio, "Learning deep representations by mutual
+information estimation and maximization" (Deep InfoMax), ICLR 2019, arXiv 1808.06670; between texts and images in Gu,
+Bu, Zhou, Yao, Ma, Yu, Yan, "Cross-modal Image Retrieval with Deep Mutual Information Maximization", 2021, arXiv
+2103.06032, where an image with a text asks for another image. This is the same term for images and texts that ask for
+each other; the short name is ours.
+
+Objective, s the cosine similarity, m the margin, j over the negatives of pair i in the batch, m_l the vector at place
+l of a low-level feature map of the image, T and T' critics, u_ij = T(t_i, v_j) and u'_ijl = T'(t_i, m_jl) their scores,
+f the softplus:
+
+    triplet     1/N Σ_i Σ_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊
+    text_image  mean_i≠j f(u_ij) + mean_i f(-u_ii) - 2 log 2
+    text_map    mean_i≠j,l f(u'_ijl) + mean_i,l f(-u'_iil) - 2 log 2
+
+    generator:  min  triplet + alpha text_image + beta text_map,  over encoders and critics
+
+or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j; with `estimator: nce` or
+`dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
+
+The critics are no adversaries: they gain from the same encoders as the triplet loss does, and share its optimizer.
+Retrieval goes by the cosine of the embeddings, without the critics.
+
+Where this differs from the papers. Deep InfoMax's: estimators and critics, whose JSD and dot product are our defaults.
+Gu et al.'s: that such terms stand beside a metric loss, one between text and image, one with a low layer of the image
+encoder. Ours: the triplet loss, that of VSE++ as a mean over the batch, in place of that of TIRG; that the low layer is
+to tell of the text, in place of a fused query; alpha = 0.1, and beta = 0, since features have no maps; critics see the
+embeddings as they are, not scaled to length 1; texts of one image, and on class-level data items of one class, are not
+each other's negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
+from cmr_lightning.discriminators import Critic, DotProductCritic
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.encoders import TimmEncoder
+from cmr_lightning.errors import UserError
+from cmr_lightning.losses import Estimator, mutual_information
+from cmr_lightning.methods.triplet import Triplet
+from cmr_lightning.retriever import ImageEncoder, TextEncoder
+
+
+class MappedEmbeddings(Embeddings):
+    """Images and texts, with low-level maps of the images; the fields of the tuple stay the first two.
+
+    Attributes:
+        low: Maps of the images, `(N, C, h, w)`.
+    """
+
+    low: Tensor
+
+    def __new__(cls, image: Tensor, text: Tensor, low: Tensor) -> MappedEmbeddings:
+        """Put the maps beside images and texts."""
+        embeddings = super().__new__(cls, image, text)
+        embeddings.low = low
+        return embeddings
+
+    def detach(self) -> MappedEmbeddings:
+        """The same values, cut off from the graph."""
+        return MappedEmbeddings(self.image.detach(), self.text.detach(), self.low.detach())
+
+
+class InfoMax(Triplet):
+    """Two encoders trained by a triplet loss and, with critics, by the mutual information of what they make.
+
+    A critic is there only where its term has a weight.
+
+    Args:
+        spec: What the model knows of the data.
+        image_encoder: Class and arguments of the image encoder.
+        text_encoder: Class and arguments of the text encoder.
+        critic: Class and arguments of both critics.
+        estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
+        level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
+            `layer4` of a ResNet.
+        **kwargs: As in `Triplet`.
+
+    Raises:
+        UserError: If `text_map` has a weight and the image encoder makes no feature maps.
+    """
+
+    terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "text_image": 0.1, "text_map": 0.0}
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        critic: Critic = DotProductCritic,
+        estimator: Estimator = "jsd",
+        level: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        self.estimator: Estimator = estimator
+        self.level = level
+        self.text_image = critic(self.dim, self.dim) if self.weights["text_image"] != 0 else None
+        self.text_map = critic(self.dim, self._channels()) if self.weights["text_map"] != 0 else None
+
+    def _channels(self) -> int:
+        if not isinstance(self.image_encoder, TimmEncoder):
+            raise UserError(
+                f"InfoMax's term text_map needs a feature map of pictures, but {type(self.image_encoder).__name__} "
+                f"makes none; set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN."
+            )
+        return self.image_encoder.channels(self.level)
+
+    def embed(self, batch: Pairs) -> Embeddings:
+        """The pairs of a batch in the common space, with the maps that a critic sees."""
+        if self.text_map is None:
+            return super().embed(batch)
+        assert isinstance(self.image_encoder, TimmEncoder)
+        assert not isinstance(batch.text, ComposedQuery)
+        images, low = self.image_encoder.with_map(batch.image, self.level)
+        return MappedEmbeddings(images, self.embed_texts(batch.text), low)
+
+    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The terms of the objective that have a weight."""
+        losses, negatives = super().generator_losses(batch, embeddings), ~self.related(batch)
+        if self.text_image is not None:
+            scores = self.text_image(embeddings.text, embeddings.image)
+            losses["text_image"] = mutual_information(scores, negatives, self.estimator)
+        if self.text_map is not None:
+            assert isinstance(embeddings, MappedEmbeddings)
+            scores = self.text_map(embeddings.text, embeddings.low)
+            losses["text_map"] = mutual_information(scores, negatives, self.estimator)
+        return losses

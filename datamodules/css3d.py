@@ -1,0 +1,215 @@
+"""CSS3D (Vo et al., CVPR 2019, arXiv 1812.07119): rendered scenes of coloured shapes, and what to change in them."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from cmr_lightning.batch import Pixels
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import COMPOSED_CAPTION
+from datamodules.base import PartName
+from datamodules.composed import ComposedPart
+from datamodules.content import form
+from datamodules.flat_scenes import FlatScenes, Scene
+from datamodules.image_inputs import ImageInput, Pictures
+from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.listing import no_labels
+from datamodules.published_files import find
+from datamodules.safe_pickle import read_pickled
+from datamodules.text_inputs import TextInput, WordTokens
+
+_FILE = "css_toy_dataset_novel2_small.dup.npy"
+_SOURCE = (
+    "it is part of CSS.zip of TIRG (storage.googleapis.com/image_retrieval_css) and belongs into the folder given as "
+    "data.root"
+)
+HELD_OUT = 10
+"""Of so many training modifications the last one is held out for validation."""
+
+
+class CSS3D(ListedCompositions):
+    """CSS3D: which picture shows the scene after the change that a text asks for.
+
+        <root>/css_toy_dataset_novel2_small.dup.npy      scenes and modifications, a pickle of Python 2
+        <root>/images/css_{train,test}_<six digits>.png
+
+    A picture is right if it shows the scene of the target, of which there may be several renderings. Queries are those
+    of TIRG. In an epoch half as many random modifications as there are training pictures are drawn, one of the sources
+    of each, and for the same source another modification. Test queries are all sources of all modifications.
+
+    Published are a training and a test part. Validation is every tenth training modification, with the pictures that
+    these start from and lead to; other modifications may have some of these pictures in training.
+
+    The pickle is read by `safe_pickle`, so that nothing in it is run.
+
+    Source, terms, counts and known faults: `datamodules/cards/css3d.md`.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
+        sources: What queries start from: `rendered` pictures, as those that answer, or `flat` drawings of their scenes.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    classes = ("any scene",)
+    protocols = COMPOSED_CAPTION
+    split_name = "official, every tenth training modification held out"
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        sources: Literal["rendered", "flat"] = "rendered",
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        self.sources = sources
+
+    @property
+    def features(self) -> str:
+        """What the encoders are fed with, in words."""
+        return super().features + ("; queries start from flat drawings" if self.sources == "flat" else "")
+
+    def read(self, part: PartName) -> ComposedPart:
+        """One part as encoders are fed with it.
+
+        Raises:
+            UserError: If queries start from drawings, but encoders are fed with features.
+        """
+        read = super().read(part)
+        if self.sources == "rendered":
+            return read
+        pictures = form(read.image)
+        if not isinstance(pictures, Pixels):
+            raise UserError("CSS3D: data.sources flat needs encoders of pictures; set data.image to Pictures.")
+        published = self._published("test" if part == "test" else "train")
+        things = {picture_file(number, published.part): scene for number, scene in enumerate(published.things)}
+        return replace(read, sources=FlatScenes([things[name] for name in read.image_names], pictures.size))
+
+    def list_part(self, part: PartName) -> ComposedListing:
+        """One part, pictures in the order of their numbers."""
+        published, changes = self._published("test" if part == "test" else "train"), self._changes(part)
+        numbers = sorted({picture for change in changes for picture in change[:2]})
+        if part == "test":
+            numbers = list(range(len(published.scenes)))
+        rows = {number: row for row, number in enumerate(numbers)}
+        listing = ComposedListing.make(
+            pictures=[picture_file(number, published.part) for number in numbers],
+            label=no_labels(len(numbers)),
+            queries=[],
+            keys={"caption": [published.scenes[number] for number in numbers]},
+        )
+        if part == "train":
+            return listing.asking(self.draw(listing, len(numbers), random.Random(0)))
+        return listing.asking([Query(rows[a], published.texts[number], rows[b]) for a, b, number in changes])
+
+    def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query]:
+        """A random change of each of half as many modifications, and another change of the same source."""
+        published = self._published("train")
+        rows = {name: row for row, name in enumerate(listing.pictures)}
+        by_modification: dict[int, list[Change]] = defaultdict(list)
+        by_source: dict[int, list[Change]] = defaultdict(list)
+        for change in self._changes("train"):
+            a, b = (rows.get(picture_file(number, "train")) for number in change[:2])
+            if a is not None and b is not None:
+                there = Change(a, b, change.modification)
+                by_modification[change.modification].append(there)
+                by_source[a].append(there)
+        modifications = list(by_modification)
+        drawn: list[Change] = []
+        while len(drawn) < count:
+            first = chance.choice(by_modification[chance.choice(modifications)])
+            others = [other for other in by_source[first.source] if other.modification != first.modification]
+            drawn += [first, chance.choice(others)] if others else [first]
+        return [Query(change.source, published.texts[change.modification], change.target) for change in drawn[:count]]
+
+    def _changes(self, part: PartName) -> list[Change]:
+        """All changes of one part, in the order of the file."""
+        if part == "test":
+            return self._published("test").changes
+        held_out = part == "val"
+        return [
+            change
+            for change in self._published("train").changes
+            if (change.modification % HELD_OUT == HELD_OUT - 1) == held_out
+        ]
+
+    def _published(self, part: Literal["train", "test"]) -> Published:
+        return self._content[part]
+
+    @cached_property
+    def _content(self) -> dict[str, Published]:
+        path = find(self.root, _FILE, _SOURCE)
+        content = read_pickled(path, _SOURCE)
+        parts: tuple[Literal["train", "test"], ...] = ("train", "test")
+        try:
+            return {part: _read(content[part], part) for part in parts}
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{path} should hold mods and objects_img of train and of test, and does not ({error!r}); {_SOURCE}."
+            ) from error
+
+
+class Change(NamedTuple):
+    """What a modification does to a picture.
+
+    Attributes:
+        source: Number of the picture before.
+        target: Number of the picture afterwards.
+        modification: Number of the modification.
+    """
+
+    source: int
+    target: int
+    modification: int
+
+
+class Published(NamedTuple):
+    """One part of the published file.
+
+    Attributes:
+        part: Its name.
+        things: What there is in each picture.
+        scenes: Number of the scene that each picture shows; equal ones are the same scene.
+        texts: What each modification says.
+        changes: What the modifications do, in their order.
+    """
+
+    part: str
+    things: list[Scene]
+    scenes: tuple[int, ...]
+    texts: tuple[str, ...]
+    changes: list[Change]
+
+
+def picture_file(number: int, part: str) -> str:
+    """File of a rendering, relative to the root."""
+    return f"images/css_{part}_{number:06d}.png"
+
+
+def _read(content: dict[str, Any], part: str) -> Published:
+    pictures = len(content["objects_img"])
+    scenes = tuple(int(scene) for scene in content.get("labels", range(pictures)))
+    modifications = content["mods"]
+    changes = [
+        Change(int(a), int(b), number)
+        for number, modification in enumerate(modifications)
+        for a, b in zip(modification["from"], modification["to"], strict=True)
+    ]
+    if len(scenes) != pictures or any(not 0 <= n < pictures for change in changes for n in change[:2]):
+        raise ValueError(f"labels or modifications of {part} do not fit its {pictures} pictures")
+    return Published(
+        part,
+        content["objects_img"],
+        scenes,
+        tuple(str(modification["to_str"]) for modification in modifications),
+        changes,
+    )

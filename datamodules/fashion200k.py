@@ -1,0 +1,297 @@
+"""Fashion200k (Han et al., ICCV 2017, arXiv 1708.01311): pictures of a shop with descriptions that differ by a word."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+import torch
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import COMPOSED_CAPTION
+from datamodules.base import PartName
+from datamodules.held_out import held_out
+from datamodules.image_inputs import ImageInput, Pictures
+from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.listing import Listing
+from datamodules.published_files import find
+from datamodules.text_inputs import TextInput, WordTokens
+
+ParentRule = Literal["substring", "word"]
+_LABELS_SOURCE = (
+    "the folder labels is part of Fashion200k (xthan/fashion-200k) and belongs into the folder given as data.root"
+)
+_QUERIES_SOURCE = (
+    "the test queries are those of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt) and belong into "
+    "the folder given as data.root"
+)
+_MARKS = {".": "dotmark", "?": "questionmark", "&": "andmark", "*": "starmark"}
+_FILE = re.compile(r"(?P<category>.+)_(?:train|test)_detect_all\.txt")
+
+
+class Fashion200k(ListedCompositions):
+    """Fashion200k: which picture shows the garment with one word of its description replaced.
+
+        <root>/labels/<category>_{train,test}_detect_all.txt   picture <tab> detection score <tab> description
+        <root>/women/<folders>/<product>/<product>_<k>.jpeg    as the label files name them
+        <root>/test_queries.txt                                source picture, target picture
+
+    Queries are those of TIRG (Vo et al., CVPR 2019, arXiv 1812.07119). Two descriptions are siblings if they become the
+    same, their parent, by losing a word. In each epoch every training picture asks for a picture of a random sibling by
+    `replace <a> with <b>`; one without siblings gives its place to another. Test queries are a published list. A
+    picture is right if its description is that of the target.
+
+    Published are a training and a test part. Validation are the training pictures of a tenth of the products, by
+    `held_out`, each with one query that is drawn once.
+
+    Source, terms, counts and known faults: `datamodules/cards/fashion200k.md`.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
+        parents: How a description loses a word: `substring` cuts it out wherever its letters occur, as TIRG's code does
+            (`top` also from `topstitched`); `word` takes out whole words alone.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    protocols = COMPOSED_CAPTION
+    split_name = "official test queries, a tenth of the training products held out"
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        parents: ParentRule = "substring",
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        self.parents = parents
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # the names of the files say them
+        """The categories of the label files."""
+        return tuple(sorted({category for category, _ in self._files("train")}))
+
+    def list_part(self, part: PartName) -> ComposedListing:
+        """One part, pictures in the order of the label files, these by name."""
+        entries = self._entries(part)
+        listing = ComposedListing.make(
+            pictures=[entry.picture for entry in entries],
+            label=torch.tensor([self.classes.index(entry.category) for entry in entries]),
+            queries=[],
+            keys={"caption": [entry.caption for entry in entries]},
+        )
+        if part == "test":
+            return listing.asking(self._test_queries(entries))
+        siblings = Siblings([entry.caption for entry in entries], self.parents)
+        rows = range(len(entries)) if part == "train" else siblings.modifiable
+        return listing.asking(siblings.draw(rows, random.Random(0)))
+
+    def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query]:
+        """One query from each of `count` training pictures."""
+        order = list(range(len(listing.pictures)))
+        chance.shuffle(order)
+        return self._siblings.draw((order * (count // len(order) + 1))[:count], chance)
+
+    @property
+    def lesson(self) -> Listing:
+        """All texts that training may draw have a word of one description, and a word of another."""
+        words = sorted({word for entry in self._entries("train") for word in entry.caption.split()})
+        texts = tuple(modification([word], [word]) for word in words)
+        listing = self.listing("train")
+        return Listing(listing.pictures, listing.label, texts, torch.zeros(len(texts), dtype=torch.int64))
+
+    @cached_property
+    def _siblings(self) -> Siblings:
+        captions = {entry.picture: entry.caption for entry in self._entries("train")}
+        return Siblings([captions[picture] for picture in self.listing("train").pictures], self.parents)
+
+    def _entries(self, part: PartName) -> list[Entry]:
+        if part == "test":
+            return self._test_entries
+        return [entry for entry in self._training_entries if in_validation(entry.picture) == (part == "val")]
+
+    @cached_property
+    def _training_entries(self) -> list[Entry]:
+        """Those of the published training part, validation included."""
+        return read_labels(self._files("train"))
+
+    @cached_property
+    def _test_entries(self) -> list[Entry]:
+        return read_labels(self._files("test"))
+
+    def _files(self, part: Literal["train", "test"]) -> list[tuple[str, Path]]:
+        """Category and path of each label file, by name: the order in which a folder is listed is nobody's."""
+        folder = self.root / "labels"
+        files = sorted(folder.glob(f"*_{part}_detect_all.txt"))
+        if not files:
+            find(self.root, f"labels/dress_{part}_detect_all.txt", _LABELS_SOURCE)
+        found = [(_FILE.fullmatch(path.name), path) for path in files]
+        return [(match["category"], path) for match, path in found if match]
+
+    def _test_queries(self, entries: Sequence[Entry]) -> list[Query]:
+        path = find(self.root, "test_queries.txt", _QUERIES_SOURCE)
+        rows = {entry.picture: row for row, entry in enumerate(entries)}
+        queries = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            pictures = line.split()
+            if not pictures:
+                continue
+            unknown = [picture for picture in pictures if picture not in rows]
+            if len(pictures) != 2 or unknown:
+                what = f"no label file of the test part lists {unknown[0]}" if unknown else f"found {line[:60]!r}"
+                raise UserError(f"{path}, line {number}: expected two test pictures, but {what}; {_QUERIES_SOURCE}.")
+            source, target = (rows[picture] for picture in pictures)
+            text = modification(entries[source].caption.split(), entries[target].caption.split())
+            queries.append(Query(source, text, target))
+        return queries
+
+
+class Entry(NamedTuple):
+    """A picture of a label file.
+
+    Attributes:
+        picture: File relative to the root.
+        caption: Its description, marks written out.
+        category: Category of the file.
+    """
+
+    picture: str
+    caption: str
+    category: str
+
+
+def read_labels(files: Iterable[tuple[str, Path]]) -> list[Entry]:
+    """The pictures of some label files, in their order; a line that is there twice counts once.
+
+    Args:
+        files: Category and path of each.
+
+    Raises:
+        UserError: If a line is not of the published form, or a picture has two descriptions.
+    """
+    entries: dict[str, Entry] = {}
+    for category, path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 ({error}); {_LABELS_SOURCE}.") from error
+        for number, line in enumerate(lines, 1):
+            columns = line.split("\t")
+            if len(columns) < 3 or not columns[2].strip():
+                raise UserError(
+                    f"{path}, line {number}: expected a picture, a score and a description between tabs, and found "
+                    f"{line[:60]!r}; {_LABELS_SOURCE}."
+                )
+            entry = Entry(columns[0], written_out(columns[2]), category)
+            known = entries.setdefault(entry.picture, entry)
+            if known != entry:
+                raise UserError(
+                    f"{path}, line {number}: {entry.picture} is {entry.caption!r} ({category}) here and "
+                    f"{known.caption!r} ({known.category}) before; keep one of the lines."
+                )
+    return list(entries.values())
+
+
+def written_out(description: str) -> str:
+    """A description as TIRG reads it: marks as words, no spaces around it."""
+    for mark, word in _MARKS.items():
+        description = description.replace(mark, word)
+    return description.strip()
+
+
+def in_validation(picture: str) -> bool:
+    """Whether a training picture is in the validation part: that of a tenth of the products.
+
+    Pictures `<product>_<k>.jpeg` of one product go together.
+    """
+    stem = PurePosixPath(picture).stem
+    product = stem.rpartition("_")[0] or stem
+    return held_out(product)
+
+
+def modification(source: Sequence[str], target: Sequence[str]) -> str:
+    """What turns a description into another: `replace <a> with <b>`.
+
+    a is the first source word that is not in the target, b the first target word that is not in the source; the last
+    word where there is none, as in TIRG's code.
+
+    Args:
+        source: Words, at least one.
+        target: Words, at least one.
+    """
+    a = next((word for word in source if word not in target), source[-1])
+    b = next((word for word in target if word not in source), target[-1])
+    return f"replace {a} with {b}"
+
+
+def parents_of(caption: str, rule: ParentRule) -> list[str]:
+    """What a description becomes by losing each of its words."""
+    words = caption.split()
+    if rule == "word":
+        return list(dict.fromkeys(" ".join(other for other in words if other != word) for word in words))
+    return list(dict.fromkeys(caption.replace(word, "").replace("  ", " ").strip() for word in words))
+
+
+class Siblings:
+    """Descriptions that share a parent, and the pictures that they describe.
+
+    Args:
+        captions: Description of each picture.
+        rule: How a description loses a word.
+    """
+
+    def __init__(self, captions: Sequence[str], rule: ParentRule) -> None:
+        self.captions = captions
+        self._pictures: dict[str, list[int]] = defaultdict(list)
+        for row, caption in enumerate(captions):
+            self._pictures[caption].append(row)
+        children: dict[str, list[str]] = defaultdict(list)
+        for caption in self._pictures:
+            for parent in parents_of(caption, rule):
+                children[parent].append(caption)
+        self._children = {parent: of_parent for parent, of_parent in children.items() if len(of_parent) > 1}
+        self._parents = {
+            caption: [parent for parent in parents_of(caption, rule) if parent in self._children]
+            for caption in self._pictures
+        }
+        self.modifiable = [row for row, caption in enumerate(captions) if self._parents[caption]]
+        """Rows of the pictures whose descriptions have a sibling."""
+
+    def draw(self, rows: Iterable[int], chance: random.Random) -> list[Query]:
+        """A query from each picture to one of a random sibling.
+
+        A parent is drawn, then one of its children, both anew as long as it is the picture's own description, then one
+        of the pictures of that.
+
+        Args:
+            rows: Pictures to start from; one without siblings is replaced by a random one with siblings.
+            chance: Where all chance comes from.
+
+        Raises:
+            UserError: If no picture has a sibling.
+        """
+        if not self.modifiable:
+            raise UserError(
+                "Fashion200k: no two descriptions differ in one word, so there is nothing to ask for; check the label "
+                "files."
+            )
+        able = set(self.modifiable)
+        return [self._query(row if row in able else chance.choice(self.modifiable), chance) for row in rows]
+
+    def _query(self, source: int, chance: random.Random) -> Query:
+        own = self.captions[source]
+        sibling = own
+        while sibling == own:
+            sibling = chance.choice(self._children[chance.choice(self._parents[own])])
+        target = chance.choice(self._pictures[sibling])
+        return Query(source, modification(own.split(), sibling.split()), target)

@@ -1,0 +1,142 @@
+"""FashionIQ (Wu et al., CVPR 2021, arXiv 1905.12794): garments, and what people say distinguishes one from another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Protocol
+from datamodules.base import PartName
+from datamodules.held_out import held_out
+from datamodules.image_inputs import ImageInput, Pictures
+from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.published_files import find
+from datamodules.text_inputs import TextInput, WordTokens
+
+_SOURCE = (
+    "the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq belong into the folder given as "
+    "data.root"
+)
+CATEGORIES = ("dress", "shirt", "toptee")
+
+
+class FashionIQ(ListedCompositions):
+    """FashionIQ: which garment is the one that two sentences describe relative to another.
+
+        <root>/captions/cap.<category>.{train,val}.json        [{"candidate", "target", "captions": [two]}, ...]
+        <root>/image_splits/split.<category>.{train,val}.json  [picture, ...]
+        <root>/images/<picture>.jpg                            or .png
+
+    A query is a candidate with both of its captions, joined by `and`; an empty one is left out. Only the very target is
+    right. Each category is a fold: a query searches the pictures of its own category, and the metric is the mean over
+    the three. The usual single figure is the mean of recall@10 and recall@50.
+
+    The targets of the published test part are not public, so that tables report the published validation part: it is
+    our test part, with all pictures of its split. Validation are the training queries of a tenth of the targets, by
+    `held_out`, with their own pictures for a gallery; these may occur in other training queries.
+
+    Source, terms, counts and known faults: `datamodules/cards/fashion_iq.md`.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    classes = CATEGORIES
+    protocols = tuple(Protocol("recall", "target", k=k, folds=len(CATEGORIES)) for k in (10, 50, 1, 5, 100))
+    split_name = "published validation as test, a tenth of the training targets held out"
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+
+    def list_part(self, part: PartName) -> ComposedListing:
+        """One part, category by category; a picture that is in two categories is in both galleries."""
+        pictures: list[str] = []
+        fold: list[int] = []
+        queries: list[Query] = []
+        for number, category in enumerate(CATEGORIES):
+            published: Literal["train", "val"] = "val" if part == "test" else "train"
+            triplets = [
+                triplet
+                for triplet in self._triplets(category, published)
+                if part == "test" or held_out(triplet["target"]) == (part == "val")
+            ]
+            names = self._gallery(category) if part == "test" else _shown(triplets)
+            rows = {name: len(pictures) + row for row, name in enumerate(names)}
+            queries += [Query(rows[t["candidate"]], relative_text(t["captions"]), rows[t["target"]]) for t in triplets]
+            pictures += [self._file(name) for name in names]
+            fold += [number] * len(names)
+        of_category = torch.tensor(fold)
+        return ComposedListing.make(pictures, of_category, queries, fold=of_category)
+
+    def _triplets(self, category: str, part: Literal["train", "val"]) -> list[dict[str, Any]]:
+        """The queries of a category as published."""
+        path = find(self.root, f"captions/cap.{category}.{part}.json", _SOURCE)
+        triplets = _read_list(path)
+        for number, triplet in enumerate(triplets):
+            if not _is_triplet(triplet):
+                raise UserError(
+                    f"{path}, entry {number}, counted from 0, should have a candidate, a target and captions that are "
+                    f"not all empty; {_SOURCE}."
+                )
+        if part == "val":
+            self._check_gallery(path, triplets, category)
+        return triplets
+
+    def _check_gallery(self, path: Path, triplets: list[dict[str, Any]], category: str) -> None:
+        known = set(self._gallery(category))
+        strangers = [t[key] for t in triplets for key in ("candidate", "target") if t[key] not in known]
+        if strangers:
+            raise UserError(f"{path} names {strangers[0]}, which image_splits does not list; {_SOURCE}.")
+
+    def _gallery(self, category: str) -> list[str]:
+        path = find(self.root, f"image_splits/split.{category}.val.json", _SOURCE)
+        names = _read_list(path)
+        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise UserError(f"{path} should list names of pictures, each of them once; {_SOURCE}.")
+        return names
+
+    def _file(self, name: str) -> str:
+        png = f"images/{name}.png"
+        return png if (self.root / png).is_file() else f"images/{name}.jpg"
+
+
+def relative_text(captions: list[str]) -> str:
+    """Both captions as one text; one that is empty is left out."""
+    return " and ".join(caption.strip() for caption in captions if caption.strip())
+
+
+def _shown(triplets: list[dict[str, Any]]) -> list[str]:
+    """Candidates and targets, each once, by name."""
+    return sorted({triplet[key] for triplet in triplets for key in ("candidate", "target")})
+
+
+def _is_triplet(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("candidate", "target")):
+        return False
+    captions = entry.get("captions")
+    return isinstance(captions, list) and all(isinstance(c, str) for c in captions) and bool(relative_text(captions))
+
+
+def _read_list(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {_SOURCE}.") from error
+    if not isinstance(content, list):
+        raise UserError(f"{path} should hold a list and holds a {type(content).__name__}; {_SOURCE}.")
+    return content

@@ -1,0 +1,169 @@
+"""Shapes in composed form: pictures of coloured shapes with a text that says what to change, drawn on the spot."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import Words
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
+from datamodules.base import PartName, Split, split_checksum
+from datamodules.composed import ComposedData, ComposedPart
+from datamodules.scenes import KINDS, Scene, invent, modify, paint, stream
+from datamodules.vocabulary import Vocabulary, longest
+
+
+class ShapesComposed(ComposedData):
+    """Coloured shapes between sky and ground, each with several texts that say what to change; nothing to download.
+
+    A source scene is one of `Shapes`: two to four shapes, one of them large. Each of its modifications changes one
+    thing, its colour, shape, size or place, or takes it away, or adds one. Every picture of a part, source or target,
+    is in its gallery. All targets of a source are one change away from it, and the text names what it changes and
+    nothing else, so that neither the picture nor the text alone tells the target.
+
+    A picture answers where it shows the scene asked for; the very target is measured as well. Two pictures of one scene
+    differ in background, noise and small displacements. Parts depend on `seed` alone, not on the seed of the run, and
+    source i of a part is the same whatever the sizes of the parts. The classes of a picture are the kinds of shapes in
+    it, a colour with a shape.
+
+    How hard it is, and what one can reach without the text or the picture: `datamodules/cards/shapes_composed.md`.
+
+    Args:
+        num_train: Training sources.
+        num_val: Validation sources.
+        num_test: Test sources.
+        modifications: Queries of each source, every one with a target of its own; at most 32.
+        picture_size: Side of the pictures in pixels.
+        seed: Seed of the data.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+
+    Raises:
+        UserError: If a number is out of range.
+
+    Example:
+        >>> ShapesComposed(num_train=20).part("train").captions[1]
+        'make the small yellow triangle white'
+    """
+
+    classes = tuple(" ".join(kind) for kind in KINDS)
+    protocols = (*COMPOSED_CAPTION, *COMPOSED_TARGET)
+
+    def __init__(
+        self,
+        num_train: int = 400,
+        num_val: int = 100,
+        num_test: int = 200,
+        modifications: int = 10,
+        picture_size: int = 32,
+        seed: int = 0,
+        batch_size: int = 32,
+        eval_batch_size: int = 1024,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size)
+        _require(num_train=(num_train, 1, None), num_val=(num_val, 1, None), num_test=(num_test, 1, None))
+        _require(modifications=(modifications, 1, 32), picture_size=(picture_size, 16, None), seed=(seed, 0, None))
+        self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
+        self.modifications = modifications
+        self.picture_size = picture_size
+        self.seed = seed
+
+    @property
+    def split(self) -> Split:
+        """Parts as drawn; the ids name seed, part and number."""
+        sizes = "/".join(str(size) for size in self.sizes.values())
+        name = f"seed {self.seed}, {sizes} sources x {self.modifications}"
+        return Split(name, split_checksum({part: list(self._names(part)) for part in self.sizes}))
+
+    @property
+    def features(self) -> str:
+        """Pictures and words as they are."""
+        return f"{self.picture_size} px pictures, words"
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Words of the training texts."""
+        return Vocabulary.build(self._drawn("train").texts)
+
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens."""
+        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
+
+    def read(self, part: PartName) -> ComposedPart:
+        """Draw the pictures of one part and write its texts."""
+        drawn, length = self._drawn(part), longest(self._drawn("train").texts)
+        scenes = [scene for group in drawn.scenes for scene in group]
+        source = torch.arange(self.sizes[part]) * (self.modifications + 1)
+        numbers = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
+        return ComposedPart(
+            image=self._pictures(part, scenes),
+            text=self.vocabulary.encode(drawn.texts, length),
+            label=_kinds(scenes),
+            owner=source.repeat_interleave(self.modifications),
+            target=(source[:, None] + torch.arange(1, self.modifications + 1)).flatten(),
+            keys={"caption": torch.tensor([numbers[scene] for scene in scenes])},
+            image_names=self._names(part),
+            captions=drawn.texts,
+        )
+
+    def picture(self, part: PartName, image: int) -> np.ndarray:
+        """The very picture that encoders see, uint8 `(H, W, 3)`."""
+        pictures = self.part(part).image
+        assert isinstance(pictures, Tensor)
+        return pictures[image].permute(1, 2, 0).numpy()
+
+    def _names(self, part: PartName) -> tuple[str, ...]:
+        """Names of the pictures: each source, then its targets."""
+        return tuple(
+            f"composed-{self.seed}-{part}-{source:05d}-{number}"
+            for source in range(self.sizes[part])
+            for number in range(self.modifications + 1)
+        )
+
+    def _drawn(self, part: PartName) -> _Drawn:
+        scenes: list[tuple[Scene, ...]] = []
+        texts: list[str] = []
+        for i in range(self.sizes[part]):
+            rng = stream(self.seed, "composed", part, i)
+            source = invent(KINDS[i % len(KINDS)], rng)
+            targets: dict[Scene, str] = {}
+            while len(targets) < self.modifications:
+                triple = modify(source, rng)
+                targets.setdefault(triple.target, triple.text)
+            scenes.append((source, *targets))
+            texts.extend(targets.values())
+        return _Drawn(tuple(scenes), tuple(texts))
+
+    def _pictures(self, part: PartName, scenes: list[Scene]) -> Tensor:
+        pictures = [
+            paint(scene, self.picture_size, stream(self.seed, "composed", part, i, "picture"))
+            for i, scene in enumerate(scenes)
+        ]
+        return torch.from_numpy(np.stack(pictures))
+
+
+class _Drawn(NamedTuple):
+    """Scenes of a part, each source with its targets, and the text of each target."""
+
+    scenes: tuple[tuple[Scene, ...], ...]
+    texts: tuple[str, ...]
+
+
+def _kinds(scenes: list[Scene]) -> Tensor:
+    """The kinds of shapes in each scene, multi-hot `(M, 20)`."""
+    label = torch.zeros(len(scenes), len(KINDS))
+    for row, scene in zip(label, scenes, strict=True):
+        row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
+    return label
+
+
+def _require(**arguments: tuple[int, int, int | None]) -> None:
+    for name, (value, least, most) in arguments.items():
+        if value < least or (most is not None and value > most):
+            bounds = f"at least {least}" if most is None else f"{least} to {most}"
+            raise UserError(f"ShapesComposed: {name} is {value}, but must be {bounds}.")

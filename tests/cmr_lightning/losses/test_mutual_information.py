@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from cmr_lightning.losses import Estimator, donsker_varadhan, jensen_shannon, mutual_information, noise_contrastive
+
+from .samples import mean, sample, sigmoid
+
+ESTIMATORS: tuple[Estimator, ...] = ("jsd", "nce", "dv")
+
+
+def strangers(items: int) -> Tensor:
+    """All pairs but the own ones are negatives."""
+    return ~torch.eye(items, dtype=torch.bool)
+
+
+# Explicit loops ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["global", "local"])
+def scores(request: pytest.FixtureRequest) -> Tensor:
+    """Scores `(N, N)`, or at three locations `(N, N, 3)`."""
+    scores = sample().scores
+    return scores[..., 0] if request.param == "global" else scores
+
+
+def located(scores: Tensor) -> list[list[list[float]]]:
+    return (scores[..., None] if scores.ndim == 2 else scores).tolist()
+
+
+def test_jensen_shannon_equals_a_loop(scores: Tensor) -> None:
+    u, negatives = located(scores), ~sample().same
+    positive = [math.log(2) + math.log(sigmoid(x)) for i in range(6) for x in u[i][i]]
+    negative = [
+        -math.log(sigmoid(x)) + x - math.log(2) for i in range(6) for j in range(6) if negatives[i, j] for x in u[i][j]
+    ]
+    expected = mean(negative) - mean(positive)
+    assert jensen_shannon(scores, negatives).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_noise_contrastive_equals_a_loop(scores: Tensor) -> None:
+    u, negatives = located(scores), ~sample().same
+    terms = []
+    for i in range(6):
+        others = sum(math.exp(x) for j in range(6) if negatives[i, j] for x in u[i][j])
+        terms += [-math.log(math.exp(x) / (math.exp(x) + others)) for x in u[i][i]]
+    assert noise_contrastive(scores, negatives).item() == pytest.approx(mean(terms), abs=1e-12)
+
+
+def test_donsker_varadhan_equals_a_loop(scores: Tensor) -> None:
+    u, negatives = located(scores), ~sample().same
+    others = [math.exp(x) for i in range(6) for j in range(6) if negatives[i, j] for x in u[i][j]]
+    expected = math.log(mean(others)) - mean([x for i in range(6) for x in u[i][i]])
+    assert donsker_varadhan(scores, negatives).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_estimator_goes_by_its_name() -> None:
+    scores, negatives = sample().scores, ~sample().same
+    by_name = {"jsd": jensen_shannon, "nce": noise_contrastive, "dv": donsker_varadhan}
+    for name in ESTIMATORS:
+        assert torch.equal(mutual_information(scores, negatives, name), by_name[name](scores, negatives))
+
+
+# What the values mean ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("estimator", "nothing_known"), [("jsd", 0.0), ("nce", math.log(6)), ("dv", 0.0)])
+def test_a_critic_that_knows_nothing(estimator: Estimator, nothing_known: float) -> None:
+    value = mutual_information(torch.zeros(6, 6), strangers(6), estimator)
+    assert value.item() == pytest.approx(nothing_known, abs=1e-6)
+
+
+@pytest.mark.parametrize(("estimator", "best"), [("jsd", -2 * math.log(2)), ("nce", 0.0), ("dv", -200.0)])
+def test_a_critic_that_knows_all(estimator: Estimator, best: float) -> None:
+    known = torch.where(strangers(6), -100.0, 100.0)
+    assert mutual_information(known, strangers(6), estimator).item() == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_own_pairs_are_never_negatives(estimator: Estimator) -> None:
+    scores = sample().scores
+    everything = torch.ones(6, 6, dtype=torch.bool)
+    assert torch.equal(
+        mutual_information(scores, everything, estimator), mutual_information(scores, strangers(6), estimator)
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_what_is_no_negative_gets_no_gradient(estimator: Estimator) -> None:
+    batch = sample()
+    scores = batch.scores.clone().requires_grad_()
+    mutual_information(scores, ~batch.same, estimator).backward()
+    assert scores.grad is not None
+    counts = ~batch.same | torch.eye(6, dtype=torch.bool)
+    assert bool((scores.grad[counts] != 0).all())
+    assert bool((scores.grad[~counts] == 0).all())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_row_without_negatives_is_no_trouble(estimator: Estimator) -> None:
+    negatives = strangers(6)
+    negatives[2] = False
+    scores = sample().scores.clone().requires_grad_()
+    value = mutual_information(scores, negatives, estimator)
+    value.backward()
+    assert scores.grad is not None
+    assert bool(value.isfinite())
+    assert bool(scores.grad.isfinite().all())
+
+
+# Gaussians, whose mutual information is known ------------------------------------------------------------------------
+
+
+def information(correlation: float, dims: int = 2) -> float:
+    """Mutual information in nats of two Gaussian vectors whose coordinates correlate one by one."""
+    return -dims / 2 * math.log(1 - correlation**2)
+
+
+def best_scores(correlation: float, believed: float | None = None) -> Tensor:
+    """log p(x, y) / p(x) p(y) of all pairs of 1,500 drawn x and y: no critic does better.
+
+    A critic that believes in another correlation does worse.
+    """
+    draw = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 1500, 2, generator=draw, dtype=torch.float64)
+    y = correlation * x + math.sqrt(1 - correlation**2) * noise
+    r = correlation if believed is None else believed
+    squares = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :]
+    return (2 * r * x @ y.T - r**2 * squares) / (2 * (1 - r**2)) + information(r)
+
+
+CORRELATIONS = (0.0, 0.3, 0.6, 0.8)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_estimates_rise_with_the_mutual_information(estimator: Estimator) -> None:
+    values = [-mutual_information(best_scores(r), strangers(1500), estimator).item() for r in CORRELATIONS]
+    assert values == sorted(values)
+    assert min(b - a for a, b in pairwise(values)) > 0.02
+
+
+@pytest.mark.parametrize("correlation", CORRELATIONS)
+def test_donsker_varadhan_reaches_the_true_value_and_no_other_critic_passes_it(correlation: float) -> None:
+    scores, negatives = best_scores(correlation), strangers(1500)
+    best = -donsker_varadhan(scores, negatives).item()
+    assert best == pytest.approx(information(correlation), abs=0.08)
+    for other in (scores / 2, 1.5 * scores, -scores, *(best_scores(correlation, believed=r) for r in CORRELATIONS)):
+        assert -donsker_varadhan(other, negatives).item() <= best + 0.01
+
+
+def test_noise_contrastive_stays_below_the_true_value_and_below_what_a_batch_can_tell() -> None:
+    scores = best_scores(0.8)
+    for items in (2, 20, 200):
+        batches = scores[:1400].unfold(0, items, items).unfold(1, items, items).diagonal().permute(2, 0, 1)
+        estimate = math.log(items) - mean([noise_contrastive(s, strangers(items)).item() for s in batches])
+        assert 0 < estimate < min(math.log(items), information(0.8)) + 0.05

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cmr_lightning  # noqa: F401
+from cmr_lightning.errors import UserError
+from datamodules.css3d import CSS3D
+from datamodules.flat_scenes import COLOURS, draw
+from datamodules.image_inputs import FeatureArchive, Pictures
+from datamodules.listed_data import PARTS
+from tests.datamodules.published.css3d import FILE, invent, python2_npy
+
+
+def css3d(root: Path, **settings: Any) -> CSS3D:
+    return CSS3D(str(root), Pictures(crop=16, resize=16, **settings))
+
+
+@pytest.fixture(scope="module")
+def data(invented_data: Path) -> CSS3D:
+    """CSS3D in miniature, only to be read."""
+    return css3d(invented_data / "css3d")
+
+
+def number(picture: str) -> int:
+    return int(picture[-10:-4])
+
+
+def asked(data: CSS3D, part: Any) -> list[tuple[int, str, int]]:
+    """Queries by the numbers of their pictures."""
+    listing = data.listing(part)
+    owner, target = listing.owner.tolist(), listing.target.tolist()
+    names = [number(picture) for picture in listing.pictures]
+    return [(names[a], text, names[b]) for a, text, b in zip(owner, listing.captions, target, strict=True)]
+
+
+def published(part: str, keep: Any = lambda n: True) -> list[tuple[int, str, int]]:
+    return [
+        (a, modification["to_str"], b)
+        for n, modification in enumerate(invent(part)["mods"])
+        if keep(n)
+        for a, b in zip(modification["from"], modification["to"], strict=True)
+    ]
+
+
+def test_test_queries_are_all_sources_of_all_modifications(data: CSS3D) -> None:
+    assert asked(data, "test") == published("test")
+    assert [number(picture) for picture in data.listing("test").pictures] == list(range(len(invent("test")["labels"])))
+
+
+def test_every_tenth_modification_is_held_out(data: CSS3D) -> None:
+    assert len(invent("train")["mods"]) == 10
+    assert asked(data, "val") == published("train", lambda n: n == 9)
+    shown = {number(picture) for picture in data.listing("val").pictures}
+    assert shown == {n for a, _, b in asked(data, "val") for n in (a, b)}
+    assert set(asked(data, "train")) <= set(published("train", lambda n: n != 9))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_renderings_of_one_scene_are_right_alike(data: CSS3D, part: Any) -> None:
+    listing = data.listing(part)
+    labels = invent("test" if part == "test" else "train")["labels"]
+    scenes = [labels[number(picture)] for picture in listing.pictures]
+    same = listing.keys["caption"][:, None] == listing.keys["caption"][None]
+    assert same.tolist() == [[a == b for b in scenes] for a in scenes]
+
+
+def test_scenes_without_labels_are_all_different(data: CSS3D, tmp_path: Path) -> None:
+    content = {part: invent(part) for part in ("train", "test")}
+    del content["test"]["labels"]
+    (tmp_path / FILE).write_bytes(python2_npy(content))
+    listing = css3d(tmp_path).list_part("test")
+    assert len(listing.keys["caption"].unique()) == len(listing.pictures)
+
+
+def test_an_epoch_asks_twice_from_a_source_by_different_modifications(data: CSS3D) -> None:
+    part = data.part("train")
+    epochs = [data.epoch(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert epochs[0].captions == epochs[1].captions != epochs[2].captions
+    names = [number(picture) for picture in data.listing("train").pictures]
+    possible = set(published("train", lambda n: n != 9))
+    for epoch in epochs:
+        assert epoch.num_texts == part.num_texts == part.num_images
+        queries = list(zip(epoch.owner.tolist(), epoch.captions, epoch.target.tolist(), strict=True))
+        assert {(names[a], text, names[b]) for a, text, b in queries} <= possible
+        for (a, text, _), (b, other, _) in zip(queries[::2], queries[1::2], strict=True):
+            assert a == b
+            assert text != other
+
+
+def test_modifications_are_drawn_alike_whatever_their_number_of_sources(data: CSS3D) -> None:
+    """The first query of each two; the second one depends on it."""
+    drawn = Counter()
+    for seed in range(40):
+        drawn.update(data.epoch(torch.Generator().manual_seed(seed)).captions[::2])
+    total = sum(drawn.values())
+    assert len(drawn) == 9
+    assert all(count / total == pytest.approx(1 / 9, abs=0.035) for count in drawn.values())
+
+
+def test_missing_pictures_take_their_queries_along(data: CSS3D, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(data.root, root)
+    gone = data.listing("train").pictures[0]
+    (root / gone).unlink()
+    total = len(data.listing("train").pictures)
+    with pytest.raises(UserError, match=f"1 of {total} pictures are missing"):
+        css3d(root).listing("train")
+    left = css3d(root, missing="skip")
+    assert gone not in left.listing("train").pictures
+    epoch = left.epoch(torch.Generator().manual_seed(0))
+    assert epoch.num_texts == left.part("train").num_texts < total
+    assert int(epoch.owner.max()) < left.part("train").num_images == total - 1
+
+
+def wrong(change: Any) -> bytes:
+    content: Any = {part: invent(part) for part in ("train", "test")}
+    change(content)
+    return python2_npy(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("train"),
+        lambda content: content["train"].pop("mods"),
+        lambda content: content["train"]["mods"][0].pop("to_str"),
+        lambda content: content["train"]["mods"][0]["from"].append(0),
+        lambda content: content["train"]["mods"][0].update({"to": [99_999] * 9}),
+        lambda content: content["train"]["labels"].pop(),
+        lambda content: content["train"].update({"mods": 3}),
+    ],
+)
+def test_other_content_is_refused(tmp_path: Path, change: Any) -> None:
+    (tmp_path / FILE).write_bytes(wrong(change))
+    with pytest.raises(
+        UserError, match=r"should hold mods and objects_img of train and of test, and does not .*CSS\.zip"
+    ):
+        css3d(tmp_path).list_part("train")
+
+
+def test_a_missing_file_is_named_with_its_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dup\.npy is missing; it is part of CSS\.zip"):
+        css3d(tmp_path).list_part("train")
+
+
+# Flat drawings -------------------------------------------------------------------------------------------------------
+
+
+def test_drawings_are_as_tirg_makes_them() -> None:
+    """By loops over all pixels, from the formulas of the card."""
+    scene = [
+        {"size": "large", "color": "red", "shape": "rectangle", "pos": [0.25, 0.25]},
+        {"size": "small", "color": "blue", "shape": "circle", "pos": [0.5, 0.75]},
+        {"size": "large", "color": "yellow", "shape": "triangle", "pos": [0.75, 0.5]},
+    ]
+    picture = draw(scene)
+    for row in range(64):
+        for column in range(64):
+            expected = (255, 255, 255)
+            if 8 <= row < 24 and 8 <= column < 24:
+                expected = COLOURS["red"]
+            reach = 4 - abs(row - 32)
+            if reach > 0 and 48 - reach <= column < 48 + reach:
+                expected = COLOURS["blue"]
+            reach = (row - 40) / 2
+            if 40 <= row < 56 and int(32 - reach) <= column < int(32 + reach):
+                expected = COLOURS["yellow"]
+            assert tuple(picture[row, column]) == expected, (row, column)
+
+
+def test_a_drawing_at_the_edge_stays_inside() -> None:
+    for shape in ("rectangle", "circle", "triangle"):
+        picture = draw([{"size": "large", "color": "gray", "shape": shape, "pos": [0.0, 1.0]}])
+        inked = (picture != 255).any(2)
+        assert inked.any()
+        assert not inked[16:].any()
+        assert not inked[:, :32].any()
+
+
+def test_queries_start_from_drawings_and_are_answered_by_renderings(data: CSS3D) -> None:
+    flat = CSS3D(str(data.root), Pictures(crop=16, resize=16), sources="flat")
+    for of in (data, flat):
+        images, queries = of.test_dataloader()
+        assert torch.equal(next(iter(images)).content, next(iter(data.test_dataloader()[0])).content)
+        assert next(iter(queries)).content.source.shape == (20, 3, 16, 16)  # type: ignore[union-attr]
+    query = flat.part("test").queries(torch.tensor([0]))
+    scene = invent("test")["objects_img"][int(flat.part("test").owner[0])]
+    enlarged = torch.from_numpy(draw(scene)[2::4, 2::4]).permute(2, 0, 1)
+    assert torch.equal(query.source[0], enlarged)
+    assert flat.epoch(torch.Generator()).sources is not None
+    assert flat.features.endswith("flat drawings")
+    assert flat.checksum() != data.checksum()
+
+
+def test_drawings_are_no_features(data: CSS3D, tmp_path: Path) -> None:
+    names = sorted({name for part in PARTS for name in data.listing(part).pictures})
+    np.savez(tmp_path / "f.npz", names=np.array(names), features=np.zeros((len(names), 4), np.float32))
+    flat = CSS3D(str(data.root), FeatureArchive(str(tmp_path / "f.npz")), sources="flat")
+    with pytest.raises(UserError, match=r"set data\.image to Pictures"):
+        flat.part("test")

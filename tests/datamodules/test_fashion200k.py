@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+import cmr_lightning  # noqa: F401
+from cmr_lightning.batch import ComposedQuery, Pixels, Words
+from cmr_lightning.errors import UserError
+from datamodules.fashion200k import Fashion200k, Siblings, in_validation, modification, parents_of, written_out
+from datamodules.image_inputs import Pictures
+from datamodules.listed_data import PARTS
+from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS
+
+
+def fashion200k(root: Path, **settings: object) -> Fashion200k:
+    return Fashion200k(str(root), Pictures(crop=16, resize=16), **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def data(invented_data: Path) -> Fashion200k:
+    """Fashion200k in miniature, only to be read."""
+    return fashion200k(invented_data / "fashion200k")
+
+
+@pytest.fixture
+def root(invented_data: Path, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    shutil.copytree(invented_data / "fashion200k", tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def descriptions(data: Fashion200k, part: str) -> list[str]:
+    """Description of each picture, read from the label files once more."""
+    known = {}
+    for path in data.root.glob("labels/*_detect_all.txt"):
+        for line in path.read_text().splitlines():
+            picture, _, text = line.split("\t")
+            known[picture] = text
+    return [known[picture] for picture in data.listing(part).pictures]  # type: ignore[arg-type]
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def test_marks_are_written_out() -> None:
+    assert written_out(" a.b? c & d* ") == "adotmarkb" + "questionmark c andmark dstarmark"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "text"),
+    [
+        ("red lace dress", "blue lace dress", "replace red with blue"),
+        ("red lace dress", "blue silk dress", "replace red with blue"),
+        ("red dress", "red lace dress", "replace dress with lace"),  # nothing of the source is new: its last word
+        ("red lace dress", "red dress", "replace lace with dress"),
+        ("red dress", "dress red", "replace dress with red"),
+    ],
+)
+def test_modification_names_the_first_words_that_differ_or_the_last_ones(source: str, target: str, text: str) -> None:
+    assert modification(source.split(), target.split()) == text
+
+
+def test_substring_rule_cuts_letters_out_of_other_words() -> None:
+    assert parents_of("top topstitched top", "substring") == ["stitched", "top top"]
+    assert parents_of("top topstitched top", "word") == ["topstitched", "top top"]
+    assert parents_of("a red lace", "substring") == ["red lce", "a lace", "a red"]
+    assert parents_of("a red lace", "word") == ["red lace", "a lace", "a red"]
+
+
+def test_rule_makes_other_siblings() -> None:
+    captions = ["a lace", "o loce", "lace"]  # both lose their first letter-word to `lce`, wherever it stands
+    assert Siblings(captions, "substring").modifiable == [0, 1]
+    assert Siblings(captions, "word").modifiable == []
+    with pytest.raises(UserError, match="no two descriptions differ in one word"):
+        Siblings(captions, "word").draw([0], random.Random(0))
+
+
+# Drawing -------------------------------------------------------------------------------------------------------------
+
+CAPTIONS = ["red dress", "blue dress", "blue dress", "red coat", "a thing of its own"]
+
+
+def test_siblings_are_drawn_from_every_parent_and_never_the_own_description() -> None:
+    queries = Siblings(CAPTIONS, "word").draw([0] * 3000, random.Random(0))
+    assert {query.source for query in queries} == {0}
+    count = Counter(query.target for query in queries)
+    assert set(count) == {1, 2, 3}
+    assert count[3] / 3000 == pytest.approx(1 / 2, abs=0.03)  # either parent, `dress` or `red`, has one other child
+    assert count[1] / 3000 == pytest.approx(1 / 4, abs=0.03)
+    texts = {(query.target, query.text) for query in queries}
+    assert texts == {(1, "replace red with blue"), (2, "replace red with blue"), (3, "replace dress with coat")}
+
+
+def test_a_picture_without_siblings_is_replaced() -> None:
+    queries = Siblings(CAPTIONS, "word").draw([4] * 50, random.Random(0))
+    assert {query.source for query in queries} == {0, 1, 2, 3}
+
+
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_hold_every_picture_of_the_label_files_once(data: Fashion200k) -> None:
+    pictures = {part: data.listing(part).pictures for part in PARTS}
+    together = [picture for of_part in pictures.values() for picture in of_part]
+    assert len(set(together)) == len(together) == 5 * sum(n + n // 2 for n in PRODUCTS.values()) + 1
+    products = {part: {Path(name).parent.name for name in names} for part, names in pictures.items()}
+    assert not products["train"] & products["val"]
+    assert all(in_validation(name) for name in pictures["val"])
+    assert not any(in_validation(name) for name in pictures["train"])
+    assert data.classes == tuple(CATEGORIES)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_queries_ask_for_a_picture_whose_description_differs_in_a_word(data: Fashion200k, part: str) -> None:
+    read, described = data.part(part), descriptions(data, part)  # type: ignore[arg-type]
+    assert read.num_texts > 5
+    for text, source, target in zip(read.captions, read.owner.tolist(), read.target.tolist(), strict=True):
+        a, b = described[source].split(), described[target].split()
+        assert sum(x != y for x, y in zip(a, b, strict=True)) == 1
+        assert text == modification(a, b)
+    same = read.keys["caption"][:, None] == read.keys["caption"][None]
+    assert same.tolist() == [[a == b for b in described] for a in described]
+
+
+def test_test_queries_are_those_of_the_list(data: Fashion200k) -> None:
+    listing = data.listing("test")
+    listed = [line.split() for line in (data.root / "test_queries.txt").read_text().splitlines()]
+    pictures = listing.pictures
+    found = [[pictures[a], pictures[b]] for a, b in zip(listing.owner, listing.target, strict=True)]
+    assert found == listed
+
+
+def test_validation_queries_are_drawn_once(data: Fashion200k, invented_data: Path) -> None:
+    again = fashion200k(invented_data / "fashion200k")
+    assert data.listing("val").captions == again.listing("val").captions
+    assert len(set(data.listing("val").owner.tolist())) == len(data.listing("val").owner)
+
+
+def test_each_epoch_draws_queries_of_its_own(data: Fashion200k) -> None:
+    part = data.part("train")
+    first, again, other = (data.epoch(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.num_texts == part.num_texts == part.num_images
+    assert first.captions == again.captions
+    assert first.captions != other.captions
+    described = descriptions(data, "train")
+    lonely = described.index(LONELY)
+    assert not bool((first.owner == lonely).any())
+    sources = set(first.owner.tolist())
+    assert sources == set(range(part.num_images)) - {lonely}
+    for text, source, target in zip(first.captions, first.owner.tolist(), first.target.tolist(), strict=True):
+        assert text == modification(described[source].split(), described[target].split())
+
+
+def test_words_of_all_training_descriptions_are_known(data: Fashion200k) -> None:
+    words = data.spec.text
+    assert isinstance(words, Words)
+    known = {word for text in descriptions(data, "train") for word in written_out(text).split()}
+    assert set(words.words[4:]) == known | {"replace", "with"}
+    assert words.length == 6
+    assert data.spec.image == Pixels(16)
+    assert data.spec.relevance == "composed"
+
+
+def test_batches_hold_source_text_and_target(data: Fashion200k) -> None:
+    batch = next(iter(data.train_dataloader()))
+    assert isinstance(batch.text, ComposedQuery)
+    assert batch.image.shape == batch.text.source.shape == (32, 3, 16, 16)
+    assert batch.image_id.shape == (32,)
+    images, queries = data.test_dataloader()
+    assert sum(len(items.position) for items in images) == data.part("test").num_images
+    assert sum(len(items.position) for items in queries) == data.part("test").num_texts
+
+
+# People's files ------------------------------------------------------------------------------------------------------
+
+
+def test_missing_pictures_take_their_queries_along(root: Path) -> None:
+    source = (root / "test_queries.txt").read_text().split()[0]
+    before = len(fashion200k(root).listing("test").captions)
+    (root / source).unlink()
+    with pytest.raises(UserError, match=r"1 of \d+ pictures are missing"):
+        fashion200k(root).listing("test")
+    data = Fashion200k(str(root), Pictures(crop=16, resize=16, missing="skip"))
+    listing = data.listing("test")
+    assert source not in listing.pictures
+    asked = sum(source in line for line in (root / "test_queries.txt").read_text().splitlines())
+    assert len(listing.captions) == before - asked
+    assert data.split.name.endswith("pictures left out")
+    kept = {listing.pictures[row] for row in listing.owner.tolist()}
+    assert kept < set(fashion200k_pictures(root))
+
+
+def fashion200k_pictures(root: Path) -> list[str]:
+    return (root / "test_queries.txt").read_text().split()
+
+
+def edit(root: Path, name: str, line: str) -> None:
+    path = root / name
+    path.write_text(path.read_text() + line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("labels/top_train_detect_all.txt", "a.jpeg\t0.9", r"top_train_detect_all\.txt, line \d+: expected a picture"),
+        ("labels/top_train_detect_all.txt", "a.jpeg\t0.9\t ", "expected a picture, a score and a description"),
+        ("test_queries.txt", "a.jpeg", r"test_queries\.txt, line \d+: expected two test pictures"),
+        ("test_queries.txt", "a.jpeg b.jpeg", r"no label file of the test part lists a\.jpeg"),
+    ],
+)
+def test_wrong_lines_are_named(root: Path, name: str, line: str, message: str) -> None:
+    edit(root, name, line)
+    with pytest.raises(UserError, match=message):
+        for part in PARTS:
+            fashion200k(root).listing(part)
+
+
+def test_two_descriptions_of_a_picture_are_refused(root: Path) -> None:
+    picture = (root / "labels/top_train_detect_all.txt").read_text().split("\t")[0]
+    edit(root, "labels/top_train_detect_all.txt", f"{picture}\t0.9\tsomething else")
+    with pytest.raises(UserError, match=r"is 'something else' \(top\) here and .* before; keep one of the lines"):
+        fashion200k(root).listing("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("labels", "xthan/fashion-200k"), ("test_queries.txt", "image_retrieval")]
+)
+def test_missing_files_are_named_with_their_source(root: Path, name: str, source: str) -> None:
+    shutil.move(root / name, root / "elsewhere")
+    with pytest.raises(UserError, match=source):
+        fashion200k(root).listing("test")
+
+
+def test_real_copy(real_data: Path) -> None:
+    root = real_data / "fashion_products"
+    if not root.is_dir():
+        pytest.skip("CMR_DATA has no folder fashion_products")
+    data = fashion200k(root)
+    assert [len(data.listing(part).pictures) for part in PARTS] == [5802, 688, 2081]
+    assert len(data.listing("test").captions) == 3000

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cmr_lightning  # noqa: F401
+from cmr_lightning.errors import UserError
+from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
+from datamodules.held_out import held_out
+from datamodules.image_inputs import Pictures
+from datamodules.listed_data import PARTS
+from tests.datamodules.published.fashion_iq import PICTURES, SHARED
+
+
+def fashion_iq(root: Path, **settings: Any) -> FashionIQ:
+    return FashionIQ(str(root), Pictures(crop=16, resize=16, **settings))
+
+
+@pytest.fixture(scope="module")
+def data(invented_data: Path) -> FashionIQ:
+    """FashionIQ in miniature, only to be read."""
+    return fashion_iq(invented_data / "fashion_iq")
+
+
+@pytest.fixture
+def root(data: FashionIQ, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    shutil.copytree(data.root, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def published(data: FashionIQ, part: Any) -> list[tuple[int, str, str, str]]:
+    """Category, candidate, text and target of each query, read once more."""
+    found = []
+    for number, category in enumerate(CATEGORIES):
+        name = "val" if part == "test" else "train"
+        for entry in json.loads((data.root / f"captions/cap.{category}.{name}.json").read_text()):
+            if part == "test" or held_out(entry["target"]) == (part == "val"):
+                texts = [text.strip() for text in entry["captions"] if text.strip()]
+                found.append((number, entry["candidate"], " and ".join(texts), entry["target"]))
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_queries_are_those_of_the_files(data: FashionIQ, part: Any) -> None:
+    listing = data.listing(part)
+    names = [Path(picture).stem for picture in listing.pictures]
+    assert listing.fold is not None
+    found = [
+        (int(listing.fold[a]), names[a], text, names[b])
+        for a, text, b in zip(listing.owner.tolist(), listing.captions, listing.target.tolist(), strict=True)
+    ]
+    assert found == published(data, part)
+    assert len(found) > 5
+    assert bool((listing.fold[listing.owner] == listing.fold[listing.target]).all())
+
+
+def test_all_pictures_of_the_published_validation_are_found_by_category(data: FashionIQ) -> None:
+    listing = data.listing("test")
+    assert listing.fold is not None
+    assert listing.fold.bincount().tolist() == [PICTURES["val"]] * 3
+    twice = [row for row, picture in enumerate(listing.pictures) if Path(picture).stem == SHARED]
+    assert listing.fold[twice].tolist() == [1, 2]
+
+
+def test_targets_of_training_and_validation_are_different(data: FashionIQ) -> None:
+    targets = {part: {target for _, _, _, target in published(data, part)} for part in PARTS}
+    assert not targets["train"] & targets["val"]
+    assert not (targets["train"] | targets["val"]) & targets["test"]
+
+
+def test_an_empty_caption_is_left_out() -> None:
+    assert relative_text([" is red", "has dots "]) == "is red and has dots"
+    assert relative_text(["", "has dots"]) == "has dots"
+
+
+def test_training_queries_are_the_same_in_each_epoch(data: FashionIQ) -> None:
+    import torch
+
+    assert data.epoch(torch.Generator()) is data.part("train")
+
+
+def test_protocols_are_means_over_the_categories(data: FashionIQ) -> None:
+    assert [protocol.id for protocol in data.protocols[:2]] == [
+        "recall@10/cos/target/3fold",
+        "recall@50/cos/target/3fold",
+    ]
+
+
+def test_missing_pictures_take_their_queries_along(root: Path, data: FashionIQ) -> None:
+    candidate = next(candidate for _, candidate, _, _ in published(data, "test"))
+    next((root / "images").glob(f"{candidate}.*")).unlink()
+    with pytest.raises(UserError, match="pictures are missing"):
+        fashion_iq(root).listing("test")
+    left = fashion_iq(root, missing="skip").listing("test")
+    asked = [query for query in published(data, "test") if candidate not in (query[1], query[3])]
+    assert len(left.captions) == len(asked) < len(data.listing("test").captions)
+
+
+def change(root: Path, name: str, edit: Any) -> None:
+    content = json.loads((root / name).read_text())
+    edit(content)
+    (root / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("captions/cap.dress.train.json", lambda c: c[1].pop("target"), "entry 1, counted from 0, should have a cand"),
+        ("captions/cap.dress.train.json", lambda c: c[0].update(captions=["", " "]), "captions that are not all empty"),
+        ("captions/cap.dress.train.json", lambda c: c[0].update(captions="is red"), "entry 0"),
+        ("captions/cap.dress.val.json", lambda c: c[0].update(target="B0"), "names B0, which image_splits does not"),
+        ("image_splits/split.dress.val.json", lambda c: c.append(c[0]), "each of them once"),
+    ],
+)
+def test_wrong_entries_are_named(root: Path, name: str, edit: Any, message: str) -> None:
+    change(root, name, edit)
+    with pytest.raises(UserError, match=rf"{Path(name).name}.*{message}.*fashion-iq"):
+        for part in PARTS:
+            fashion_iq(root).listing(part)
+
+
+@pytest.mark.parametrize(("content", "message"), [("[", "is not JSON"), ("{}", "should hold a list and holds a dict")])
+def test_damaged_files_are_named(root: Path, content: str, message: str) -> None:
+    (root / "captions/cap.shirt.train.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        fashion_iq(root).listing("train")
+
+
+def test_missing_files_are_named_with_their_source(root: Path) -> None:
+    (root / "image_splits/split.toptee.val.json").unlink()
+    with pytest.raises(UserError, match=r"split\.toptee\.val\.json is missing; the folders captions and image_splits"):
+        fashion_iq(root).listing("test")
+
+
+def test_real_files(real_data: Path) -> None:
+    root = real_data / "fashion_iq"
+    if not root.is_dir():
+        pytest.skip("CMR_DATA has no folder fashion_iq")
+    listings = [fashion_iq(root).list_part(part) for part in PARTS]
+    assert [len(listing.captions) for listing in listings] == [16_186, 1_814, 6_016]
+    assert [len(listing.pictures) for listing in listings] == [23_536, 3_460, 15_536]
