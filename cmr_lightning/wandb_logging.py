@@ -101,9 +101,10 @@ class RunLogger(WandbLogger):
 
         record, notes = Record.read(self.run.record), Notes()
         (board,) = boards(find_runs(self.run.path, notes), [])
-        rows = [[protocol, *values.values()] for protocol, values in record.metrics.items()]
+        columns = list(dict.fromkeys(column for values in record.metrics.values() for column in values))
+        rows = [[protocol, *map(values.get, columns)] for protocol, values in record.metrics.items()]
         logged: dict[str, Any] = {
-            "test/metrics": wandb.Table(columns=["protocol", *record.metrics[record.protocol]], data=rows),
+            "test/metrics": wandb.Table(columns=["protocol", *columns], data=rows),
             "test/gallery": wandb.Image(str(self.run.gallery)),
         }
         for chart in ranking_charts(board):

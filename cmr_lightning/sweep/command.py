@@ -223,7 +223,8 @@ def _line(ended: Ended) -> str:
         return f"trial {ended.number} failed: {ended.error}"
     score = "nothing" if ended.score is None else f"{ended.score:.4f}"
     how = f", ended early after {ended.measured} measurements" if ended.state == TrialState.PRUNED else ""
-    return f"trial {ended.number}: {score} in {ended.seconds:.0f} s{how}"
+    time_taken = ", in part unwatched" if ended.seconds is None else f" in {ended.seconds:.0f} s"
+    return f"trial {ended.number}: {score}{time_taken}{how}"
 
 
 # After ---------------------------------------------------------------------------------------------------------------
@@ -259,15 +260,23 @@ def _table(trials: Trials, count: int, best: FrozenTrial, committed: Mapping[str
 
 
 def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
-    """How much time early termination saved, if pruned trials had taken as long as the complete ones on average."""
-    seconds = {state: [t.user_attrs["seconds"] for t in ended if t.state == state] for state in TrialState}
-    pruned, complete = seconds[TrialState.PRUNED], seconds[TrialState.COMPLETE]
+    """How much time early termination saved, if pruned trials had taken as long as the complete ones on average.
+
+    Trials that nobody watched all the time do not count for the times.
+    """
+    seconds = {
+        state: [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]
+        for state in (TrialState.PRUNED, TrialState.COMPLETE)
+    }
+    pruned, complete = seconds.values()
+    early = sum(trial.state == TrialState.PRUNED for trial in ended)
+    said = f"Pruning ended {early} of {len(ended)} trials early"
     if not pruned or not complete:
-        return f"Pruning ended {len(pruned)} of {len(ended)} trials early."
+        return f"{said}."
     saved = sum(max(0.0, mean(complete) - of) for of in pruned)
     return (
-        f"Pruning ended {len(pruned)} of {len(ended)} trials early, after {mean(pruned):.0f} s instead of "
-        f"{mean(complete):.0f} s on average: {saved:.0f} s saved beside {sum(pruned) + sum(complete):.0f} s spent."
+        f"{said}, after {mean(pruned):.0f} s instead of {mean(complete):.0f} s on average: "
+        f"{saved:.0f} s saved beside {sum(pruned) + sum(complete):.0f} s spent."
     )
 
 

@@ -24,7 +24,7 @@ class Ended:
         state: Complete, pruned or failed; running if it was interrupted and is to go on later.
         score: Its best score, if it was measured.
         measured: How often it was.
-        seconds: How long it took, in all its parts if it was interrupted.
+        seconds: How long it took, in all its parts if it was interrupted; None if nobody watched one of them.
         error: Why it failed.
     """
 
@@ -32,7 +32,7 @@ class Ended:
     state: TrialState
     score: float | None
     measured: int
-    seconds: float
+    seconds: float | None
     error: str | None
 
 
@@ -48,6 +48,8 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
         stopping: Set when the sweep is to stop, with the trial to go on later.
     """
     planned = trials.planned(trial)
+    before = trial.user_attrs.get("seconds", 0.0)
+    trial.set_user_attr("seconds", None)  # what stays if this process is killed
     reported = trials.study.get_trials(deepcopy=False)[trial.number].last_step or 0
     pruned = False
 
@@ -65,7 +67,7 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
         way = "--resume=true" if planned.run.last.exists() else "--overwrite=true"
         outcome = execute(planned, [[*planned.fit, way]], environment, ends)
     ends()
-    seconds = trial.user_attrs.get("seconds", 0.0) + outcome.seconds
+    seconds = None if before is None else before + outcome.seconds
     trial.set_user_attr("seconds", seconds)
     scores = scores_of(planned.run, trials.sweep.metric, trials.sweep.maximize)
     score = scores[-1] if scores else None

@@ -126,6 +126,66 @@ def test_fit_resume_and_test_are_one_run_that_says_everything(
     assert len(curves) == 2
 
 
+def write_composed(path: Path) -> Path:
+    """A toy experiment of composed retrieval."""
+    toy = yaml.safe_load(write_toy(path).read_text())
+    parts = {key: toy["model"]["init_args"][key] for key in ("dim", "image_encoder", "text_encoder")}
+    parts["text_encoder"] = parts["image_encoder"]
+    parts["generator_optimizer"] = toy["model"]["init_args"]["generator_optimizer"]
+    toy["model"] = {"class_path": "TIRG", "init_args": parts}
+    toy["data"] = {"class_path": "tests.toy.ToyComposed"}
+    path.write_text(yaml.safe_dump(toy))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["instance", "composed"])
+def test_whatever_is_measured_is_told_under_its_name(
+    kind: str, tmp_path: Path, server: WandbServer, gallery: None, artifacts: list[tuple[str, list[str]]]
+) -> None:
+    toy = (write_toy if kind == "instance" else write_composed)(tmp_path / "toy.yaml")
+    options = ["--data.level=instance", "--data.captions=2"] if kind == "instance" else []
+    folder = tmp_path / "run"
+    fit = ["fit", f"--config={toy}", f"--run_dir={folder}", "--trainer.logger=WandbLogger", "--trainer.max_epochs=1"]
+    assert main([*fit, *options]) == 0
+    assert main(["test", f"--config={folder / 'config.yaml'}"]) == 0
+    (run,) = server.runs
+    measured = {key for row in server.history[run] for key in row if key.startswith("val/")}
+    assert measured == {name for name in metrics_defined(server, run) if name.startswith("val/")}
+    record = json.loads((folder / "record.json").read_text())
+    for protocol, values in record["metrics"].items():
+        assert {name: server.summary[run][f"test/{protocol}/{name}"] for name in values} == values
+    (table,) = [json.loads(of) for name, of in server.files.items() if name.startswith("media/table/test/metrics")]
+    told = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert {row.pop("protocol"): {k: v for k, v in row.items() if v is not None} for row in told} == record["metrics"]
+    directions = {"i2t", "t2i"} if kind == "instance" else {"c2i"}
+    curves = {key.rpartition(" ")[2] for row in server.history[run] for key in row if "Precision by recall" in key}
+    assert {direction.removesuffix("_table") for direction in curves} == directions
+
+
+def test_what_was_logged_offline_is_sent_later(
+    tmp_path: Path, server: WandbServer, gallery: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.delenv("WANDB_MODE")
+    toy, folder = write_toy(tmp_path / "toy.yaml"), tmp_path / "run"
+    fit = ["fit", f"--config={toy}", f"--run_dir={folder}", "--trainer.logger=WandbLogger"]
+    fit.append("--trainer.logger.offline=true")
+    assert main(fit) == 0
+    assert main([*fit, "--trainer.max_epochs=3", "--resume=true"]) == 0
+    assert main(["test", f"--config={folder / 'config.yaml'}"]) == 0
+    assert not server.operations
+    parts = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(parts) == 3
+    environment = {**os.environ, **account(server, tmp_path)}
+    words = [sys.executable, "-m", "wandb", "sync", *map(str, parts)]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert list(server.runs) == [json.loads((folder / "wandb.json").read_text())["id"]]
+    (run,) = server.runs
+    assert [row[STEP] for row in server.history[run] if SCORE in row] == [6, 12, 18]
+    record = json.loads((folder / "record.json").read_text())
+    assert server.summary[run]["test/map@all/cos/label/mean"] == record["metrics"]["map@all/cos/label"]["mean"]
+
+
 def test_without_an_account_it_is_said_what_to_do(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

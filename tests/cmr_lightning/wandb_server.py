@@ -88,6 +88,10 @@ class WandbServer:
         files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in given["files"]]
         return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
 
+    def on_CreateArtifact(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        artifact = {"id": "1", "state": "COMMITTED", "artifactSequence": {"id": "1", "latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
     def on_UpsertSweep(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         self.sweep = given
         project = {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}}

@@ -251,5 +251,9 @@ def test_killed_and_started_again_it_runs_no_trial_twice(tmp_path: Path) -> None
     for number in range(2):
         run = folder / "trials" / f"{number:03d}"
         assert "unfinished" not in (folder / "trials" / f"{number:03d}.log").read_text()
-        assert json.loads((run / "fit.json").read_text())["selection"]["value"] == trials(path)[number].value
+        kept = json.loads((run / "fit.json").read_text())["selection"]["value"]
+        assert kept == pytest.approx(trials(path)[number].value)
         assert not (run / "record.json").exists(), "a sweep never sees the test part"
+    unwatched, watched = (trial.user_attrs["seconds"] for trial in trials(path))
+    assert unwatched is None
+    assert watched > 0
