@@ -26,9 +26,11 @@ _UPDATES = "trainer/global_step"
 class RunLogger(WandbLogger):
     """The configured `WandbLogger`, for one run.
 
-    What the config does not say is filled in: the project is `cmr_lightning`, the group the experiment, the name says
-    experiment and seed, the tags method and data set. The run's folder keeps the id of its W&B run, so that `--resume`
-    and `test` log into the same one. With `log_model` the best checkpoint is kept as an artifact, and no other.
+    What the config does not say is filled in: the project is `cmr_lightning`, the group the experiment, so that seeds
+    are together, the name says experiment and seed, the tags method and data set. W&B's environment variables
+    `WANDB_PROJECT`, `WANDB_RUN_GROUP` and `WANDB_NAME` replace that, and `WANDB_TAGS` adds tags, such as the name of a
+    benchmark to all its runs. The run's folder keeps the id of its W&B run, so that `--resume` and `test` log into the
+    same one. With `log_model` the best checkpoint is kept as an artifact, and no other.
 
     Args:
         run: The run.
@@ -46,13 +48,14 @@ class RunLogger(WandbLogger):
         scores: Mapping[str, str],
         go_on: bool,
     ) -> None:
+        experiment, seed = config["experiment"], config["seed_everything"]
+        classes = [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")]
         filled_in = {
-            "name": f"{config['experiment']} seed {config['seed_everything']}",
-            "group": config["experiment"],
-            "tags": [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")],
+            "project": os.environ.get("WANDB_PROJECT", "cmr_lightning"),
+            "group": os.environ.get("WANDB_RUN_GROUP", experiment),
+            "name": os.environ.get("WANDB_NAME", f"{experiment} seed {seed}"),
+            "tags": [*classes, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
         }
-        if "WANDB_PROJECT" not in os.environ:
-            filled_in["project"] = "cmr_lightning"
         configured = {**settings.get("init_args", {}), **settings.get("dict_kwargs", {})}
         given = {key: value for key, value in configured.items() if value is not None}
         known = json.loads(run.wandb.read_text()) if go_on and run.wandb.exists() else {}

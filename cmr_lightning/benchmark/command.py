@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
     todo, outcomes = look(benchmark.plan(winners))
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
+        if benchmark.tuning is not None:
+            console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
         for planned, commands in todo:
             console.print(f"{planned.name}: {', then '.join(command[0] for command in commands)}")
         _raise_if_failed(outcomes)

@@ -52,8 +52,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbSer
         for name, value in account(server, tmp_path).items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
-        for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_PROJECT"):
-            monkeypatch.delenv(name, raising=False)
+        for name in ("RUN_ID", "SWEEP_ID", "PROJECT", "RUN_GROUP", "NAME", "TAGS"):
+            monkeypatch.delenv(f"WANDB_{name}", raising=False)
         wandb.teardown()
         yield server
         wandb.teardown()
@@ -124,6 +124,28 @@ def test_fit_resume_and_test_are_one_run_that_says_everything(
     assert table["data"] == [[protocol, *values.values()] for protocol, values in record["metrics"].items()]
     curves = {key for key in logged if "Precision by recall" in key}
     assert len(curves) == 2
+
+
+def test_seeds_are_a_group_and_the_environment_has_its_say(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = write_toy(tmp_path / "toy.yaml")
+    fit = ["fit", f"--config={toy}", "--trainer.logger=WandbLogger", "--trainer.max_epochs=1"]
+    monkeypatch.setenv("WANDB_TAGS", "class_level")
+    for seed in range(2):
+        assert main([*fit, f"--run_dir={tmp_path / str(seed)}", f"--seed_everything={seed}"]) == 0
+    assert {run["groupName"] for run in server.runs.values()} == {"toy"}
+    assert {run["displayName"] for run in server.runs.values()} == {"toy seed 0", "toy seed 1"}
+    assert all(run["tags"] == ["DAML", "Toy", "class_level"] for run in server.runs.values())
+    for variable in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_NAME"):
+        monkeypatch.setenv(variable, variable.lower())
+    assert main([*fit, f"--run_dir={tmp_path / 'named'}"]) == 0
+    *_, last = server.runs.values()
+    assert (last["project"], last["groupName"], last["displayName"]) == (
+        "wandb_project",
+        "wandb_run_group",
+        "wandb_name",
+    )
 
 
 def write_composed(path: Path) -> Path:
