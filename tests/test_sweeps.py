@@ -10,14 +10,18 @@ import optuna
 import pytest
 import yaml
 
+from cmr_lightning.benchmark.plan import read_benchmark
+from cmr_lightning.benchmark.tuning import sweeps_of
 from cmr_lightning.cli import resolved_config
 from cmr_lightning.methods import METHODS
+from cmr_lightning.retriever import Retriever
 from cmr_lightning.sweep.command import check
 from cmr_lightning.sweep.file import read_sweep
 from cmr_lightning.sweep.winner import look_up
 from tests.building import EXPERIMENTS, ROOT, method_of
 
 SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))
+TUNED = [path for path in sorted((ROOT / "experiments/benchmarks").glob("*.yaml")) if "tuning:" in path.read_text()]
 ADVERSARIAL = [
     name
     for name, method in METHODS.items()
@@ -97,5 +101,13 @@ def test_the_agent_of_wandb_makes_a_command_of_ours(sweep: Path, monkeypatch: py
     assert len(folders) == 2, "two trials in one folder"
 
 
-def test_methods_of_the_sweeps_are_adversarial() -> None:
-    assert {method_of(ROOT / experiment_of(path)) for path in SWEEPS} <= set(ADVERSARIAL)
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
+def test_a_tuned_benchmark_searches_for_every_method_that_has_settings(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    benchmark = read_benchmark(path)
+    assert benchmark.tuning is not None
+    searched = sweeps_of(benchmark, benchmark.tuning)
+    trained = {file for file in benchmark.files if issubclass(METHODS[method_of(file)], Retriever)}
+    assert set(searched) == trained

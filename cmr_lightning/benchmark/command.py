@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands, share
-from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, as_options, matching, read_benchmark
+from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, read_benchmark
 from cmr_lightning.benchmark.report import main as report
 from cmr_lightning.cli import data_checksum, resolved_config
 from cmr_lightning.errors import UserError
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
-    winners = {} if options.dry_run else tuned(benchmark, options.jobs)
+    winners = {} if options.dry_run else _tuned(benchmark, options.jobs)
     todo, outcomes = look(benchmark.plan(winners))
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
@@ -65,28 +65,12 @@ def main(arguments: Sequence[str]) -> None:
     _raise_if_failed(outcomes)
 
 
-def tuned(benchmark: Benchmark, jobs: int) -> dict[Path, Path]:
-    """The winner of its sweep for each experiment of a benchmark with `tuning`; sweeps that are not done are run.
-
-    Raises:
-        UserError: If an experiment has no sweep, or a sweep cannot be run.
-    """
-    tuning = benchmark.tuning
-    if tuning is None:
+def _tuned(benchmark: Benchmark, jobs: int) -> dict[Path, Path]:
+    if benchmark.tuning is None:
         return {}
-    from cmr_lightning.sweep.command import run_sweep
-    from cmr_lightning.sweep.file import read_sweep
+    from cmr_lightning.benchmark.tuning import winners
 
-    sweeps = {sweep.experiment: sweep for pattern in tuning.sweeps for sweep in map(read_sweep, matching(pattern))}
-    wanted = [file for file in benchmark.files if file.stem not in tuning.without]
-    if lacking := [str(file) for file in wanted if file not in sweeps]:
-        raise UserError(
-            f"Every experiment must have its sweep, or be named under tuning.without; {', '.join(lacking)} has none."
-        )
-    folder, options = benchmark.runs / "sweeps", as_options(benchmark.overrides)
-    return {
-        file: run_sweep(sweeps[file], folder / sweeps[file].path.stem, tuning.trials, jobs, options) for file in wanted
-    }
+    return winners(benchmark, benchmark.tuning, jobs)
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:

@@ -21,7 +21,7 @@ from cmr_lightning.benchmark.plan import PlannedRun
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from tests.building import ROOT, write_toy
-from tests.cmr_lightning.sweep.made import Pretence, write_sweep
+from tests.cmr_lightning.sweep.made import Pretence, resolve, write_sweep
 
 
 def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
@@ -81,9 +81,11 @@ def test_a_failure_stops_no_other_run(
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> Pretence:
-    """Trials only pretend to train."""
+    """Trials only pretend to train, and what comes before and behind them takes no time."""
     pretence = Pretence()
     monkeypatch.setattr("cmr_lightning.sweep.running.execute", pretence)
+    monkeypatch.setattr("cmr_lightning.sweep.command.resolved_config", resolve)
+    monkeypatch.setattr("cmr_lightning.sweep.command.save_pictures", lambda study, metric, folder: [])
     return pretence
 
 
@@ -121,6 +123,14 @@ def test_an_experiment_without_a_sweep_is_refused(
     assert main(["benchmark", f"--config={write_tuned(tmp_path, '[]')}"]) == 2
     assert "two.yaml has none" in capsys.readouterr().err
     assert not in_process
+    assert not searched.started
+
+
+def test_dry_run_of_a_tuned_benchmark_searches_for_nothing(
+    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["benchmark", f"--config={write_tuned(tmp_path, '[two]')}", "--dry-run"]) == 0
+    assert "a sweep of 3 trials" in capsys.readouterr().out
     assert not searched.started
 
 

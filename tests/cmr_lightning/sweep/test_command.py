@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from cmr_lightning.__main__ import main
 from cmr_lightning.benchmark.execution import Outcome, locked
 from cmr_lightning.cli import resolved_config
+from cmr_lightning.sweep.command import saved_by_pruning
 from tests.building import ROOT
 from tests.cmr_lightning.sweep.made import EPOCHS, METRIC, Pretence, resolve, write_sweep
 
@@ -136,6 +137,19 @@ def test_pruning_ends_bad_trials_early_and_says_what_it_saved(
     assert f"{saved} s saved" in said
 
 
+def test_trials_that_nobody_watched_do_not_count_for_the_time_saved() -> None:
+    def ended(state: TrialState, seconds: float | None) -> optuna.trial.FrozenTrial:
+        value = 1.0 if state == TrialState.COMPLETE else None
+        return optuna.trial.create_trial(state=state, value=value, user_attrs={"seconds": seconds})
+
+    watched = [ended(TrialState.COMPLETE, 10.0), ended(TrialState.PRUNED, 4.0)]
+    unwatched = [ended(TrialState.COMPLETE, None), ended(TrialState.PRUNED, None)]
+    assert saved_by_pruning([*watched, *unwatched]) == (
+        "Pruning ended 2 of 4 trials early, after 4 s instead of 10 s on average: 6 s saved beside 14 s spent."
+    )
+    assert saved_by_pruning(unwatched) == "Pruning ended 1 of 2 trials early."
+
+
 def test_without_early_termination_nothing_is_pruned(
     tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +228,16 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert sweep(write_sweep(tmp_path, **changes), 2, *options) == 2
     assert said in capsys.readouterr().err
     assert not pretence.started
+
+
+def test_without_optuna_it_is_said_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("cmr_lightning.sweep")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["sweep", "--config=sweep.yaml", "--count=1"]) == 2
+    assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in capsys.readouterr().err
 
 
 def test_trials_of_another_experiment_are_not_mixed_in(
