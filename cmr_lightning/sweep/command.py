@@ -284,8 +284,8 @@ def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     experiment = trials.sweep.experiment
     name = experiment_name([experiment])
     path = trials.folder / "experiments" / f"{name}.yaml"
-    number_of = f"Trial {best.number} of {len(trials.ended(count))} of {trials.sweep.path}"
-    comment = f"{number_of}: {trials.sweep.metric} {best.value:.4f}."
+    found_by = f"Trial {best.number} of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
+    comment = f"{found_by}: {trials.sweep.metric} {best.value:.4f}."
     set_for_all = {key: yaml.safe_load(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
     write_winner(path, experiment, {**set_for_all, **trials.values(best)}, f"{name}_tuned", comment)
     if _without_names(["fit", f"--config={path}"]) != _without_names(trials.planned(best).fit):

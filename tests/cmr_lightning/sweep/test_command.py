@@ -67,7 +67,7 @@ def test_finds_the_best_and_writes_it_as_an_experiment(
     winner = tmp_path / "swept/experiments/toy.yaml"
     command = winner.read_text().splitlines()[0].removeprefix("# python -m cmr_lightning ")
     assert command in said
-    assert f"Trial {best.number} of 12 of {path}: {METRIC}" in winner.read_text().splitlines()[1]
+    assert f"Trial {best.number} of 12 of {path}, seed 0: {METRIC}" in winner.read_text().splitlines()[1]
     resolved = resolved_config(command.split())["model"]["init_args"]
     assert resolved["generator_optimizer"]["init_args"]["lr"] == best.params[LR]
     assert resolved["adversary"] == best.params["model.adversary"]
