@@ -195,7 +195,7 @@ def _run(trials: Trials, count: int, jobs: int) -> Generator[Ended, None, None]:
     def work(place: int) -> None:
         try:
             while not stopping.is_set():
-                with trials.next(count) as trial:
+                with trials.next(count, stopping) as trial:
                     if trial is None:
                         return
                     ends.put(run_trial(trials, trial, share(place, jobs), stopping))

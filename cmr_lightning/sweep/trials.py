@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import math
-import time
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -109,23 +109,26 @@ class Trials:
         return max(complete, key=lambda trial: sign * trial.values[0], default=None)
 
     @contextmanager
-    def next(self, count: int) -> Iterator[optuna.Trial | None]:
-        """A trial to run: one that was left behind, or a new one; None when there are `count` of them.
+    def next(self, count: int, stopping: threading.Event) -> Iterator[optuna.Trial | None]:
+        """A trial to run: one that was left behind, or a new one; None when `count` of them have ended.
 
         Nobody else is given the trial until the context is left.
+
+        Args:
+            count: Trials in all.
+            stopping: Set when nobody wants to wait any longer for trials that others run.
         """
         with ExitStack() as held:
             trial = self._take(count, held)
-            while trial is None and self._orphans():
-                time.sleep(1)  # only the run itself knows how it will end
-                trial = self._take(count, held)
+            while trial is None and self._running(count) and not stopping.wait(1):
+                trial = self._take(count, held)  # if those who ran it left it behind meanwhile
             yield trial
 
     def _take(self, count: int, held: ExitStack) -> optuna.Trial | None:
         with _waiting_for(self.folder / "taking.lock"):
             trials = self.study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
             self.study.sampler = self._sampler(len(trials))
-            for left in trials:
+            for left in trials[:count]:
                 if left.state == TrialState.RUNNING and not self._lives(left.number):
                     held.enter_context(locked(self._lock(left.number)))
                     return optuna.Trial(self.study, left._trial_id)
@@ -157,11 +160,10 @@ class Trials:
         """Whether a process holds the trial, or its run."""
         return _held(self._lock(number)) or _held(self.run(number).path.with_suffix(".log"))
 
-    def _orphans(self) -> bool:
-        """Whether there are runs that go on though the sweep that started them is gone."""
-        with _waiting_for(self.folder / "taking.lock"):
-            running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            return any(not _held(self._lock(trial.number)) for trial in running)
+    def _running(self, count: int) -> bool:
+        """Whether any of the first `count` trials has not ended."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(trial.number < count for trial in running)
 
     # Runs ------------------------------------------------------------------------------------------------------------
 

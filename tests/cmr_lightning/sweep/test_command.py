@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +107,33 @@ def test_ctrl_c_leaves_a_study_that_goes_on_and_ends_like_an_undisturbed_one(
     assert [trial.value for trial in trials(disturbed)] == [trial.value for trial in trials(calm)]
 
 
-def test_a_trial_that_somebody_runs_is_left_alone(tmp_path: Path, quick: Pretence) -> None:
+def test_a_trial_that_somebody_runs_is_left_alone(
+    tmp_path: Path, quick: Pretence, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_sweep(tmp_path)
     quick.interrupt_at = 1
     with pytest.raises(SystemExit):
         sweep(path, 2)
     quick.started.clear()
-    with locked(tmp_path / "swept/trials/001.lock"):
+    held, released = threading.Event(), threading.Event()
+
+    def somebody() -> None:
+        with locked(tmp_path / "swept/trials/001.lock"):
+            held.set()
+            released.wait(60)
+
+    def score(study: optuna.Study, *rest: Any) -> None:
+        told(study, *rest)
+        released.set()
+
+    told = optuna.Study.tell
+    monkeypatch.setattr(optuna.Study, "tell", score)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(somebody)
+        assert held.wait(60)
         assert sweep(path, 3) == 0
-    assert quick.started == [2]
-    assert sweep(path, 3) == 0
-    assert quick.started == [2, 1]
+    assert quick.started == [2, 1], "first what is free, then what was left behind meanwhile"
+    assert {trial.state for trial in trials(path)} == {TrialState.COMPLETE}
 
 
 def test_pruning_ends_bad_trials_early_and_says_what_it_saved(
