@@ -79,26 +79,23 @@ def test_early_termination_leaves_every_trial_a_chance(sweep: Path) -> None:
 
 
 def test_the_agent_of_wandb_makes_a_command_of_ours(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With W&B's own code, in its own way of filling the macros in, for two runs of one agent."""
+    """With W&B's own code, in its own way of filling the macros in."""
     macros = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    monkeypatch.setenv("WANDB_RUN_ID", "trial1")
     content = yaml.safe_load(sweep.read_text())
     study = optuna.create_study()
     drawn = study.ask({p.key: p.drawn for p in read_sweep(sweep).parameters if p.drawn is not None})
     values = {p.key: p.value(drawn.params.get(p.key)) for p in read_sweep(sweep).parameters}
-    command: Any = content["command"]
-    folders = set()
-    for run_id in ("one", "two"):
-        monkeypatch.setenv("WANDB_RUN_ID", run_id)
-        args = {key: {"value": value} for key, value in values.items()}
-        filled = {**macros.create_sweep_command_args({"args": args}), "program": [content["program"]], "env": ["env"]}
-        filled["interpreter"] = ["python"]
-        words = [w for c in macros.create_sweep_command(command) for w in filled.get(c[2:-1], [c])]
-        assert words[:6] == ["env", "python", "-m", "cmr_lightning", "fit", f"--config={experiment_of(sweep)}"]
-        config = resolved_config(words[4:])
-        assert {key: look_up(config, key) for key in values} == values
-        assert config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
-        folders.add(config["run_dir"])
-    assert len(folders) == 2, "two trials in one folder"
+    args = {key: {"value": value} for key, value in values.items()}
+    filled = {**macros.create_sweep_command_args({"args": args}), "program": [content["program"]], "env": ["env"]}
+    filled["interpreter"] = ["python"]
+    command: Any = macros.create_sweep_command(content["command"])
+    words = [word for part in command for word in filled.get(part[2:-1], [part])]
+    assert words[:6] == ["env", "python", "-m", "cmr_lightning", "fit", f"--config={experiment_of(sweep)}"]
+    config = resolved_config(words[4:])
+    assert {key: look_up(config, key) for key in values} == values
+    assert config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
+    assert config["run_dir"] == f"runs/wandb/{sweep.stem}/trial1", "each trial has a folder of its own"
 
 
 @pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
