@@ -28,6 +28,8 @@ def smaller(command: list[str]) -> list[str]:
     name, config = command[3], Path(next((word for word in command if word.endswith(".yaml")), ""))
     if name == "fit":
         return [*(SHAPES if config.parent.name == "shapes" else tiny(config)), "--trainer.max_epochs=1"]
+    if name == "sweep":
+        return [*SHAPES, "--trainer.max_epochs=1", "--count=1"]
     if name == "extract":
         pictures = "--data.init_args.image.init_args"
         weights = ["--image.init_args.model=test_resnet", "--image.init_args.weights=none"]
