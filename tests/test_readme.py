@@ -59,7 +59,7 @@ def test_python_commands_run_in_their_order(
             assert {"--print_config", "--list"} & set(command)
             assert exit_.code == 0
         ran.append(command[3])
-    assert {"fit", "test", "report", "prepare", "extract", "benchmark"} <= set(ran)
+    assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep"} <= set(ran)
     assert (tmp_path / "runs/shapes/daml/seed0/record.json").exists()
 
 
