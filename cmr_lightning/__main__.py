@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "cmr_lightning.benchmark.command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
     ),
+    "sweep": (
+        "cmr_lightning.sweep.command",
+        "search for an experiment's best settings: --config experiments/sweeps/<dataset>_<method>.yaml --count N",
+    ),
     "extract": (
         "cmr_lightning.features.extract",
         "keep a data set's pretrained features: --config experiments/features/<dataset>_<encoder>.yaml",

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -40,12 +40,13 @@ from cmr_lightning.callbacks import (
 )
 from cmr_lightning.checkpoints import RunCheckpoints, newest_checkpoint, read_checkpoint
 from cmr_lightning.config_errors import errors_for_people
-from cmr_lightning.embedding_model import EmbeddingModel
+from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.memory import peak_memory
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
+from cmr_lightning.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.whole_file import whole_file
 from datamodules import CrossModalData
 
@@ -127,7 +128,8 @@ class RetrievalCLI(LightningCLI):
         """Lightning's trainer with the run's loggers and callbacks."""
         options = self.config_init[self.subcommand]["trainer"]
         options["default_root_dir"] = str(self.run.path)
-        options["logger"] = self._loggers(options["logger"]) if self.subcommand == "fit" else False
+        self.loggers = self._loggers(options["logger"])
+        options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
         options["plugins"] = [*_as_list(options["plugins"])]
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
@@ -140,13 +142,23 @@ class RetrievalCLI(LightningCLI):
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
             raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
 
-    def _loggers(self, configured: Any) -> list[Logger]:
+    def _metrics_file(self) -> MetricsFile:
         keep_rows = 0
         if self.options.resume:
             newest, checkpoint = newest_checkpoint(self.run)
             self.config_init["fit"]["ckpt_path"] = str(newest)
             keep_rows = checkpoint["metrics_rows"]
-        return [MetricsFile(self.run, keep_rows), *_as_list(None if isinstance(configured, bool) else configured)]
+        return MetricsFile(self.run, keep_rows)
+
+    def _loggers(self, configured: Any) -> list[Logger]:
+        """The configured loggers, W&B's made to fit the run."""
+        loggers = _as_list(None if isinstance(configured, bool) else configured)
+        config, scores = self._config(), validation_scores(self.datamodule.protocols)
+        go_on = self.subcommand == "test" or bool(self.options.get("resume"))
+        return [
+            RunLogger(self.run, config, settings, scores, go_on) if isinstance(logger, WandbLogger) else logger
+            for logger, settings in zip(loggers, _as_list(config["trainer"]["logger"]), strict=False)
+        ]
 
     def _callbacks(self) -> list[Callback]:
         if self.subcommand == "fit":
@@ -162,7 +174,8 @@ class RetrievalCLI(LightningCLI):
             ]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
-            return [record, RetrievalGallery(self.run), ExamplesWriter(self.run)]
+            to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
+            return [record, RetrievalGallery(self.run), ExamplesWriter(self.run), *to_wandb]
         return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
 
     def _monitor(self) -> tuple[str, Any]:
@@ -184,6 +197,9 @@ class RetrievalCLI(LightningCLI):
         if not _is_first_process():
             return
         self.run.prepare(self.options.overwrite)
+        for logger in self.loggers:
+            if isinstance(logger, RunLogger):
+                logger.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
         with whole_file(self.run.config) as file:
             file.write((header + yaml.safe_dump(self._config(), sort_keys=False)).encode())
@@ -291,10 +307,24 @@ def data_checksum(config: dict[str, Any]) -> str:
     Raises:
         UserError: If they cannot be read.
     """
+    with errors_for_people():
+        return _datamodule(config).checksum()
+
+
+def scores_in_validation(config: dict[str, Any]) -> list[str]:
+    """Names of the scores that `fit` logs on the validation part of the data that the part `data` of a config names.
+
+    Raises:
+        UserError: If the data cannot be had.
+    """
+    with errors_for_people():
+        return list(validation_scores(_datamodule(config).protocols))
+
+
+def _datamodule(config: dict[str, Any]) -> CrossModalData:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrossModalData, "data")
-    with errors_for_people():
-        return parser.instantiate_classes(parser.parse_object({"data": config})).data.checksum()
+    return parser.instantiate_classes(parser.parse_object({"data": config})).data
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
@@ -358,7 +388,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     _quieten()
     try:
-        with errors_for_people():
+        with errors_for_people(), finished_at_the_end():
             RetrievalCLI(arguments)
     finally:
         _close_logs()

@@ -130,10 +130,8 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part."""
-        main = self.protocols[0]
-        same_ranking = [protocol for protocol in self.protocols if protocol.ranking == main.ranking]
-        if self._measure("val", same_ranking):
-            self._log_measurement("val", progress_bar=f"{main.id}/mean")
+        if self._measure("val", measured_in_validation(self.protocols)):
+            self._log_measurement("val", progress_bar=f"{self.protocols[0].id}/mean")
 
     def on_test_epoch_end(self) -> None:
         """Measure the test part."""
@@ -241,6 +239,20 @@ class EmbeddingModel(pl.LightningModule, ABC):
                 f"and {ours.get(name)} in the model, and so on, {len(differing)} of {len(ours)} tensors; give the "
                 f"config of the run that wrote the checkpoint."
             )
+
+
+def measured_in_validation(protocols: Sequence[Protocol]) -> list[Protocol]:
+    """The protocols that share the ranking of the first, the main one."""
+    return [protocol for protocol in protocols if protocol.ranking == protocols[0].ranking]
+
+
+def validation_scores(protocols: Sequence[Protocol]) -> dict[str, Literal["max", "min"]]:
+    """Names under which validation logs its scores, and whether a larger or a smaller one is better."""
+    return {
+        f"val/{protocol.id}/{direction}": "max" if protocol.higher_is_better else "min"
+        for protocol in measured_in_validation(protocols)
+        for direction in (*protocol.directions, "mean", *(["sum"] if protocol.metric == "rsum" else []))
+    }
 
 
 def _misplaced(method: str, task: Task) -> str:

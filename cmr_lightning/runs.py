@@ -84,6 +84,11 @@ class Run:
         return self.path / "run.log"
 
     @property
+    def wandb(self) -> Path:
+        """Which W&B run this one is logged to, if to any."""
+        return self.path / "wandb.json"
+
+    @property
     def _summary(self) -> Path:
         return self.path / "fit.json"
 

@@ -117,7 +117,11 @@ def test_losses_know_torch_only() -> None:
             assert {name.partition(".")[0] for name in imported_by(module)} <= known, module
 
 
-COMMANDS_OF_COMMANDS = ("cmr_lightning.benchmark.command", "cmr_lightning.benchmark.process")
+COMMANDS_OF_COMMANDS = (
+    "cmr_lightning.benchmark.command",
+    "cmr_lightning.benchmark.process",
+    "cmr_lightning.sweep.command",
+)
 """Commands that run other commands, and so are part of the command line."""
 
 

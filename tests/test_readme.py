@@ -28,6 +28,8 @@ def smaller(command: list[str]) -> list[str]:
     name, config = command[3], Path(next((word for word in command if word.endswith(".yaml")), ""))
     if name == "fit":
         return [*(SHAPES if config.parent.name == "shapes" else tiny(config)), "--trainer.max_epochs=1"]
+    if name == "sweep":
+        return [*SHAPES, "--trainer.max_epochs=1", "--count=1"]
     if name == "extract":
         pictures = "--data.init_args.image.init_args"
         weights = ["--image.init_args.model=test_resnet", "--image.init_args.weights=none"]
@@ -57,7 +59,7 @@ def test_python_commands_run_in_their_order(
             assert {"--print_config", "--list"} & set(command)
             assert exit_.code == 0
         ran.append(command[3])
-    assert {"fit", "test", "report", "prepare", "extract", "benchmark"} <= set(ran)
+    assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep"} <= set(ran)
     assert (tmp_path / "runs/shapes/daml/seed0/record.json").exists()
 
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import torch
 import yaml
-from joblib import cpu_count
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands
+from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands, share
 from cmr_lightning.benchmark.plan import Benchmark, PlannedRun, read_benchmark
 from cmr_lightning.benchmark.report import main as report
 from cmr_lightning.cli import data_checksum, resolved_config
@@ -49,9 +47,12 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
-    todo, outcomes = look(benchmark.plan())
+    winners = {} if options.dry_run else _tuned(benchmark, options.jobs)
+    todo, outcomes = look(benchmark.plan(winners))
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
+        if benchmark.tuning is not None:
+            console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
         for planned, commands in todo:
             console.print(f"{planned.name}: {', then '.join(command[0] for command in commands)}")
         _raise_if_failed(outcomes)
@@ -62,6 +63,14 @@ def main(arguments: Sequence[str]) -> None:
     if finished:
         report(_report_of(benchmark, finished))
     _raise_if_failed(outcomes)
+
+
+def _tuned(benchmark: Benchmark, jobs: int) -> dict[Path, Path]:
+    if benchmark.tuning is None:
+        return {}
+    from cmr_lightning.benchmark.tuning import winners
+
+    return winners(benchmark, benchmark.tuning, jobs)
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
@@ -124,15 +133,6 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
         finally:
             for waiting in futures:
                 waiting.cancel()
-
-
-def share(place: int, jobs: int) -> dict[str, str]:
-    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
-    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // jobs))}
-    gpus = torch.cuda.device_count()
-    if jobs > 1 and gpus > 0:
-        environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
-    return environment
 
 
 def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iterator[Outcome]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from joblib import cpu_count
 
 from cmr_lightning.benchmark.plan import PlannedRun
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 
 _NOT_THE_EXPERIMENT = ("run_dir", "experiment")
+_SECONDS_BETWEEN_QUESTIONS = 0.5
+_SECONDS_TO_STOP = 60.0
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,13 @@ class Outcome:
         planned: The run.
         seconds: How long it took, 0 if it had been finished before.
         error: Why it failed; None if it did not.
+        stopped: Whether it was stopped before its end because somebody wanted that.
     """
 
     planned: PlannedRun
     seconds: float
     error: str | None = None
+    stopped: bool = False
 
 
 def missing_commands(planned: PlannedRun, config: dict[str, Any], data_checksum: str) -> list[list[str]]:
@@ -58,7 +65,12 @@ def missing_commands(planned: PlannedRun, config: dict[str, Any], data_checksum:
     return [[*planned.fit, "--resume=true"], planned.test] if run.checkpoints() else _anew(planned)
 
 
-def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[str, str]) -> Outcome:
+def execute(
+    planned: PlannedRun,
+    commands: list[list[str]],
+    environment: dict[str, str],
+    ends: Callable[[], bool] | None = None,
+) -> Outcome:
     """Run the commands in one new process, and wait for it.
 
     What the process says goes into `<run folder>.log`. While it lives it holds a lock on that file, so that a benchmark
@@ -68,20 +80,49 @@ def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[st
         planned: The run.
         commands: What to do, see `missing_commands`.
         environment: Environment variables of the process beside those of this one.
+        ends: Asked now and then whether to stop the process before its end.
     """
     start = time.monotonic()
     log = planned.run.path.with_name(planned.run.path.name + ".log")
-    with _locked(log) as file:
-        process = subprocess.run(
+    with (
+        locked(log) as file,
+        subprocess.Popen(
             [sys.executable, "-m", "cmr_lightning.benchmark.process", *_joined(commands)],
             env={**os.environ, **environment},
             stdout=file,
             stderr=subprocess.STDOUT,
             pass_fds=[file.fileno()],
-            check=False,
-        )
+            start_new_session=ends is not None,  # whoever asks is the one who passes Ctrl-C on
+        ) as process,
+    ):
+        stopped = ends is not None and _stopped(process, ends)
+        code = process.wait()
     seconds = time.monotonic() - start
-    return Outcome(planned, seconds, None if process.returncode == 0 else _reason(log, process.returncode))
+    return Outcome(planned, seconds, None if code == 0 or stopped else _reason(log, code), stopped)
+
+
+def _stopped(process: subprocess.Popen, ends: Callable[[], bool]) -> bool:
+    """Wait for a process, and stop it, as Ctrl-C does, as soon as somebody wants it to end; whether that was so."""
+    while process.poll() is None:
+        if ends():
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return process.wait() != 0
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_BETWEEN_QUESTIONS)
+    return False
+
+
+def share(place: int, jobs: int) -> dict[str, str]:
+    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
+    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // jobs))}
+    gpus = torch.cuda.device_count()
+    if jobs > 1 and gpus > 0:
+        environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+    return environment
 
 
 def _anew(planned: PlannedRun) -> list[list[str]]:
@@ -99,7 +140,12 @@ def _joined(commands: list[list[str]]) -> list[str]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[Any]:
+def locked(path: Path) -> Iterator[Any]:
+    """Hold the lock on a file, which ends with the process, and yield the file, emptied.
+
+    Raises:
+        UserError: If another process holds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -61,6 +62,21 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """The part `tuning` of a benchmark: each experiment runs with the best setting of a sweep, all of equal length.
+
+    Attributes:
+        trials: Trials of each sweep.
+        sweeps: Files or patterns such as `experiments/sweeps/wikipedia_*.yaml`.
+        without: Experiments that have nothing to search for, by their files' names, such as `random`.
+    """
+
+    trials: int
+    sweeps: tuple[str, ...]
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A file `experiments/benchmarks/<name>.yaml`.
 
@@ -77,6 +93,7 @@ class Benchmark:
             boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
+        tuning: How the settings of the experiments are searched for; None to run them as they are written.
     """
 
     experiments: tuple[str, ...]
@@ -87,15 +104,28 @@ class Benchmark:
     reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
+    tuning: Tuning | None
 
-    def plan(self) -> list[PlannedRun]:
+    @property
+    def files(self) -> list[Path]:
+        """The experiments' files, each once.
+
+        Raises:
+            UserError: If a pattern matches none.
+        """
+        return list(dict.fromkeys(file for pattern in self.experiments for file in matching(pattern)))
+
+    def plan(self, tuned: Mapping[Path, Path] = MappingProxyType({})) -> list[PlannedRun]:
         """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
+
+        Args:
+            tuned: Files that take the places of experiments, and are called like them.
 
         Raises:
             UserError: If a pattern matches no file, a variant none of the experiments, or a variant is called like an
                 experiment or another variant.
         """
-        files = dict.fromkeys(file for pattern in self.experiments for file in _matching(pattern))
+        files = self.files
         cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
         cases += [
             (file, variant, {**self.overrides, **overrides})
@@ -106,10 +136,11 @@ class Benchmark:
         names = Counter(_called(file, variant) for file, variant, _ in cases)
         if twice := [name for name, times in names.items() if times > 1]:
             raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
+        cases = [(tuned.get(file, file), variant, overrides) for file, variant, overrides in cases]
         return [self._run(*case, row) for row in range(len(self.seeds)) for case in cases]
 
     def _run(self, file: Path, variant: str | None, overrides: dict[str, Any], row: int) -> PlannedRun:
-        options = [f"--{key}={_as_option(value)}" for key, value in overrides.items()]
+        options = as_options(overrides)
         seed = self.seeds[row]
         folder = f"seed{seed}"
         splits = self.splits.get(file.parent.name)
@@ -150,7 +181,17 @@ def read_benchmark(path: Path) -> Benchmark:
         reference=_listed(content.get("reference") or ()),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
         cluster=content.get("cluster") or {},
+        tuning=_tuning(path, content.get("tuning")),
     )
+
+
+def _tuning(path: Path, content: Any) -> Tuning | None:
+    if content is None:
+        return None
+    known = [field.name for field in fields(Tuning)]
+    if not isinstance(content, dict) or not {"trials", "sweeps"} <= set(content) <= set(known):
+        raise UserError(f"{path}: `tuning` must say `trials` and `sweeps`, and may have no other keys than `without`.")
+    return Tuning(content["trials"], tuple(content["sweeps"]), tuple(content.get("without", ())))
 
 
 def _checked_variants(variants: Any, path: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -175,7 +216,12 @@ def _called(file: Path, variant: str | None) -> str:
     return name if variant is None else f"{name}_{variant}"
 
 
-def _matching(pattern: str) -> Sequence[Path]:
+def matching(pattern: str) -> Sequence[Path]:
+    """The files that a pattern names, relative to the working directory.
+
+    Raises:
+        UserError: If there is none.
+    """
     files = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
     if not files or not all(file.is_file() for file in files):
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
@@ -183,13 +229,18 @@ def _matching(pattern: str) -> Sequence[Path]:
 
 
 def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path]:
-    chosen = [file for file in _matching(pattern) if file in files]
+    chosen = [file for file in matching(pattern) if file in files]
     if not chosen:
         raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
     return chosen
 
 
-def _as_option(value: Any) -> str:
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings by their dotted names as options of a command line."""
+    return [f"--{key}={as_option(value)}" for key, value in settings.items()]
+
+
+def as_option(value: Any) -> str:
     """A setting as one word of a command line."""
     return (
         value

@@ -21,9 +21,9 @@ _HEAD = """\
 
 # Experiments and their results
 
-`<data set>/<method>.yaml` are experiments, `benchmarks` runs many of them, `features` says what pretrained encoders are
-asked for, `claims` holds published numbers and `results` the records of our own runs, a line each. This page is written
-from the last two:
+`<data set>/<method>.yaml` are experiments, `benchmarks` runs many of them, `sweeps` searches for their settings,
+`features` says what pretrained encoders are asked for, `claims` holds published numbers and `results` the records of
+our own runs, a line each. This page is written from the last two:
 
 ```bash
 python -m cmr_lightning results                                # this page and the README's table again

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.benchmark import command
+from cmr_lightning.benchmark import command, execution
 from cmr_lightning.benchmark.execution import Outcome
 from cmr_lightning.benchmark.plan import PlannedRun
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from tests.building import ROOT, write_toy
+from tests.cmr_lightning.sweep.made import Pretence, resolve, write_sweep
 
 
 def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
@@ -77,6 +79,61 @@ def test_a_failure_stops_no_other_run(
     assert "dim: expected int; got eight" in said
 
 
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trials only pretend to train, and what comes before and behind them takes no time."""
+    pretence = Pretence()
+    monkeypatch.setattr("cmr_lightning.sweep.running.execute", pretence)
+    monkeypatch.setattr("cmr_lightning.sweep.command.resolved_config", resolve)
+    monkeypatch.setattr("cmr_lightning.sweep.command.save_pictures", lambda study, metric, folder: [])
+    return pretence
+
+
+def write_tuned(folder: Path, without: str) -> Path:
+    """A benchmark of two experiments, with a sweep of the first."""
+    bench = write_benchmark(folder, seeds="[0]")
+    sweep = write_sweep(folder)
+    one = folder / "experiments/toy/one.yaml"
+    (folder / "toy.yaml").replace(one)
+    sweep.write_text(sweep.read_text().replace(str(folder / "toy.yaml"), str(one)))
+    bench.write_text(bench.read_text() + f"tuning: {{trials: 3, sweeps: [{sweep}], without: {without}}}\n")
+    return bench
+
+
+def test_experiments_run_with_the_best_of_their_sweep(
+    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None
+) -> None:
+    bench = write_tuned(tmp_path, "[two]")
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == ["toy/one seed 0", "toy/two seed 0"]
+    winner = tmp_path / "runs/sweeps/sweep/experiments/toy/one.yaml"
+    wanted = yaml.safe_load(winner.read_text())["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"]
+    record = json.loads((tmp_path / "runs/toy/one/seed0/record.json").read_text())
+    assert record["experiment"] == "toy/one"
+    assert record["config"]["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == wanted
+    assert searched.started == [0, 1, 2]
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert searched.started == [0, 1, 2]
+    assert len(in_process) == 2
+
+
+def test_an_experiment_without_a_sweep_is_refused(
+    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["benchmark", f"--config={write_tuned(tmp_path, '[]')}"]) == 2
+    assert "two.yaml has none" in capsys.readouterr().err
+    assert not in_process
+    assert not searched.started
+
+
+def test_dry_run_of_a_tuned_benchmark_searches_for_nothing(
+    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["benchmark", f"--config={write_tuned(tmp_path, '[two]')}", "--dry-run"]) == 0
+    assert "a sweep of 3 trials" in capsys.readouterr().out
+    assert not searched.started
+
+
 def test_dry_run_runs_nothing(tmp_path: Path, in_process: list[str], capsys: pytest.CaptureFixture) -> None:
     assert main(["benchmark", f"--config={write_benchmark(tmp_path)}", "--dry-run"]) == 0
     assert "toy/one seed 0: fit, then test" in capsys.readouterr().out
@@ -103,12 +160,12 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
 
 
 def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "cpu_count", lambda: 8)
+    monkeypatch.setattr(execution, "cpu_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    shares = [command.share(place, 3) for place in range(3)]
+    shares = [execution.share(place, 3) for place in range(3)]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
     assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
-    assert "CUDA_VISIBLE_DEVICES" not in command.share(0, 1)
+    assert "CUDA_VISIBLE_DEVICES" not in execution.share(0, 1)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.benchmark.plan import PlannedRun, read_benchmark
+from cmr_lightning.benchmark.plan import PlannedRun, Tuning, read_benchmark
 from cmr_lightning.cli import resolved_config
 from cmr_lightning.errors import UserError
 from tests.building import ROOT
@@ -49,6 +49,21 @@ def test_overrides_become_options(folder: Path) -> None:
     text = f"experiments: [experiments/wikipedia/cca.yaml]\noverrides: {overrides}"
     (run,) = read_benchmark(write(folder, text)).plan()
     assert run.options == ("--trainer.max_epochs=5", "--a=null", "--b=[1, x]", "--c=no way")
+
+
+def test_a_winner_runs_in_the_place_of_its_experiment_and_of_the_variants(folder: Path) -> None:
+    written, winner = Path("experiments/wikipedia/daml.yaml"), Path("swept/experiments/wikipedia/daml.yaml")
+    text = f"experiments: [{written}]\nvariants: {{small: {{{written}: {{model.dim: 8}}}}}}"
+    plan = read_benchmark(write(folder, text)).plan({written: winner})
+    assert [run.name for run in plan] == ["wikipedia/daml seed 0", "wikipedia/daml_small seed 0"]
+    assert {run.experiment for run in plan} == {winner}
+    assert plan[0].run.path == Path("runs/benchmarks/small/wikipedia/daml/seed0")
+
+
+def test_tuning_is_read(folder: Path) -> None:
+    text = "experiments: [x]\ntuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
+    assert read_benchmark(write(folder, text)).tuning == Tuning(20, ("sweeps/*.yaml",), ("random",))
+    assert read_benchmark(write(folder, "experiments: [x]")).tuning is None
 
 
 def test_a_file_that_two_patterns_match_runs_once(folder: Path) -> None:
@@ -127,6 +142,8 @@ def _without_adversary(plan: list[PlannedRun]) -> list[PlannedRun]:
         ("experiments: [x]\nseeds: [0, 1]\nsplits: {wikipedia: [0]}", "1 entries for 2 seeds"),
         ("experiments: [nowhere/*.yaml]", "No experiment matches nowhere"),
         ("experiments: [experiments/wikipedia/none.yaml]", "No experiment matches"),
+        ("experiments: [x]\ntuning: {trials: 3}", "`tuning` must say `trials` and `sweeps`"),
+        ("experiments: [x]\ntuning: {trials: 3, sweeps: [x], count: 3}", "no other keys than `without`"),
     ],
 )
 def test_what_is_wrong_is_said(folder: Path, text: str, said: str) -> None:

@@ -1,0 +1,8 @@
+"""W&B's sweep files, run on this machine with Optuna and no account."""
+
+from importlib.util import find_spec
+
+from cmr_lightning.errors import UserError
+
+if find_spec("optuna") is None:
+    raise UserError("Sweeps on this machine need Optuna; install it with `pip install cmr_lightning[sweep]`.")

@@ -1,0 +1,96 @@
+"""Running one trial, which is a run like any other, and ending it early if it is not worth its time."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from dataclasses import dataclass
+from itertools import accumulate
+
+import optuna
+from optuna.trial import TrialState
+
+from cmr_lightning.benchmark.execution import Outcome, execute
+from cmr_lightning.runs import Run
+from cmr_lightning.sweep.trials import Trials
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended.
+
+    Attributes:
+        number: The trial.
+        state: Complete, pruned or failed; running if it was interrupted and is to go on later.
+        score: Its best score, if it was measured.
+        measured: How often it was.
+        seconds: How long it took, in all its parts if it was interrupted; None if nobody watched one of them.
+        error: Why it failed.
+    """
+
+    number: int
+    state: TrialState
+    score: float | None
+    measured: int
+    seconds: float | None
+    error: str | None
+
+
+def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], stopping: threading.Event) -> Ended:
+    """Train a trial in a process of its own, and tell the study how it ended.
+
+    The trial is measured by the best score so far, as its checkpoint is chosen by that.
+
+    Args:
+        trials: The trials of the sweep.
+        trial: The one to run; a run that was interrupted goes on from its last checkpoint.
+        environment: Environment variables of its process beside those of this one.
+        stopping: Set when the sweep is to stop, with the trial to go on later.
+    """
+    planned = trials.planned(trial)
+    before = trial.user_attrs.get("seconds", 0.0)
+    trial.set_user_attr("seconds", None)  # what stays if this process is killed
+    reported = trials.study.get_trials(deepcopy=False)[trial.number].last_step or 0
+    pruned = False
+
+    def ends() -> bool:
+        nonlocal reported, pruned
+        scores = scores_of(planned.run, trials.sweep.metric, trials.sweep.maximize)
+        while reported < len(scores) and not pruned:
+            reported += 1
+            trial.report(scores[reported - 1], reported)
+            pruned = trial.should_prune()
+        return pruned or stopping.is_set()
+
+    outcome = Outcome(planned, 0.0)
+    if not planned.run.finished:
+        way = "--resume=true" if planned.run.last.exists() else "--overwrite=true"
+        outcome = execute(planned, [[*planned.fit, way]], environment, ends)
+    ends()
+    seconds = None if before is None else before + outcome.seconds
+    trial.set_user_attr("seconds", seconds)
+    scores = scores_of(planned.run, trials.sweep.metric, trials.sweep.maximize)
+    score = scores[-1] if scores else None
+    state = _state(outcome, pruned)
+    if state == TrialState.FAIL:
+        trial.set_user_attr("error", outcome.error)
+    if state != TrialState.RUNNING:
+        trials.study.tell(trial, score if state == TrialState.COMPLETE else None, state)
+    return Ended(trial.number, state, score, len(scores), seconds, outcome.error)
+
+
+def _state(outcome: Outcome, pruned: bool) -> TrialState:
+    if outcome.error is not None:
+        return TrialState.FAIL
+    if outcome.stopped:
+        return TrialState.PRUNED if pruned else TrialState.RUNNING
+    return TrialState.COMPLETE
+
+
+def scores_of(run: Run, metric: str, maximize: bool) -> list[float]:
+    """The best score so far after each measurement of a run."""
+    if not run.metrics.exists():
+        return []
+    whole_lines = run.metrics.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    scores = [float(row[metric]) for row in csv.DictReader(whole_lines) if row.get(metric)]
+    return list(accumulate(scores, max if maximize else min))

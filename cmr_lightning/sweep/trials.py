@@ -1,0 +1,206 @@
+"""The trials of a sweep, in a file that several processes may share and that outlives each of them."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from cmr_lightning.benchmark.execution import locked
+from cmr_lightning.benchmark.plan import PlannedRun, as_options
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import Run
+from cmr_lightning.sweep.file import SweepFile
+from cmr_lightning.sweep.parameters import Parameter
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Trials:
+    """What a sweep has tried, and what it tries next.
+
+    A trial is a run in `trials/<number>`. Whoever runs it holds a lock, which ends with its process, so a trial that is
+    said to run but is not locked was left behind by a process that died: the next one to look takes it up again.
+
+    Args:
+        sweep: The sweep file.
+        folder: Where everything about the sweep is kept.
+        overrides: Options of all trials.
+        seed: Seed of all trials.
+
+    Raises:
+        UserError: If the folder holds the trials of a sweep of other parameters or another experiment.
+    """
+
+    def __init__(self, sweep: SweepFile, folder: Path, overrides: Sequence[str], seed: int) -> None:
+        self.sweep = sweep
+        self.folder = folder
+        self.overrides = tuple(overrides)
+        self.seed = seed
+        folder.mkdir(parents=True, exist_ok=True)
+        early = sweep.early_terminate
+        pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
+        with _waiting_for(folder / "taking.lock"):
+            self.study = optuna.create_study(
+                storage=RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}),
+                study_name=folder.name,
+                direction="maximize" if sweep.maximize else "minimize",
+                pruner=pruner or optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
+
+    @property
+    def varied(self) -> list[Parameter]:
+        """The parameters that are not constant."""
+        return [parameter for parameter in self.sweep.parameters if parameter.drawn is not None]
+
+    def begin(self, experiment: Mapping[str, Any], committed: Mapping[str, Any]) -> str | None:
+        """Make sure that all trials are of one kind; the first one is the experiment as it is written.
+
+        Args:
+            experiment: What describes the sweep: two that differ here are not one.
+            committed: The experiment's own values of the varied parameters.
+
+        Returns:
+            Why the experiment as it is written is not among the trials; None if it is.
+
+        Raises:
+            UserError: If the trials that are there are of another kind.
+        """
+        with _waiting_for(self.folder / "taking.lock"):
+            known = self.study.user_attrs.get("experiment")
+            if known is None:
+                self.study.set_user_attr("experiment", dict(experiment))
+                known = experiment
+            if differing := sorted(key for key in {*known, *experiment} if known.get(key) != experiment.get(key)):
+                raise UserError(
+                    f"{self.folder} holds trials of a sweep that differs in {', '.join(differing)}; give another "
+                    f"--folder, or delete that one."
+                )
+            if self.sweep.method == "grid":
+                return None
+            drawn = {}
+            for parameter in self.varied:
+                try:
+                    drawn[parameter.key] = parameter.place(committed.get(parameter.key))
+                except ValueError as error:
+                    return f"{parameter.key}: {error}"
+            if not self.study.get_trials(deepcopy=False):
+                self.study.enqueue_trial(drawn)
+            return None
+
+    def ended(self, count: int) -> list[FrozenTrial]:
+        """Those of the first `count` trials that came to an end: complete, pruned or failed."""
+        return [trial for trial in self.study.get_trials(deepcopy=False, states=ENDED) if trial.number < count]
+
+    def best(self, count: int) -> FrozenTrial | None:
+        """The complete one with the best score among the first `count` trials; None if there is none."""
+        sign = 1 if self.sweep.maximize else -1
+        complete = [trial for trial in self.ended(count) if trial.state == TrialState.COMPLETE]
+        return max(complete, key=lambda trial: sign * trial.values[0], default=None)
+
+    @contextmanager
+    def next(self, count: int, stopping: threading.Event) -> Iterator[optuna.Trial | None]:
+        """A trial to run: one that was left behind, or a new one; None when `count` of them have ended.
+
+        Nobody else is given the trial until the context is left.
+
+        Args:
+            count: Trials in all.
+            stopping: Set when nobody wants to wait any longer for trials that others run.
+        """
+        with ExitStack() as held:
+            trial = self._take(count, held)
+            while trial is None and self._running(count) and not stopping.wait(1):
+                trial = self._take(count, held)  # if those who ran it left it behind meanwhile
+            yield trial
+
+    def _take(self, count: int, held: ExitStack) -> optuna.Trial | None:
+        with _waiting_for(self.folder / "taking.lock"):
+            trials = self.study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
+            self.study.sampler = self._sampler(len(trials))
+            for left in trials[:count]:
+                if left.state == TrialState.RUNNING and not self._lives(left.number):
+                    held.enter_context(locked(self._lock(left.number)))
+                    return optuna.Trial(self.study, left._trial_id)
+            if len(trials) >= min(count, self._at_most):
+                return None
+            trial = self.study.ask({p.key: p.drawn for p in self.varied if p.drawn is not None})
+            held.enter_context(locked(self._lock(trial.number)))
+            return trial
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        """A sampler whose draws depend on the number of trials so far, and not on how often it was interrupted."""
+        if self.sweep.method == "grid":
+            return _Grid({p.key: p.grid or () for p in self.varied}, seed=0)
+        if self.sweep.method == "random":
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed)
+
+    @property
+    def _at_most(self) -> float:
+        """How many trials there can be: Optuna itself would run the last ones of a grid twice, several at a time."""
+        return math.prod(len(p.grid or ()) for p in self.varied) if self.sweep.method == "grid" else math.inf
+
+    # Who works on what -----------------------------------------------------------------------------------------------
+
+    def _lock(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:03d}.lock"
+
+    def _lives(self, number: int) -> bool:
+        """Whether a process holds the trial, or its run."""
+        return _held(self._lock(number)) or _held(self.run(number).path.with_suffix(".log"))
+
+    def _running(self, count: int) -> bool:
+        """Whether any of the first `count` trials has not ended."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(trial.number < count for trial in running)
+
+    # Runs ------------------------------------------------------------------------------------------------------------
+
+    def run(self, number: int) -> Run:
+        """Where a trial's run lives."""
+        return Run(self.folder / "trials" / f"{number:03d}")
+
+    def values(self, trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
+        """The value of every parameter in a trial."""
+        return {p.key: p.value(trial.params.get(p.key)) for p in self.sweep.parameters}
+
+    def planned(self, trial: optuna.Trial | FrozenTrial) -> PlannedRun:
+        """The run of a trial."""
+        options = (*self.sweep.options, *self.overrides, *as_options(self.values(trial)))
+        return PlannedRun(self.sweep.experiment, self.seed, options, self.run(trial.number))
+
+
+class _Grid(GridSampler):
+    """Optuna's grid without its end: it stops a loop of Optuna's after the last trial, and there is none here."""
+
+    def after_trial(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to stop."""
+
+
+@contextmanager
+def _waiting_for(path: Path) -> Iterator[None]:
+    """Hold a lock, however long it takes to get it."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _held(path: Path) -> bool:
+    """Whether anybody holds the lock on a file."""
+    if not path.exists():
+        return False
+    with path.open("ab") as file, suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""The winning experiment as a file: the experiment as it was written, with the best values in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_CLASS = ("class_path", "init_args", "dict_kwargs")
+
+
+def look_up(config: Any, key: str) -> Any:
+    """The value that a config has at a dotted name as the command line takes it; None if there is none.
+
+    `init_args` may be left out of the name.
+    """
+    for name in key.split("."):
+        if not isinstance(config, Mapping):
+            return None
+        config = _inside(config, name).get(name)
+    return config
+
+
+def put(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set what the command line would set by a dotted name."""
+    *path, last = key.split(".")
+    for name in path:
+        config = _inside(config, name)
+        if isinstance(config.get(name), str):
+            config[name] = {"class_path": config[name]}
+        config = config.setdefault(name, {})
+    config = _inside(config, last)
+    if isinstance(config.get(last), dict) and "class_path" in config[last] and isinstance(value, str):
+        config[last]["class_path"] = value
+    else:
+        config[last] = value
+
+
+def _inside(config: Any, name: str) -> Any:
+    """Where a name is looked up: among the arguments of a class, if it is not a part of how classes are written."""
+    if "class_path" in config and name not in _CLASS:
+        return config.setdefault("init_args", {})
+    return config
+
+
+def write_winner(path: Path, experiment: Path, values: Mapping[str, Any], name: str, comment: str) -> None:
+    """Write an experiment with other values.
+
+    Args:
+        path: Where the file goes.
+        experiment: The experiment as it was written.
+        values: Values by their dotted names.
+        name: What runs of it are to be called.
+        comment: What the file says of itself behind its first line, the command that runs it.
+    """
+    config = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    for key, value in values.items():
+        put(config, key, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = f"# python -m cmr_lightning fit --config {path} --experiment {name}\n"
+    path.write_text(header + f"# {comment}\n" + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120))
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes small mappings and lists on one line."""
+
+
+def _represent(dumper: yaml.SafeDumper, mapping: dict[str, Any]) -> yaml.Node:
+    plain = not any(isinstance(value, dict) for value in mapping.values())
+    return dumper.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=plain and "class_path" not in mapping)
+
+
+_Readable.add_representer(dict, _represent)

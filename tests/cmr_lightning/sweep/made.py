@@ -1,0 +1,83 @@
+"""A sweep of the toy experiment, and a stand-in for the process of its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmr_lightning.benchmark.execution import Outcome
+from cmr_lightning.benchmark.plan import PlannedRun
+from cmr_lightning.sweep.file import options
+from cmr_lightning.sweep.winner import put
+from tests.building import write_toy
+
+METRIC = "val/map@all/cos/label/mean"
+EPOCHS = 8
+
+SWEEP: dict[str, Any] = {
+    "program": "cmr_lightning",
+    "command": ["${env}", "${interpreter}", "-m", "${program}", "fit", "--config=toy.yaml", "${args}"],
+    "method": "bayes",
+    "metric": {"name": METRIC, "goal": "maximize"},
+    "parameters": {
+        "model.generator_optimizer.lr": {"distribution": "log_uniform_values", "min": 1.0e-4, "max": 1.0e-1},
+        "model.adversary": {"values": ["reversal", "entropy"]},
+    },
+}
+
+
+def write_sweep(folder: Path, **changes: Any) -> Path:
+    """The toy experiment in `folder`, and a sweep of it."""
+    toy = write_toy(folder / "toy.yaml")
+    toy.write_text(toy.read_text().replace("    dim: 8\n", "    dim: 8\n    adversary: reversal\n"))
+    words = [word.replace("toy.yaml", str(toy)) for word in SWEEP["command"]]
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**SWEEP, "command": words, **changes}))
+    return path
+
+
+def rate_of(planned: PlannedRun) -> float:
+    """The learning rate that a trial sets."""
+    (rate,) = [o.partition("=")[2] for o in planned.options if o.startswith("--model.generator_optimizer.lr=")]
+    return float(rate)
+
+
+def resolve(arguments: Sequence[str]) -> dict[str, Any]:
+    """Instead of the command line's parser, which takes half a second: the experiment with the options in it."""
+    given = list(options([word for word in arguments if word != "fit"]))
+    config = yaml.safe_load(Path(dict(given)["config"]).read_text())
+    for key, value in given:
+        if key != "config":
+            put(config, key, yaml.safe_load(value))
+    return {"seed_everything": 0, **config}
+
+
+class Pretence:
+    """Instead of training: a score that grows by the epoch and is best at a learning rate of 0.01."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.interrupt_at: int | None = None
+
+    def __call__(
+        self, planned: PlannedRun, commands: list[list[str]], environment: dict[str, str], ends: Callable[[], bool]
+    ) -> Outcome:
+        number = int(planned.run.path.name)
+        self.started.append(number)
+        planned.run.path.mkdir(parents=True, exist_ok=True)
+        best = 1 - abs(math.log10(rate_of(planned)) + 2) / 4
+        for epoch in range(1, EPOCHS + 1):
+            scores = [best * (1 - 0.5**e) for e in range(1, epoch + 1)]
+            planned.run.metrics.write_text(
+                "\n".join([f"step,{METRIC}", *(f"{e},{s}" for e, s in enumerate(scores)), ""])
+            )
+            if self.interrupt_at == number and epoch == 4:
+                self.interrupt_at = None
+                raise KeyboardInterrupt
+            if ends():
+                return Outcome(planned, float(epoch), stopped=True)
+        return Outcome(planned, float(EPOCHS))

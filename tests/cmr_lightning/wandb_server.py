@@ -1,0 +1,168 @@
+"""A stand-in for W&B's server on the loopback address: what it is told is kept, what it is asked is answered."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ENTITY, PROJECT, SWEEP = "tester", "cmr_lightning", "sweep1"
+
+
+class WandbServer:
+    """Answers the GraphQL operations and the file stream that `wandb sweep`, `wandb agent` and a run use.
+
+    Attributes:
+        runs: For each run, by its id, what was said of it: the variables of the last `UpsertBucket`, field by field.
+        history: For each run its rows.
+        summary: For each run its last summary.
+        files: Contents of the files that were sent.
+        operations: Names of all operations that were asked for.
+        commands: What agents are told to do, one command at each heartbeat.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.history: dict[str, list[dict[str, Any]]] = {}
+        self.summary: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes] = {}
+        self.operations: list[str] = []
+        self.commands: list[list[dict[str, Any]]] = []
+        self.sweep: dict[str, Any] = {}
+        self.url = ""
+
+    def graphql(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
+        """The part `data` of the answer."""
+        self.operations.append(operation)
+        answer = getattr(self, f"on_{operation}", None)
+        return {} if answer is None else answer(given)
+
+    def on_Viewer(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        viewer = {"id": "1", "entity": ENTITY, "username": ENTITY, "email": "", "flags": "{}"}
+        return {"viewer": {**viewer, "teams": {"edges": []}}}
+
+    def on_UpsertBucket(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        inserted = given["name"] not in self.runs
+        known = self.runs.setdefault(given["name"], {})
+        known.update({key: value for key, value in given.items() if value is not None})
+        project = {"id": "1", "name": given["project"], "entity": {"id": "1", "name": ENTITY}}
+        bucket = {
+            "id": "1",
+            "name": given["name"],
+            "displayName": known.get("displayName"),
+            "description": None,
+            "config": known.get("config"),
+            "sweepName": known.get("sweep"),
+            "project": project,
+            "historyLineCount": len(self.history.get(given["name"], [])),
+        }
+        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+
+    def on_RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name = given["name"]
+        if name not in self.runs:
+            return {"model": {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}, "bucket": None}}
+        rows = self.history.get(name, [])
+        bucket = {
+            "id": "1",
+            "name": name,
+            "summaryMetrics": json.dumps(self.summary.get(name, {})),
+            "displayName": self.runs[name].get("displayName"),
+            "logLineCount": 0,
+            "historyLineCount": len(rows),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
+            "eventsTail": "[]",
+            "config": self.runs[name].get("config", "{}"),
+            "tags": self.runs[name].get("tags"),
+            "wandbConfig": self.runs[name].get("config", "{}"),
+        }
+        return {"model": {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}, "bucket": bucket}}
+
+    def on_CreateRunFiles(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in given["files"]]
+        return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
+
+    def on_CreateArtifact(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        artifact = {"id": "1", "state": "COMMITTED", "artifactSequence": {"id": "1", "latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def on_UpsertSweep(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.sweep = given
+        project = {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}}
+        return {"upsertSweep": {"sweep": {"name": SWEEP, "project": project}, "configValidationWarnings": []}}
+
+    def on_SweepWithRuns(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        sweep = {"id": "1", "name": SWEEP, "state": "RUNNING", "config": self.sweep["config"], "runs": {"edges": []}}
+        fields = dict.fromkeys(
+            ("method", "description", "heartbeatAt", "createdAt", "updatedAt", "earlyStopJobRunning")
+        )
+        return {"project": {"sweep": {**fields, **sweep}}}
+
+    def on_CreateAgent(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"createAgent": {"agent": {"id": "agent1"}}}
+
+    def on_Heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        busy = any(json.loads(given.get("runState") or "{}").values())
+        commands = [] if busy or not self.commands else self.commands.pop(0)
+        return {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": json.dumps(commands)}}
+
+    def stream(self, run: str, content: dict[str, Any]) -> None:
+        """Take what a run sends while it goes on."""
+        files = content.get("files", {})
+        if "wandb-history.jsonl" in files:
+            part = files["wandb-history.jsonl"]
+            self.history.setdefault(run, [])[part["offset"] :] = [json.loads(line) for line in part["content"]]
+        if "wandb-summary.json" in files:
+            self.summary[run] = json.loads(files["wandb-summary.json"]["content"][-1])
+        if "exitcode" in content:
+            self.runs[run]["exitcode"] = content["exitcode"]
+
+
+@contextmanager
+def wandb_server() -> Iterator[WandbServer]:
+    """The server, as long as the context lasts."""
+    state = WandbServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            reply: dict[str, Any] = {}
+            if self.path == "/graphql":
+                asked = json.loads(body)
+                named = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
+                operation = named[1] if named else "anonymous"
+                reply = {"data": state.graphql(operation, asked.get("variables") or {})}
+            elif self.path.endswith("/file_stream"):
+                state.stream(self.path.split("/")[-2], json.loads(body))
+            elif self.path.startswith("/storage/"):
+                state.files[self.path.removeprefix("/storage/")] = body
+            sent = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        do_GET = do_POST = do_PUT = answer  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
