@@ -352,6 +352,7 @@ def _quieten() -> None:
         ".*`LightningModule.configure_optimizers` returned `None`.*",
         ".*callbacks used to create the checkpoint need to be provided.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*Couldn't infer the batch indices fetched from your dataloader.*",
         ".*It is recommended to use .*sync_dist=True.*",  # all processes measure the same
     ):
         warnings.filterwarnings("ignore", message)

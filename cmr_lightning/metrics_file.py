@@ -66,7 +66,7 @@ class MetricsFile(CSVLogger):
 
 @rank_zero_only
 def _cut(path: Path, keep_rows: int) -> None:
-    """Drop all rows of a metrics file but the first."""
+    """Drop all rows of a metrics file but the first `keep_rows`."""
     keys, rows = _read(path)
     if keep_rows:
         _write(path, keys, rows[:keep_rows])

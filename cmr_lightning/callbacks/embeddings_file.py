@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 
 from cmr_lightning.gathering import gather_rows
 from cmr_lightning.runs import Run
+from cmr_lightning.whole_file import whole_file
 
 
 class EmbeddingsFile(BasePredictionWriter):
@@ -36,18 +37,19 @@ class EmbeddingsFile(BasePredictionWriter):
     ) -> None:
         """Write, on the first process, what all of them embedded: their shares follow on one another."""
         images, texts = (torch.cat(list(batches)) for batches in predictions)
-        if trainer.world_size > 1:
-            (images,), (texts,) = gather_rows([images]), gather_rows([texts])
+        if trainer.world_size > 1:  # Lightning has put them on the CPU, where NCCL does not reach
+            (images,), (texts,) = (gather_rows([part.to(pl_module.device)]) for part in (images, texts))
         if not trainer.is_global_zero:
             return
         part = trainer.datamodule.part("test")  # type: ignore[attr-defined]
-        np.savez(
-            self.run.embeddings,
-            image=images.cpu().numpy(),
-            text=texts.cpu().numpy(),
-            owner=part.owner.numpy(),
-            image_names=np.array(part.image_names),
-        )
+        with whole_file(self.run.embeddings) as file:
+            np.savez(
+                file,
+                image=images.cpu().numpy(),
+                text=texts.cpu().numpy(),
+                owner=part.owner.numpy(),
+                image_names=np.array(part.image_names),
+            )
         print(
             f"Wrote {self.run.embeddings}: {len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each."
         )
