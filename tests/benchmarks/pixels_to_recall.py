@@ -149,14 +149,14 @@ class Alternation(Meter):
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
         """With it, or without."""
-        playing = batch_idx % 2 == 0
+        playing = len(self.steps) % 2 == 0
         model.active = {"generator", "discriminator"} if playing else {"generator"}
         model.weights["adversarial"] = float(playing)
         super().on_train_batch_start(trainer, model, batch, batch_idx)
 
     def share(self) -> float:
         """What the adversary costs of a step."""
-        seconds = [step() for step in self.steps[WARM_UP:]]
+        seconds = [step() for step in self.steps[WARM_UP:]]  # which is an even number of steps
         return 1 - statistics.median(seconds[1::2]) / statistics.median(seconds[::2])
 
 
@@ -215,7 +215,14 @@ def measure(root: Path, output: Path, options: argparse.Namespace, precision: st
     found["rsum"] = sum(built.model.measurement.metrics["rsum/cos/instance"].values())
     del built
     _, alternation = train(root, output / "run", options, precision, Alternation())
-    return {"precision": precision, "compiled": options.compile, **found, "adversary": alternation.share()}
+    card = torch.cuda.get_device_name() if cuda else "CPU"
+    return {
+        "device": card,
+        "precision": precision,
+        "compiled": options.compile,
+        **found,
+        "adversary": alternation.share(),
+    }
 
 
 def main() -> None:
@@ -231,6 +238,8 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
+    if options.batches <= 2 * WARM_UP:
+        parser.error(f"--batches must be more than {2 * WARM_UP}: the first {WARM_UP} are not counted")
     sys.argv = sys.argv[:1]  # the command line that builds the models warns of arguments that it is not given
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     start = time.perf_counter()

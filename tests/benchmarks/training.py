@@ -1,0 +1,171 @@
+"""Speed of training by the command line's own trainer, logging on, relative to a loop written by hand.
+
+    python -m tests.benchmarks.training [ROUNDS]
+
+Both train ACMR's networks with its losses by fused Adam on the same generated features, one discriminator step to an
+update. The loop has no checks, no callbacks and no logs; the trainer has all that `fit` has: diagnostics of the game,
+`metrics.csv`, progress, checks for finite values. In each round both train in turn, and the median of the ratios is
+printed, with the lowest and highest: 1 would be no loss at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from cmr_lightning.batch import Pairs
+from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.losses import modality_loss
+from cmr_lightning.retriever import frozen
+from datamodules.base import CrossModalData, PartName, Split
+from datamodules.loaders import Part
+from tests.building import ROOT, Built
+
+CLASSES, PAIRS, BATCH = 20, 6400, 64
+WARM_UP = 10
+EXPERIMENT = ROOT / "experiments" / "pascal_sentence" / "acmr.yaml"
+CASES = {
+    "ACMR's size: 4096 and 3000 features, 1024 hidden": (4096, 3000, 1024, 256, 100),
+    "tiny: 32 and 16 features, 16 hidden": (32, 16, 16, 8, 400),
+}
+"""Image features, text features, hidden units, size of the common space, updates."""
+
+
+class Invented(CrossModalData):
+    """Features without meaning, of any size."""
+
+    classes = tuple(f"class {c}" for c in range(CLASSES))
+    protocols = CLASS_LEVEL
+    features = "invented"
+    split = Split("invented", "0" * 16)
+
+    def __init__(self, image: int, text: int, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.image, self.text = image, text
+
+    def read(self, part: PartName) -> Part:
+        """The same random features for every part."""
+        draw = torch.Generator().manual_seed(0)
+        size = PAIRS if part == "train" else BATCH
+        return Part(
+            image=torch.rand(size, self.image, generator=draw),
+            text=torch.rand(size, self.text, generator=draw),
+            label=torch.arange(size) % CLASSES,
+            owner=torch.arange(size),
+            image_names=tuple(str(i) for i in range(size)),
+            captions=tuple("" for _ in range(size)),
+        )
+
+
+class Clock(pl.Callback):
+    """Seconds of an update, after the first ones."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
+        """Start after the warm-up."""
+        if trainer.global_step == WARM_UP:
+            self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, model: Any) -> None:
+        """Stop."""
+        self.seconds = (time.perf_counter() - self.start) / (trainer.global_step - WARM_UP)
+
+
+def built(case: tuple[int, int, int, int, int], folder: Path) -> Built:
+    """The parts as `fit` builds them."""
+    image, text, hidden, dim, updates = case
+    encoders = [
+        f"--model.init_args.{side}_encoder.init_args.{key}={value}"
+        for side in ("image", "text")
+        for key, value in {"hidden": f"[{hidden}]", "input_norm": "none", "dropout": "0.0"}.items()
+    ]
+    return Built(
+        [
+            "fit",
+            f"--config={EXPERIMENT}",
+            f"--run_dir={folder}",
+            "--overwrite=true",
+            f'--data={{"class_path": "{__name__ if __name__ != "__main__" else "tests.benchmarks.training"}.Invented", '
+            f'"init_args": {{"image": {image}, "text": {text}, "batch_size": {BATCH}}}}}',
+            f"--model.init_args.dim={dim}",
+            *encoders,
+            "--trainer.accelerator=cpu",
+            "--trainer.max_epochs=-1",
+            f"--trainer.max_steps={updates}",
+            "--trainer.limit_val_batches=0",
+            "--trainer.num_sanity_val_steps=0",
+            "--model.init_args.ramp=false",
+        ]
+    )
+
+
+def by_trainer(parts: Built) -> float:
+    """Seconds of an update of the trainer."""
+    clock = Clock()
+    parts.trainer.callbacks = [c for c in parts.trainer.callbacks if not isinstance(c, pl.callbacks.ModelCheckpoint)]
+    parts.trainer.callbacks.append(clock)
+    parts.trainer.fit(parts.model, parts.datamodule)
+    return clock.seconds
+
+
+def batches(part: Part) -> Iterator[Pairs]:
+    """Shuffled batches without end."""
+    while True:
+        for rows in torch.randperm(PAIRS).split(BATCH):
+            yield Pairs(part.image[rows], part.text[rows], part.label[rows], rows)
+
+
+def by_hand(parts: Built, updates: int) -> float:
+    """Seconds of an update of a loop without anything around it."""
+    model, discriminator = parts.model, parts.model.discriminator
+    players = model.players()
+    generator_optimizer = model.generator_optimizer(players["generator"])
+    discriminator_optimizer = model.discriminator_optimizer(players["discriminator"])
+    start = 0.0
+    for update, batch in zip(range(updates), batches(parts.datamodule.part("train")), strict=False):
+        if update == WARM_UP:
+            start = time.perf_counter()
+        embeddings = model.embed(batch)
+        discriminator_optimizer.zero_grad()
+        modality_loss(discriminator(embeddings.image.detach()), discriminator(embeddings.text.detach())).backward()
+        discriminator_optimizer.step()
+        with frozen(discriminator):
+            losses = model.generator_losses(batch, embeddings)
+        generator_optimizer.zero_grad()
+        sum(model.weights[name] * loss for name, loss in losses.items()).backward()
+        generator_optimizer.step()
+    return (time.perf_counter() - start) / (updates - WARM_UP)
+
+
+def main(rounds: int) -> None:
+    """Measure in turn, and print."""
+    torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    print("speed of the trainer relative to the loop by hand, median (lowest to highest)")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, case in CASES.items():
+            pairs = []
+            for _ in range(rounds):
+                hand = by_hand(built(case, Path(folder) / "hand"), case[-1])
+                pairs.append((hand, by_trainer(built(case, Path(folder) / "run"))))
+            ratios = [hand / trainer for hand, trainer in pairs]
+            hand, trainer = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
+            print(
+                f"{name:<50} {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})   "
+                f"{hand:.2f} and {trainer:.2f} ms",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    program, *rounds = sys.argv
+    sys.argv = [program]  # the command line that builds the models warns of arguments that it is not given
+    main(int(rounds[0]) if rounds else 5)
