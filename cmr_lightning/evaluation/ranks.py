@@ -26,6 +26,9 @@ from cmr_lightning.whole_file import whole_file
 _RESOLUTION = 2**29
 """Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
 
+_KEPT = 4
+"""Blocks of a gallery that stay in float64, 512 MB by default; more are widened anew for each block of queries."""
+
 _NO_GROUPS = (np.empty(0, np.int64), *[np.empty(0, np.int32)] * 3)
 """The tie groups of no query, as `_tie_groups` gives them."""
 
@@ -253,7 +256,8 @@ def _scores(
     to float32 would not do: its steps shrink with the value, so it keeps the noise of float64 where products nearly
     cancel, as between an embedding and its equal under l2.
 
-    The gallery is widened to float64 in blocks as well; one that is mapped from a file is never in memory as a whole.
+    The gallery is widened to float64 in blocks as well, unless there are few of them: a large one that is mapped from a
+    file is never in memory as a whole.
     """
     if not len(queries) or not len(gallery):
         raise ValueError("there is nothing to rank")
@@ -262,14 +266,14 @@ def _scores(
     g_norm = _norms(gallery, blocks, "gallery items")
     farthest = (q_norm + g_norm.max()).square()
     farthest = farthest.where(farthest > 0, 1)
-    single = _wide(gallery, blocks[0], g_norm, distance) if len(blocks) == 1 else None
+    kept = [_wide(gallery, columns, g_norm, distance) for columns in blocks] if len(blocks) <= _KEPT else None
     first, end, _ = share.indices(len(queries))
     for block in _blocks(end - first, block_elements // len(gallery)):
         rows = slice(first + block.start, first + block.stop)
         q = _wide(queries, rows, q_norm, distance)
         scores = torch.empty(len(q), len(gallery), dtype=torch.int32, device=q.device)
-        for columns in blocks:
-            similarity = q @ (_wide(gallery, columns, g_norm, distance) if single is None else single).T
+        for number, columns in enumerate(blocks):
+            similarity = q @ (_wide(gallery, columns, g_norm, distance) if kept is None else kept[number]).T
             if distance == "l2":
                 similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm[columns].square().T).div_(farthest[rows])
             scores[:, columns] = similarity.mul_(_RESOLUTION).round_()

@@ -11,7 +11,6 @@ into memory (Linux alone tells it); and, for a small case that they can do at al
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
@@ -19,6 +18,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -81,22 +82,22 @@ def in_turn(queries: Tensor, gallery: Tensor, relevant: Relevance) -> tuple[floa
 
 
 def added_memory(gallery: int) -> float:
-    """Most MiB that ranking a mapped gallery adds to a process, without the pages of the file."""
+    """Most MiB that ranking a mapped gallery adds to a fresh process, without the pages of the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gallery.npy"
         np.save(path, embeddings(gallery, 1).numpy())
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            mapped = torch.from_numpy(np.load(path, mmap_mode="c"))
-            queries, relevant = embeddings(200, 0), relevance(200, gallery, "instance")
-            before, peak = own_memory(), [0.0]
-            threading.Thread(target=watch, args=(peak,), daemon=True).start()
-            rank(queries, mapped, relevant, "cos", 2**20)
-            os.write(writing, f"{peak[0] - before}".encode())
-            os._exit(0)
-        os.waitpid(child, 0)
-        return float(os.read(reading, 100))
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+            return processes.submit(added_here, path).result()
+
+
+def added_here(path: Path) -> float:
+    """The same of this process."""
+    mapped = torch.from_numpy(np.load(path, mmap_mode="c"))
+    queries, relevant = embeddings(200, 0), relevance(200, len(mapped), "instance")
+    before, peak = own_memory(), [0.0]
+    threading.Thread(target=watch, args=(peak,), daemon=True).start()
+    rank(queries, mapped, relevant, "cos", 2**20)
+    return peak[0] - before
 
 
 def own_memory() -> float:
