@@ -19,9 +19,9 @@ LEGEND = (
 )
 
 
-def number(value: float) -> str:
-    """A metric with as many digits as are worth reading: three behind the point up to 1, one above."""
-    return f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}"
+def number(value: float, beside: float | None = None) -> str:
+    """A metric, or what is `beside` one, with as many digits as are worth reading: three up to 1, one above."""
+    return f"{value:.3f}" if abs(value if beside is None else beside) <= 1 else f"{value:.1f}"
 
 
 def difference(value: float) -> str:
@@ -48,12 +48,15 @@ def _mebibytes(size: int) -> str:
 
 def spread(found: Summary) -> str:
     """Mean, and with several values their standard deviation."""
-    return number(found.mean) if found.std is None else f"{number(found.mean)} ± {number(found.std)}"
+    return number(found.mean) if found.std is None else f"{number(found.mean)} ± {number(found.std, found.mean)}"
 
 
 def interval(found: Summary) -> str:
     """The 95 % interval of the mean; empty for one value."""
-    return "" if found.interval is None else f"[{number(found.interval[0])}, {number(found.interval[1])}]"
+    if found.interval is None:
+        return ""
+    low, high = (number(end, found.mean) for end in found.interval)
+    return f"[{low}, {high}]"
 
 
 def title(board: Board) -> str:
