@@ -63,6 +63,8 @@ def _read(path: Path, queries: str) -> tuple[NDArray, NDArray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive[queries], archive[_OTHER[queries]]
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; `predict --config RUN/config.yaml` writes one.") from None
     except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} holds no embeddings; write some by `predict --config RUN/config.yaml`.") from error
     if not all(len(embeddings) and np.isfinite(embeddings).all() for embeddings in found):

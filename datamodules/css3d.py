@@ -15,12 +15,12 @@ from datamodules.base import PartName
 from datamodules.composed import ComposedPart
 from datamodules.content import form
 from datamodules.flat_scenes import FlatScenes, Scene
-from datamodules.image_inputs import ImageInput, Pictures
+from datamodules.image_inputs import ImageInput
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import no_labels
 from datamodules.published_files import find
 from datamodules.safe_pickle import read_pickled
-from datamodules.text_inputs import TextInput, WordTokens
+from datamodules.text_inputs import TextInput
 
 _FILE = "css_toy_dataset_novel2_small.dup.npy"
 _SOURCE = (
@@ -70,7 +70,7 @@ class CSS3D(ListedCompositions):
         batch_size: int = 32,
         eval_batch_size: int = 256,
     ) -> None:
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        super().__init__(root, image, text, batch_size, eval_batch_size)
         self.sources = sources
 
     @property

@@ -16,11 +16,11 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
 from datamodules.held_out import held_out
-from datamodules.image_inputs import ImageInput, Pictures
+from datamodules.image_inputs import ImageInput
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import Listing
 from datamodules.published_files import find
-from datamodules.text_inputs import TextInput, WordTokens
+from datamodules.text_inputs import TextInput
 
 ParentRule = Literal["substring", "word"]
 _LABELS_SOURCE = (
@@ -73,7 +73,7 @@ class Fashion200k(ListedCompositions):
         batch_size: int = 32,
         eval_batch_size: int = 256,
     ) -> None:
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        super().__init__(root, image, text, batch_size, eval_batch_size)
         self.parents = parents
 
     @cached_property

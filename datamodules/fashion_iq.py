@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +11,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
 from datamodules.held_out import held_out
-from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.published_files import find
-from datamodules.text_inputs import TextInput, WordTokens
+from datamodules.published_files import find, read_json_list
 
 _SOURCE = (
     "the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq belong into the folder given as "
@@ -53,16 +50,6 @@ class FashionIQ(ListedCompositions):
     protocols = tuple(Protocol("recall", "target", k=k, folds=len(CATEGORIES)) for k in (10, 50, 1, 5, 100))
     split_name = "published validation as test, a tenth of the training targets held out"
 
-    def __init__(
-        self,
-        root: str,
-        image: ImageInput | None = None,
-        text: TextInput | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
-    ) -> None:
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
-
     def list_part(self, part: PartName) -> ComposedListing:
         """One part, category by category; a picture that is in two categories is in both galleries."""
         pictures: list[str] = []
@@ -86,7 +73,7 @@ class FashionIQ(ListedCompositions):
     def _triplets(self, category: str, part: Literal["train", "val"]) -> list[dict[str, Any]]:
         """The queries of a category as published."""
         path = find(self.root, f"captions/cap.{category}.{part}.json", _SOURCE)
-        triplets = _read_list(path)
+        triplets = read_json_list(path, _SOURCE)
         for number, triplet in enumerate(triplets):
             if not _is_triplet(triplet):
                 raise UserError(
@@ -105,7 +92,7 @@ class FashionIQ(ListedCompositions):
 
     def _gallery(self, category: str) -> list[str]:
         path = find(self.root, f"image_splits/split.{category}.val.json", _SOURCE)
-        names = _read_list(path)
+        names = read_json_list(path, _SOURCE)
         if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise UserError(f"{path} should list names of pictures, each of them once; {_SOURCE}.")
         return names
@@ -130,13 +117,3 @@ def _is_triplet(entry: Any) -> bool:
         return False
     captions = entry.get("captions")
     return isinstance(captions, list) and all(isinstance(c, str) for c in captions) and bool(relative_text(captions))
-
-
-def _read_list(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {_SOURCE}.") from error
-    if not isinstance(content, list):
-        raise UserError(f"{path} should hold a list and holds a {type(content).__name__}; {_SOURCE}.")
-    return content

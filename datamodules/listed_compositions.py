@@ -13,8 +13,10 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from datamodules.base import PartName
 from datamodules.composed import ComposedData, ComposedPart
+from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_data import ListedData, check_captions
 from datamodules.listing import Listing
+from datamodules.text_inputs import TextInput, WordTokens
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,23 @@ class ListedCompositions(ListedData, ComposedData):
 
     Pictures that are left out take the queries with them that start from them or ask for them.
 
-    Attributes:
+    Args:
         root: Folder of the published files.
-        image: What image encoders are fed with.
-        text: What text encoders are fed with.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
     """
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
 
     @abstractmethod
     def list_part(self, part: PartName) -> ComposedListing:

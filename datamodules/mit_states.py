@@ -16,10 +16,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, Protocol
 from datamodules.base import PartName
 from datamodules.held_out import held_out
-from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import Listing
-from datamodules.text_inputs import TextInput, WordTokens
 
 _SOURCE = (
     "release_dataset.zip of MIT-States (wednesday.csail.mit.edu/joseph_result/state_and_transformation) holds it, and "
@@ -63,16 +61,6 @@ class MITStates(ListedCompositions):
         *(Protocol("recall", kind, k=k) for kind in ("adjective", "noun") for k in (1, 5, 10)),
     )
     split_name = "49 test nouns of TIRG, a tenth of the other nouns held out"
-
-    def __init__(
-        self,
-        root: str,
-        image: ImageInput | None = None,
-        text: TextInput | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
-    ) -> None:
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # the folders say them

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.io
@@ -19,6 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+
+Form = TypeVar("Form")
 
 
 def find(root: Path, name: str, source: str) -> Path:
@@ -53,12 +55,25 @@ def read_json(path: Path, source: str) -> dict[str, Any]:
     Raises:
         UserError: If the file is not JSON, or holds something else than an object.
     """
+    return _json(path, dict, "a JSON object", source)
+
+
+def read_json_list(path: Path, source: str) -> list[Any]:
+    """The list in a JSON file.
+
+    Raises:
+        UserError: If the file is not JSON, or holds something else than a list.
+    """
+    return _json(path, list, "a list", source)
+
+
+def _json(path: Path, kind: type[Form], called: str, source: str) -> Form:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {source}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} should hold a JSON object and holds a {type(content).__name__}; {source}.")
+    if not isinstance(content, kind):
+        raise UserError(f"{path} should hold {called} and holds a {type(content).__name__}; {source}.")
     return content
 
 

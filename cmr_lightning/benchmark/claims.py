@@ -11,10 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
+from cmr_lightning.yaml_file import read_yaml
 
 NOT_STATED = "not stated"
 DIRECTIONS = ("i2t", "t2i", "mean")
@@ -95,10 +94,7 @@ def agreeing(claims: Sequence[Claim], record: Record) -> list[Claim]:
 
 
 def _file(path: Path) -> Iterator[Claim]:
-    try:
-        tables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}.") from error
+    tables = read_yaml(path, "file of claims")
     if not isinstance(tables, list):
         raise UserError(f"{path} must be a list of tables with `rows`.")
     seen: set[tuple[str, ...]] = set()

@@ -13,6 +13,7 @@ import yaml
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run, experiment_name
+from cmr_lightning.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -156,12 +157,7 @@ def read_benchmark(path: Path) -> Benchmark:
     Raises:
         UserError: If the file is missing, or a key is unknown, missing or not of the right form.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no benchmark file {path}.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}.") from error
+    content = read_yaml(path, "benchmark file")
     known = [field.name for field in fields(Benchmark)]
     if not isinstance(content, dict) or not content.get("experiments") or set(content) - set(known):
         raise UserError(f"{path} must name `experiments`, and may have no other keys than {', '.join(known)}.")

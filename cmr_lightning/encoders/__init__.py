@@ -3,7 +3,7 @@
 from cmr_lightning.encoders.features import FeatureMLP
 from cmr_lightning.encoders.fixed import BagOfWords, Thumbnail, fixed_view
 from cmr_lightning.encoders.fusion import Concatenation, Fusion, ImageOnly, TextOnly, TIRGFusion, TIRGLastMap
-from cmr_lightning.encoders.images import TimmEncoder
+from cmr_lightning.encoders.images import TimmEncoder, with_maps
 from cmr_lightning.encoders.texts import WordRNN
 from cmr_lightning.encoders.transformer import TextTransformer
 
@@ -21,4 +21,5 @@ __all__ = [
     "TimmEncoder",
     "WordRNN",
     "fixed_view",
+    "with_maps",
 ]

@@ -13,8 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.encoders.images import TimmEncoder
-from cmr_lightning.errors import UserError
+from cmr_lightning.encoders.images import with_maps
 
 
 class Fusion(nn.Module, ABC):
@@ -133,12 +132,8 @@ class TIRGLastMap(Fusion):
 
     def __init__(self, dim: int, encoder: nn.Module) -> None:
         super().__init__(dim, encoder)
-        if not isinstance(encoder, TimmEncoder):
-            raise UserError(
-                f"TIRGLastMap changes the last feature map of pictures, but {type(encoder).__name__} makes none; "
-                f"choose TimmEncoder with a CNN, or TIRGFusion, which changes vectors."
-            )
-        channels = encoder.channels()
+        remedy = "choose TimmEncoder with a CNN, or TIRGFusion, which changes vectors"
+        channels = with_maps(encoder, "TIRGLastMap changes the last", remedy).channels()
         both = channels + dim
         self.gate, self.residual = (
             nn.Sequential(

@@ -14,6 +14,22 @@ from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
 
 
+def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
+    """The encoder itself, if it is one that makes feature maps of pictures.
+
+    Args:
+        encoder: An image encoder.
+        need: What does what with a feature map.
+        remedy: What to choose instead.
+
+    Raises:
+        UserError: If it makes none.
+    """
+    if not isinstance(encoder, TimmEncoder):
+        raise UserError(f"{need} feature map of pictures, but {type(encoder).__name__} makes none; {remedy}.")
+    return encoder
+
+
 class TimmEncoder(BackboneEncoder):
     """Any image model of timm, its pooled features projected linearly into the common space.
 

@@ -40,8 +40,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import TimmEncoder
-from cmr_lightning.errors import UserError
+from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
@@ -105,12 +104,9 @@ class InfoMax(Triplet):
         self.text_map = critic(self.dim, self._channels()) if self.weights["text_map"] != 0 else None
 
     def _channels(self) -> int:
-        if not isinstance(self.image_encoder, TimmEncoder):
-            raise UserError(
-                f"InfoMax's term text_map needs a feature map of pictures, but {type(self.image_encoder).__name__} "
-                f"makes none; set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN."
-            )
-        return self.image_encoder.channels(self.level)
+        need = "InfoMax's term text_map needs a"
+        remedy = "set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN"
+        return with_maps(self.image_encoder, need, remedy).channels(self.level)
 
     def embed(self, batch: Pairs) -> Embeddings:
         """The pairs of a batch in the common space, with the maps that a critic sees."""

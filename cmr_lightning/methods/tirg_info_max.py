@@ -36,8 +36,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import TimmEncoder
-from cmr_lightning.errors import UserError
+from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.tirg import TIRG
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
@@ -113,13 +112,9 @@ class TIRGInfoMax(TIRG):
         self.image_query = critic(self.dim, self._channels()) if self.weights["image_query"] != 0 else None
 
     def _channels(self) -> int:
-        if not isinstance(self.image_encoder, TimmEncoder):
-            encoder = type(self.image_encoder).__name__
-            raise UserError(
-                f"TIRGInfoMax's term image_query needs a feature map of pictures, but {encoder} makes none; set "
-                f"model.weights.image_query to 0, or model.image_encoder to TimmEncoder with a CNN."
-            )
-        return self.image_encoder.channels(self.level)
+        need = "TIRGInfoMax's term image_query needs a"
+        remedy = "set model.weights.image_query to 0, or model.image_encoder to TimmEncoder with a CNN"
+        return with_maps(self.image_encoder, need, remedy).channels(self.level)
 
     def embed(self, batch: Pairs) -> Embeddings:
         """Targets and queries of a batch in the common space, with what the critics see."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cmr_lightning.errors import UserError
 from cmr_lightning.sweep.parameters import Parameter, read_parameters
+from cmr_lightning.yaml_file import read_yaml
 
 METHODS = ("bayes", "random", "grid")
 
@@ -65,12 +64,7 @@ def read_sweep(path: Path) -> SweepFile:
     Raises:
         UserError: If the file is missing, or says something that is wrong or cannot be done on this machine.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no sweep file {path}.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}.") from error
+    content = read_yaml(path, "sweep file")
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds no keys; a sweep file has {', '.join(_KEYS)}.")
     try:

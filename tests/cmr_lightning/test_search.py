@@ -54,7 +54,7 @@ def test_index_is_compared_with_the_exact_search(embeddings: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda path: path.unlink(), "holds no embeddings"),
+        (lambda path: path.unlink(), "There is no file"),
         (lambda path: path.write_bytes(b"PK"), "holds no embeddings"),
         (lambda path: np.savez(path, image=np.eye(2)), "holds no embeddings"),
         (lambda path: np.savez(path, image=np.eye(2), text=np.full((1, 2), np.nan)), "not finite"),
