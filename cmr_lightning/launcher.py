@@ -44,6 +44,7 @@ class GroupLauncher(_SubprocessScriptLauncher):
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
             os.environ[_FIRST] = str(os.getpid())
+            os.environ["LOCAL_WORLD_SIZE"] = str(self.num_processes)  # as torchrun says it: they share the cores
             self._call_children_scripts()
         first = os.environ.pop(_FIRST, None)
         if first is not None:

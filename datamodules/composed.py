@@ -13,8 +13,8 @@ from cmr_lightning.batch import ComposedQuery, Items, Pairs, Task
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Compositions
 from datamodules.base import CrossModalData, PartName
-from datamodules.content import Content, Stored, ahead, take
-from datamodules.loaders import ItemLoader, PairLoader, Part
+from datamodules.content import Content, Stored, take
+from datamodules.loaders import ItemLoader, PairLoader, Part, batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +180,7 @@ class QueryLoader(ItemLoader):
         self.part = part
 
     def __iter__(self) -> Iterator[Items]:
-        indices = self._share.split(self.batch_size)
-        return ahead(self._items, indices) if isinstance(self.part.image, Stored) else map(self._items, indices)
+        return batches(self._items, self._share.split(self.batch_size), (self.part.image,))
 
     def _items(self, index: Tensor) -> Items:
         sources = self.part.owner[index]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Features, Pixels, Text, Tokens, count, rows
 
-Batch = TypeVar("Batch")
-Index = TypeVar("Index")
-
 
 class Stored(ABC):
     """Images or texts on disk, read by row."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that batches are read in; 0 where threads do, because reading is waiting for a disk."""
+        return 0
 
     @property
     @abstractmethod
@@ -79,25 +78,3 @@ def fingerprints(content: Content) -> Iterator[bytes]:
     for tensor in content if isinstance(content, Tokens) else (content,):
         yield str((tuple(tensor.shape), tensor.dtype)).encode()
         yield tensor.contiguous().numpy().tobytes()
-
-
-def ahead(read: Callable[[Index], Batch], indices: Iterable[Index], depth: int = 2) -> Iterator[Batch]:
-    """Batches, read in threads of their own while the batches before them are used.
-
-    Args:
-        read: Reads one batch.
-        indices: What to read, batch after batch.
-        depth: Batches that are read at once, before they are asked for.
-    """
-    waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(depth, "batches") as pool:
-        try:
-            for index in indices:
-                waiting.append(pool.submit(read, index))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

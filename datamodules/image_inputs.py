@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,8 @@ class Pictures(ImageInput):
         missing: Whether a data set with missing pictures is refused, or used without them.
         damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
             and the damaged ones left out.
-        workers: Threads that decode; None for as many as there are cores for this process.
+        workers: Processes that decode, each a batch at a time; None for as many as there are cores for this process, 0
+            for threads of the training process, which is slow but easier to look into.
         shape: Whether a picture keeps its proportions, or is squashed into a square.
 
     Raises:
@@ -107,7 +109,7 @@ class Pictures(ImageInput):
         self.augment = augment
         self.missing = missing
         self.damaged = damaged
-        self.workers = workers or cpu_count()
+        self.workers = workers
 
     @property
     def description(self) -> str:
@@ -115,6 +117,13 @@ class Pictures(ImageInput):
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
         side = "short side" if self.shape == "kept" else "both sides"
         return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
+
+    @property
+    def processes(self) -> int:
+        """Processes that decode: `workers`, or a share of the cores where several processes train on this machine."""
+        if self.workers is not None:
+            return self.workers
+        return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """Which files are there, and can be decoded if damaged ones are to be left out."""
@@ -128,7 +137,7 @@ class Pictures(ImageInput):
                 f"folder, or set data.image.missing to skip to go on without them."
             )
         if self.damaged == "skip":
-            with ThreadPoolExecutor(self.workers) as pool:
+            with ThreadPoolExecutor(cpu_count()) as pool:
                 sound = list(pool.map(_is_sound, [root / name for name in pictures], there.tolist()))
             there = torch.tensor(sound, dtype=torch.bool)
         return there
@@ -139,13 +148,17 @@ class Pictures(ImageInput):
 
 
 class PictureFiles(Stored):
-    """Pictures of one part, decoded by several threads: Pillow decodes and resizes without holding Python's lock."""
+    """Pictures of one part, decoded as they are asked for."""
 
     def __init__(self, settings: Pictures, paths: Sequence[Path], drawn: bool) -> None:
         self.settings = settings
         self.paths = paths
         self.drawn = drawn
-        self._pool = ThreadPoolExecutor(settings.workers, "pictures")
+
+    @property
+    def processes(self) -> int:
+        """As many as the settings say, or as there are cores."""
+        return self.settings.processes
 
     @property
     def form(self) -> Pixels:
@@ -161,12 +174,8 @@ class PictureFiles(Stored):
         if generator is not None and self.drawn:
             places = torch.rand(len(index), 3, generator=generator).tolist()
         pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
-
-        def load(position: int, row: int) -> None:
-            pictures[position] = np.asarray(load_square(self.paths[row], places[position], self.settings))
-
-        for _ in self._pool.map(load, range(len(index)), index.tolist()):
-            pass  # what a thread raised is raised here
+        for picture, row, place in zip(pictures, index.tolist(), places, strict=True):
+            picture[:] = np.asarray(load_square(self.paths[row], place, self.settings))
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
@@ -224,8 +233,6 @@ def load_resized(path: Path, settings: Pictures) -> Image.Image:
 
 def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
     """A square cut out of a picture.
-
-    Cutting, mirroring and resizing is left to Pillow, which does so outside of Python's lock.
 
     Args:
         picture: The picture.

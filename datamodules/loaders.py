@@ -1,19 +1,28 @@
-"""Loaders of whole batches by index: no per-sample Python, no worker processes; what is on disk is read ahead."""
+"""Loaders of whole batches by index: no per-sample Python; what is on disk is read ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Items, Pairs
 from cmr_lightning.errors import UserError
-from datamodules.content import Content, Stored, ahead, size, take
+from datamodules.content import Content, Stored, size, take
+from datamodules.reading_ahead import ahead
 
 EpochOf = Literal["texts", "images"]
+Batch = TypeVar("Batch")
+Index = TypeVar("Index")
+
+
+def batches(read: Callable[[Index], Batch], indices: Iterable[Index], contents: Iterable[Content]) -> Iterator[Batch]:
+    """Batches in order, read ahead where one of the contents that they are of is on disk."""
+    stored = [content for content in contents if isinstance(content, Stored)]
+    return ahead(read, indices, max(c.processes for c in stored)) if stored else map(read, indices)
 
 
 @dataclass(frozen=True)
@@ -118,11 +127,10 @@ class PairLoader:
         else:
             self._epoch, self._position = self._epoch + 1, 0
         order = self._order()
-        batches = range(self._position, len(self))
-        texts = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in batches)
-        on_disk = isinstance(self.part.image, Stored) or isinstance(self.part.text, Stored)
-        numbered = zip(batches, texts, strict=True)
-        for pairs in ahead(self._pairs, numbered) if on_disk else map(self._pairs, numbered):
+        numbers = range(self._position, len(self))
+        texts = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in numbers)
+        numbered = zip(numbers, texts, strict=True)
+        for pairs in batches(self._pairs, numbered, (self.part.image, self.part.text)):
             self._position += 1
             yield pairs
 
@@ -209,8 +217,7 @@ class ItemLoader:
         return -(-len(self._share) // self.batch_size)
 
     def __iter__(self) -> Iterator[Items]:
-        indices = self._share.split(self.batch_size)
-        return ahead(self._items, indices) if isinstance(self.content, Stored) else map(self._items, indices)
+        return batches(self._items, self._share.split(self.batch_size), (self.content,))
 
     def _items(self, index: Tensor) -> Items:
         query = None if self.query is None else self.query[index]

@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -28,8 +29,8 @@ from cmr_lightning.features.progress import ExtractionProgress
 from cmr_lightning.features.sources import PictureSource, Source, TextSource
 from cmr_lightning.features.store import Dtype, Manifest, StoreWriter
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
-from datamodules.content import ahead
 from datamodules.listed_data import ListedData
+from datamodules.reading_ahead import ahead
 
 Precision = Literal[32, "bf16", "fp16"]
 _AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -198,7 +199,7 @@ class Extraction:
         done: list[Tensor] = []
         total = len(source.rows.ids)
         with ExtractionProgress(source.what, total - missing, total) as progress:
-            for (shard, rows), batch in ahead(lambda job: (job, source.read(job[1])), self._jobs(writer)):
+            for (shard, rows), batch in ahead(partial(_read, source), self._jobs(writer), source.processes):
                 done.append(self._encode(source, encoder, batch))
                 progress.advance(len(rows))
                 if rows.stop == shard.stop:
@@ -220,6 +221,11 @@ class Extraction:
         reduced = self.precision != 32
         with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
             return source.encode(encoder, moved).float().cpu()
+
+
+def _read(source: Source, job: tuple[range, range]) -> tuple[tuple[range, range], Text]:
+    """A job, and the batch of its rows."""
+    return job, source.read(job[1])
 
 
 def weights_checksum(encoder: nn.Module) -> str:

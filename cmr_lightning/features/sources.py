@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,13 @@ class Source(ABC):
         what: The rows in a word.
         rows: Their names, in rising order, whichever parts they are in.
         preprocessing: In words, what happens before the encoder.
+        processes: Processes that batches are read in; 0 for threads.
     """
 
     what: str
     rows: Rows
     preprocessing: str
+    processes: int = 0
 
     @abstractmethod
     def read(self, rows: range) -> Text:
@@ -78,12 +79,12 @@ class PictureSource(Source):
         crops = ", mean over ten crops" if ten_crop else ""
         turns = ", at four rotations" if rotations else ""
         self.preprocessing = f"{data.image.description}{crops}{turns}"
-        self._pool = ThreadPoolExecutor(data.image.workers, "pictures")
+        self.processes = data.image.processes
 
     def read(self, rows: range) -> Tensor:
         """Pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
-        crops = self._pool.map(self._crops, self.paths[rows.start : rows.stop])
-        return torch.from_numpy(np.stack(list(crops))).permute(0, 1, 4, 2, 3)
+        crops = [self._crops(path) for path in self.paths[rows.start : rows.stop]]
+        return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
 
     def _crops(self, path: Path) -> np.ndarray:
         picture = load_resized(path, self.settings)

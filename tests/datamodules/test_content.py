@@ -1,10 +1,7 @@
-import threading
-
-import pytest
 import torch
 
 from cmr_lightning.batch import Features, Pixels, Tokens
-from datamodules.content import Stored, ahead, fingerprints, form, size, take
+from datamodules.content import Stored, fingerprints, form, size, take
 
 
 class Doubled(Stored):
@@ -51,49 +48,3 @@ def test_fingerprints_change_with_values_shapes_and_types():
     ]
     assert len({tuple(fingerprints(content)) for content in contents}) == len(contents)
     assert tuple(fingerprints(torch.zeros(4, 2))) == tuple(fingerprints(contents[0]))
-
-
-def test_batches_read_ahead_come_in_order():
-    assert list(ahead(lambda number: number * 10, range(7))) == [0, 10, 20, 30, 40, 50, 60]
-    assert list(ahead(lambda number: number, [])) == []
-
-
-def test_no_more_is_read_than_asked_for_and_the_depth():
-    read = []
-    batches = ahead(lambda number: read.append(number) or number, range(100), depth=2)
-    assert next(batches) == 0
-    assert next(batches) == 1
-    batches.close()
-    assert len(read) <= 4
-
-
-def test_reading_stops_when_the_loop_is_left():
-    threads = threading.active_count()
-    for number in ahead(lambda number: number, range(1000)):
-        if number == 3:
-            break
-    del number
-    assert threading.active_count() == threads
-
-
-def test_reading_stops_when_the_loop_fails():
-    threads = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
-        for _ in ahead(lambda number: number, range(1000)):
-            raise KeyboardInterrupt
-    assert threading.active_count() == threads
-
-
-def test_an_error_comes_at_its_batch():
-    def read(number):
-        if number == 2:
-            raise ValueError("batch 2")
-        return number
-
-    seen = []
-    with pytest.raises(ValueError, match="batch 2"):
-        seen.extend(ahead(read, range(5)))
-    batches = ahead(read, range(5))
-    assert [next(batches), next(batches)] == [0, 1]
-    with pytest.raises(ValueError, match="batch 2"):
-        next(batches)

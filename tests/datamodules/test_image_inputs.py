@@ -1,5 +1,8 @@
 import os
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ from torchvision.transforms.functional import center_crop, resize
 
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
+from datamodules import image_inputs, reading_ahead
 from datamodules.image_inputs import FeatureArchive, Pictures
+from datamodules.loaders import ItemLoader, PairLoader, Part
 
 NAMES = [f"p{number}.png" for number in range(6)]
 SIZES = [(40, 30), (30, 40), (64, 64), (33, 70), (24, 50), (90, 31)]
@@ -206,3 +211,30 @@ def test_real_pictures_are_decoded_as_those_of_the_independent_features():
         np.testing.assert_array_equal(
             picture.permute(1, 2, 0), np.asarray(image.crop((left, top, left + 224, top + 224)))
         )
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_processes_read_what_threads_read(root, start, monkeypatch):
+    """On every system: only forked processes have what is not pickled for them."""
+    monkeypatch.setattr(
+        reading_ahead, "ProcessPoolExecutor", partial(ProcessPoolExecutor, mp_context=get_context(start))
+    )
+
+    def read(workers):
+        image = Pictures(20, 32, augment="crop-flip", workers=workers).content(root, NAMES, training=True)
+        rows = torch.arange(len(NAMES))
+        part = Part(image, rows[:, None].float(), rows, rows, tuple(NAMES), ("",) * len(NAMES))
+        return list(PairLoader(part, 2, seed=3)), list(ItemLoader(image, rows, rows, 4))
+
+    for apart, together in zip(read(1), read(0), strict=True):
+        for batch, expected in zip(apart, together, strict=True):
+            assert all(a is b is None or torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+
+
+def test_processes_of_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(image_inputs, "cpu_count", lambda: 16)
+    assert Pictures().processes == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert Pictures().processes == 5
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "99")
+    assert (Pictures().processes, Pictures(workers=0).processes) == (1, 0)

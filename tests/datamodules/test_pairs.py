@@ -304,21 +304,35 @@ def test_fractions_must_leave_something(tmp_path, settings):
         Pairs(str(tmp_path), "t.csv", **settings)
 
 
+READER_DIES = (
+    "import os, runpy\n"
+    "from datamodules import image_inputs\n"
+    "load = image_inputs.load_square\n"
+    "image_inputs.load_square = lambda *a: os.kill(os.getpid(), 9) if str(a[0]) == {!r} else load(*a)\n"
+    "runpy.run_module('cmr_lightning', run_name='__main__')\n"
+)
+"""The program, in which the process that is to read a picture is killed."""
+
+
 @pytest.mark.slow
-def test_damaged_picture_in_the_middle_of_an_epoch_ends_the_training_with_a_sentence(tmp_path):
-    """Threads read the pictures; what one of them meets ends the program, and none keeps it from ending."""
+@pytest.mark.parametrize("what", ["picture", "reader"])
+def test_what_breaks_in_the_middle_of_an_epoch_ends_the_training_with_a_sentence(tmp_path, what):
+    """Processes read the pictures; what one of them meets ends the program, and none keeps it from ending."""
     root, run = tmp_path / "pairs", Run(tmp_path / "run")
     write_pairs(root)
     picture = root / Pairs(str(root), "pairs.csv", image=SMALL).listing("train").pictures[0]
-    picture.write_bytes(picture.read_bytes()[:100])
+    program, sentence = ["-c", READER_DIES.format(str(picture))], "error: A process that reads pictures was lost"
+    if what == "picture":
+        picture.write_bytes(picture.read_bytes()[:100])
+        program, sentence = ["-m", "cmr_lightning"], f"error: {picture} cannot be read as a picture"
     experiment = ROOT / "experiments" / "pairs" / "daml.yaml"
     options = ["--data.batch_size=4", "--trainer.limit_train_batches=1.0", "--trainer.val_check_interval=2"]
-    command = [sys.executable, "-m", "cmr_lightning", "fit", f"--config={experiment}", f"--run_dir={run.path}"]
+    command = [sys.executable, *program, "fit", f"--config={experiment}", f"--run_dir={run.path}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CMR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *tiny(experiment), *options], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2
-    assert done.stderr.count(f"error: {picture} cannot be read as a picture") == 1
+    assert done.stderr.count(sentence) == 1
     assert "Traceback" not in done.stderr
     assert newest_checkpoint(run)[1]["global_step"] > 0
