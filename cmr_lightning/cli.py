@@ -46,6 +46,7 @@ from cmr_lightning.evaluation.memory import peak_memory
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
+from cmr_lightning.unprofiled import Unprofiled
 from cmr_lightning.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.whole_file import whole_file
 from datamodules import CrossModalData
@@ -131,6 +132,7 @@ class RetrievalCLI(LightningCLI):
         self.loggers = self._loggers(options["logger"])
         options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
+        options["profiler"] = options["profiler"] or Unprofiled()
         options["plugins"] = [*_as_list(options["plugins"])]
         if options["precision"] == "16-mixed" and torch.cuda.is_available():
             options["precision"] = None
