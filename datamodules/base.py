@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -189,6 +189,10 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
         return PairLoader(self.part("train"), self.batch_size, seed, rank, world_size, self.epoch_of)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch to where the model is; loaders make them on the CPU, where it can stay."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> list[ItemLoader]:
         """Images, then texts, of the validation part."""

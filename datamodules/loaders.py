@@ -54,6 +54,11 @@ class Part:
         return self.image, self.text, self.label, self.owner
 
     @property
+    def on_disk(self) -> bool:
+        """Whether images or texts are read when they are asked for, and may then be augmented."""
+        return isinstance(self.image, Stored) or isinstance(self.text, Stored)
+
+    @property
     def num_images(self) -> int:
         """Number of images M."""
         return size(self.image)
@@ -143,7 +148,7 @@ class PairLoader:
 
     def _pairs(self, numbered: tuple[int, Tensor]) -> Pairs:
         batch, texts = numbered
-        images, draw = self.part.owner[texts], self._draw(batch)
+        images, draw = self.part.owner.index_select(0, texts), self._draw(batch) if self.part.on_disk else None
         image = take(self.part.image, images, draw)
         assert isinstance(image, Tensor)
         return Pairs(
