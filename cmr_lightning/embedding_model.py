@@ -92,6 +92,16 @@ class EmbeddingModel(pl.LightningModule, ABC):
                 f"see the batch of all processes; set it to ddp."
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As torch does, without its long search where a plain attribute becomes text or None.
+
+        Lightning notes in one which hook is running, fifty times an update.
+        """
+        if name in self.__dict__ and (value is None or isinstance(value, str)):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, as `Pairs.image`, to points `(N, D)` of the common space."""

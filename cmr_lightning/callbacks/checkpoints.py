@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -28,6 +29,11 @@ class _RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
+
+    @cached_property
+    def state_key(self) -> str:
+        """Lightning's, put together once: it is asked for at each hook."""
+        return super().state_key
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, whether or not `global_step` has moved on since the last time, as Lightning wants it to."""

@@ -120,3 +120,18 @@ def test_checkpoint_must_be_of_the_same_method_and_size() -> None:
         Cut(spec).on_load_checkpoint(checkpoint_of(Cut(spec, dim=6)))
     with pytest.raises(UserError, match="weights of something else"):
         Cut(spec).on_load_checkpoint({"state_dict": {}})
+
+
+def test_attributes_are_set_as_torch_sets_them() -> None:
+    model = Cut(Toy().spec)
+    model._current_fx_name = "training_step"
+    assert model._current_fx_name == "training_step"
+    model._current_fx_name = None
+    assert model._current_fx_name is None
+    with pytest.raises(TypeError, match="cannot assign"):
+        model.scale = "text"  # type: ignore[assignment]
+    assert len(list(model.parameters())) == 1
+    model.scale = None  # type: ignore[assignment]
+    assert not list(model.parameters())
+    model._current_fx_name = torch.nn.Parameter(torch.ones(2))  # type: ignore[assignment]
+    assert [name for name, _ in model.named_parameters()] == ["_current_fx_name"]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from cmr_lightning.methods.collapsed import Collapsed
@@ -13,6 +14,16 @@ from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs import Run
 from tests.building import trainer
 from tests.toy import Toy, encoder
+
+
+def test_both_keep_their_states_where_lightning_would(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    keys = {
+        ModelCheckpoint.state_key.fget(c): c.state_key
+        for c in (BestCheckpoint(run, "told", "max"), LastCheckpoint(run))
+    }
+    assert len(keys) == 2
+    assert all(key == own for key, own in keys.items())
 
 
 class Scores(pl.Callback):
