@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -80,7 +83,6 @@ class Retriever(EmbeddingModel):
     Attributes:
         active: The players that move; training stages may leave one out.
         ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
-        stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
 
     Raises:
         UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
@@ -130,10 +132,10 @@ class Retriever(EmbeddingModel):
         self.compile_with = compile
         self.active: set[Player] = {"generator", "discriminator"}
         self.ramp_span: tuple[int, int] | None = None
-        self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
         self._player: Player = "generator"
         self._window: list[tuple[Pairs, Embeddings]] = []
-        self._sums: dict[str, Tensor] = {}
+        self._stakes: list[tuple[Embeddings, dict[str, Tensor]]] = []
+        self._sums: defaultdict[str, float] = defaultdict(float)
         self._summed: Counter[str] = Counter()
         self._resumed: dict[str, Any] = {}
 
@@ -268,11 +270,11 @@ class Retriever(EmbeddingModel):
     def training_step(self, batch: Pairs, batch_idx: int) -> None:
         """One move of each player."""
         batch, embeddings = self.gather(batch, self.embed(batch))
-        self._check(
-            "embeddings of", embeddings._asdict(), "a smaller model.generator_optimizer.lr or model.generator_clip"
-        )
-        self._window.append((batch, embeddings.detach()))
-        complete = len(self._window) == self.accumulate or self.trainer.is_last_batch
+        fixed = embeddings.detach()
+        self._check(fixed)
+        self._window.append((batch, fixed))
+        last = self.trainer.is_last_batch
+        complete = len(self._window) == self.accumulate or last
         if complete and self.discriminator is not None and "discriminator" in self.active:
             self._update_discriminator()
         if "generator" in self.active:
@@ -282,38 +284,45 @@ class Retriever(EmbeddingModel):
                 self._step_generator()
         if complete:
             self._window.clear()
-        if self.trainer.is_last_batch:
+        if last:
             self._end_epoch()
+
+    # Lightning asks anew for each batch which arguments the step takes; this answers without taking it apart.
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     @property
     def in_window(self) -> bool:
         """Whether gradients of some batches wait for the rest of their update."""
         return bool(self._window)
 
+    @property
+    def stake(self) -> tuple[Embeddings, dict[str, Tensor]] | None:
+        """While the generator moves, the embeddings and the weighted terms at stake; None at other times."""
+        return self._stakes[0] if self._stakes else None
+
     def _update_discriminator(self) -> None:
         self._turn("discriminator")
         optimizer = self._optimizers()[1].optimizer
         for _ in range(self.discriminator_steps):
-            optimizer.zero_grad()
             for batch, embeddings in self._window:
                 losses = self.discriminator_losses(batch, embeddings)
-                self._check("discriminator's loss", losses, "a smaller model.discriminator_optimizer.lr")
-                self._add_up({f"discriminator/{name}": loss for name, loss in losses.items()})
-                self._backward(torch.stack(list(losses.values())).sum() / len(self._window))
+                self._note("discriminator", losses, "a smaller model.discriminator_optimizer.lr")
+                self._backward(reduce(add, losses.values()), len(self._window))
             # Straight through the strategy: a step of the LightningOptimizer would be counted in `global_step`.
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
-        optimizer.zero_grad()
+            optimizer.zero_grad()
 
     def _generator_backward(self, batch: Pairs, embeddings: Embeddings) -> None:
         with frozen(self.discriminator):
             losses = self.generator_losses(batch, embeddings)
-        self._check("generator's loss", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
-        weighted = {name: self._weight(name) * loss for name, loss in losses.items() if self._weight(name) != 0}
-        total = torch.stack(list(weighted.values())).sum() if weighted else 0 * embeddings.image.sum()
-        self._add_up({**{f"generator/{name}": loss for name, loss in losses.items()}, "generator/total": total})
-        self.stake = (embeddings, weighted)
-        self._backward(total / self.accumulate)
-        self.stake = None
+        values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
+        weights = {name: self._weight(name) for name in losses}
+        weighted = {name: _times(weight, losses[name]) for name, weight in weights.items() if weight != 0}
+        total = reduce(add, weighted.values()) if weighted else 0 * embeddings.image.sum()
+        self._add("generator/total", sum(weights[name] * values[name] for name in weighted))
+        self._stakes.append((embeddings, weighted))
+        self._backward(total, self.accumulate)
+        self._stakes.clear()
 
     def _step_generator(self) -> None:
         optimizer = self._optimizers()[0]
@@ -325,7 +334,10 @@ class Retriever(EmbeddingModel):
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_sums()
 
-    def _backward(self, loss: Tensor) -> None:
+    def _backward(self, loss: Tensor, batches: int) -> None:
+        """The gradients of one of so many batches, of whose losses the mean is minimised."""
+        if batches > 1:
+            loss = loss / batches
         if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
             loss = loss * torch.where(loss.isfinite(), 1.0, torch.nan)  # gradients alone may not show an overflow
         self.manual_backward(loss)
@@ -413,28 +425,36 @@ class Retriever(EmbeddingModel):
 
     # Logging and safety ----------------------------------------------------------------------------------------------
 
-    def _check(self, what: str, values: Mapping[str, Tensor], remedy: str) -> None:
-        finite = {name: value.detach().isfinite() for name, value in values.items()}
-        if bool(torch.stack([mask.all() for mask in finite.values()]).all()):
-            return
-        if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
+    def _check(self, embeddings: Embeddings) -> None:
+        """Refuse embeddings that are not finite."""
+        witnesses = {name: _witness(value) for name, value in embeddings._asdict().items()}
+        self._refuse("embeddings of", witnesses, "a smaller model.generator_optimizer.lr or model.generator_clip")
+
+    def _note(self, player: Player, losses: Mapping[str, Tensor], remedy: str) -> dict[str, float]:
+        """The losses as numbers, refused if not finite, and added up to be logged."""
+        values = {name: loss.item() for name, loss in losses.items()}
+        self._refuse(f"{player}'s loss", values, remedy)
+        for name, value in values.items():
+            self._add(f"{player}/{name}", value)
+        return values
+
+    def _refuse(self, what: str, values: Mapping[str, float], remedy: str) -> None:
+        """Stop the training if a value is not finite."""
+        if all(map(math.isfinite, values.values())) or isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
             return  # what overflows fp16 costs an update, and is an error only where a smaller scale does not help
-        astray = [
-            f"`{n}` ({values[n].detach()[~mask].flatten()[0].item()})" for n, mask in finite.items() if not mask.all()
-        ]
+        astray = ", ".join(f"`{name}` ({value})" for name, value in values.items() if not math.isfinite(value))
         raise UserError(
-            f"Training stopped after {self.global_step} updates, because the {what} {', '.join(astray)} went out of "
-            f"range; {remedy} usually helps."
+            f"Training stopped after {self.global_step} updates, because the {what} {astray} went out of range; "
+            f"{remedy} usually helps."
         )
 
-    def _add_up(self, losses: dict[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0) + loss.detach()
-        self._summed.update(losses.keys())
+    def _add(self, name: str, value: float) -> None:
+        self._sums[name] += value
+        self._summed[name] += 1
 
     def _log_sums(self) -> None:
         """Log means since the last time, straight to the loggers: `self.log` would cost a third of a small step."""
-        means = {f"train/{name}": (total / self._summed[name]).item() for name, total in self._sums.items()}
+        means = {f"train/{name}": total / self._summed[name] for name, total in self._sums.items()}
         precision = self.trainer.precision_plugin
         if isinstance(precision, TwoPlayerPrecision):
             means |= {f"train/{player}/skipped": precision.skipped[player] for player in self.players()}
@@ -442,7 +462,8 @@ class Retriever(EmbeddingModel):
             logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
         if "train/generator/total" in means:
             self.log("loss", means["train/generator/total"], prog_bar=True, logger=False)
-        self._sums, self._summed = {}, Counter()
+        self._sums.clear()
+        self._summed.clear()
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -450,7 +471,7 @@ class Retriever(EmbeddingModel):
         """Keep what a resumed run needs to draw and to log what the undisturbed one would have drawn and logged."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["random_states"] = gather_objects(random_state(self.device))
-        checkpoint["sums"] = {name: (total.cpu(), self._summed[name]) for name, total in self._sums.items()}
+        checkpoint["sums"] = {name: (total, self._summed[name]) for name, total in self._sums.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the method, and remember the rest until training starts."""
@@ -480,8 +501,22 @@ class Retriever(EmbeddingModel):
                 f"{len(states)} processes wrote the checkpoint and {world_size} go on, with other random numbers."
             )
         for name, (total, count) in self._resumed.get("sums", {}).items():
-            self._sums[name], self._summed[name] = total.to(self.device), count
+            self._sums[name], self._summed[name] = float(total), count
         self._resumed = {}
+
+
+def _witness(values: Tensor) -> float:
+    """One of the numbers that are not finite, if there are any; a finite number if not."""
+    total = values.sum().item()
+    if math.isfinite(total):
+        return total
+    astray = values[~values.isfinite()]  # none, where finite numbers are too large for a sum
+    return astray[0].item() if len(astray) else 0.0
+
+
+def _times(weight: float, loss: Tensor) -> Tensor:
+    """The product, which needs no computing where the weight is 1, as most are."""
+    return loss if weight == 1 else weight * loss
 
 
 @contextmanager

@@ -64,6 +64,17 @@ class CountSteps(pl.Callback):
         self.turns.append(pl_module._player)
 
 
+def test_no_player_finds_gradients_of_an_update_before() -> None:
+    data, left = Toy(), []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
+            left.append([name for name, p in model.named_parameters() if p.grad is not None])
+
+    trainer(max_epochs=1, callbacks=[Watch()]).fit(daml(data, discriminator_steps=2), data)
+    assert left == [[]] * 6
+
+
 def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest() -> None:
     data = Toy()
     fit = trainer(max_epochs=1)
@@ -180,7 +191,17 @@ def test_nan_loss_stops_and_names_the_term() -> None:
 def test_large_half_precision_embeddings_are_not_taken_for_overflow() -> None:
     data = Toy()
     model = daml(data)
-    model._check("embeddings of", {"image": torch.full((64, 64), 1e3, dtype=torch.float16)}, "nothing")
+    large = torch.full((64, 64), 1e3, dtype=torch.float16)
+    model._check(Embeddings(large, large))
+
+
+def test_infinite_embeddings_of_both_signs_are_refused() -> None:
+    data = Toy()
+    fine, infinite = torch.zeros(4, 8), torch.tensor([[1.0, torch.inf], [-torch.inf, 1.0]])
+    model = daml(data)
+    trainer(max_epochs=1, limit_val_batches=0).fit(model, data)
+    with pytest.raises(UserError, match=r"embeddings of `text` \(inf\) went out"):
+        model._check(Embeddings(fine, infinite))
 
 
 def test_diverged_weights_stop_and_name_the_embeddings() -> None:
