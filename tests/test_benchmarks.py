@@ -10,7 +10,7 @@ from tests.benchmarks import __main__ as command
 @pytest.mark.parametrize("name", command.SCRIPTS)
 def test_each_measurement_says_how_it_is_run(name):
     docstring = ast.get_docstring(ast.parse((command.HERE / f"{name}.py").read_text()))
-    assert f"    python -m tests.benchmarks.{name}" in docstring
+    assert f"python -m tests.benchmarks.{name}" in docstring
 
 
 def test_all_are_run_unless_some_are_named(monkeypatch):
