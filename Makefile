@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test lint format
+.PHONY: help install demo test lint format speed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,3 +28,6 @@ lint: $(INSTALLED) ## check format, style and types
 
 format: $(INSTALLED) ## format the code and mend what can be mended by itself
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+speed: $(INSTALLED) ## measure time and memory, as ratios to what nobody can do without
+	@$(BIN)/python -m tests.benchmarks

@@ -18,6 +18,7 @@ from cmr_lightning.callbacks import LastCheckpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.runs import Run
+from cmr_lightning.whole_file import write_whole
 
 _UPDATES = "trainer/global_step"
 """Lightning's name of the horizontal axis; it counts the generator's updates."""
@@ -85,7 +86,7 @@ class RunLogger(WandbLogger):
             logged.define_metric(name, summary=best, step_metric=_UPDATES)
         logged.config.update(self.config, allow_val_change=True)
         known = {key: getattr(logged, key) for key in ("id", "project", "entity")}
-        self.run.wandb.write_text(json.dumps({key: value for key, value in known.items() if value}) + "\n")
+        write_whole(self.run.wandb, json.dumps({key: value for key, value in known.items() if value}) + "\n")
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Keep the best checkpoint as an artifact at the end, if `log_model` is set."""

@@ -29,3 +29,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of UTF-8 text, whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())

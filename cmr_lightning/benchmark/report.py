@@ -11,6 +11,7 @@ from rich.console import Console
 from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
 from cmr_lightning.benchmark.claims import CLAIMS, Claim, read_claims
 from cmr_lightning.benchmark.tables import markdown, terminal, write_csv
+from cmr_lightning.whole_file import write_whole
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -59,8 +60,8 @@ def write(tables: Sequence[Board], notes: Notes, folder: Path) -> None:
     from cmr_lightning.benchmark.page import page  # here, so that a wrong command line is answered at once
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.html").write_text(page(tables, notes), encoding="utf-8")
-    (folder / "report.md").write_text(markdown(tables), encoding="utf-8")
+    write_whole(folder / "report.html", page(tables, notes))
+    write_whole(folder / "report.md", markdown(tables))
     write_csv(tables, folder / "report.csv")
 
 

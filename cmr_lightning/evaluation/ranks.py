@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,13 +22,11 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
+from cmr_lightning.evaluation.similarities import similarities
 from cmr_lightning.whole_file import whole_file
 
-_RESOLUTION = 2**29
-"""Steps from 0 to 1 of a score: the largest power of two that leaves room in an int32 for one bit and the sign."""
-
-_KEPT = 4
-"""Blocks of a gallery that stay in float64, 512 MB by default; more are widened anew for each block of queries."""
+_CACHE = 2**18
+"""Keys that are sorted and looked through at once on a CPU, or those of one query: they stay in its cache meanwhile."""
 
 _NO_GROUPS = (np.empty(0, np.int64), *[np.empty(0, np.int32)] * 3)
 """The tie groups of no query, as `_tie_groups` gives them."""
@@ -121,20 +120,20 @@ def rank(
     gallery: Tensor,
     relevance: Relevance | Positives,
     distance: str,
-    block_elements: int = 2**24,
+    block_elements: int = 2**25,
     excluded: Tensor | None = None,
 ) -> Ranks:
     """Rank the gallery for every query, exactly, in blocks of queries, on the device of the embeddings.
 
     The cosine with a vector of zeros is 0. Items are tied when their scores agree to about 2e-9 of the range of the
-    scores, see `_scores`. A device without float64 (Apple's mps) hands its embeddings to the CPU.
+    scores, see `similarities`. A device without float64 (Apple's mps) hands its embeddings to the CPU.
 
     Args:
         queries: Embeddings `(Q, D)`.
         gallery: Embeddings `(G, D)`.
         relevance: Which of the gallery is relevant to which query.
         distance: `cos` or `l2`.
-        block_elements: Scores computed at once, which bounds the memory (about 30 bytes each).
+        block_elements: Scores computed at once, which bounds the memory (about 5 bytes each).
         excluded: The one row of the gallery that each query does not search, `(Q,)` int64, if there is one; the
             gallery of a query then has G - 1 items.
 
@@ -148,13 +147,13 @@ def rank(
     team = _team.get()
     share = slice(0, len(queries)) if team is None else team.share(len(queries))
     parts = [_NO_GROUPS]
-    for rows, scores in _scores(queries, gallery, distance, block_elements, share):
-        relevant = relevance.to(scores.device).block(rows)
-        if excluded is not None:
-            scores, relevant = (_without(matrix, excluded[rows].to(scores.device)) for matrix in (scores, relevant))
-        # One number holds score and relevance, so that values can be sorted without their positions, which is several
-        # times faster than an argsort: the best score comes first, within a tie group the relevant items.
-        parts.append(_tie_groups(_sorted_rows(scores.mul_(-2).add_(~relevant))))
+    with ThreadPoolExecutor(torch.get_num_threads(), "ranks") as pool:  # NumPy sorts without Python's lock
+        for rows, scores in similarities(queries, gallery, distance, block_elements, share):
+            relevant = relevance.to(scores.device).block(rows)
+            if excluded is not None:
+                scores, relevant = (_without(matrix, excluded[rows].to(scores.device)) for matrix in (scores, relevant))
+            step = len(scores) if scores.is_cuda else max(1, _CACHE // scores.shape[1])
+            parts += pool.map(_tie_groups, scores.split(step), relevant.split(step))
     counts, *groups = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if team is not None:
         (counts,), groups = team.together([counts]), team.together(groups)
@@ -167,7 +166,7 @@ def top(
     gallery: Tensor,
     distance: str,
     k: int,
-    block_elements: int = 2**24,
+    block_elements: int = 2**25,
     excluded: Tensor | None = None,
 ) -> Tensor:
     """The best gallery items of every query, best first, of equal ones the first in the gallery.
@@ -188,7 +187,7 @@ def top(
         ValueError: There are no queries, or no gallery.
     """
     parts = []
-    for rows, scores in _scores(queries, gallery, distance, block_elements):
+    for rows, scores in similarities(queries, gallery, distance, block_elements):
         index = torch.arange(len(gallery), device=scores.device)
         distinct = scores.long() * len(gallery) - index
         if excluded is not None:
@@ -198,7 +197,7 @@ def top(
 
 
 def chance_ranks(
-    relevance: Relevance | Positives, block_elements: int = 2**24, excluded: Tensor | None = None
+    relevance: Relevance | Positives, block_elements: int = 2**25, excluded: Tensor | None = None
 ) -> Ranks:
     """The ranks that say nothing: for every query, the whole gallery is one tie group.
 
@@ -245,116 +244,60 @@ def load_ranks(path: Path) -> dict[str, Ranks]:
         raise UserError(f"{path} is not a file of ranks; run `test` again to replace it.") from error
 
 
-def _scores(
-    queries: Tensor, gallery: Tensor, distance: str, block_elements: int, share: slice = slice(None)
-) -> Iterator[tuple[slice, Tensor]]:
-    """Similarities as whole numbers, in blocks of the queries `share`: rows, and `(b, G)` int32 in [-2**29, 2**29].
-
-    Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
-    the gallery, each of which may move the last bits of a product. So products are computed in float64 and rounded to
-    steps of 2**-29 of their range: 1 for a cosine, the largest possible squared distance of the query for l2. Rounding
-    to float32 would not do: its steps shrink with the value, so it keeps the noise of float64 where products nearly
-    cancel, as between an embedding and its equal under l2.
-
-    The gallery is widened to float64 in blocks as well, unless there are few of them: a large one that is mapped from a
-    file is never in memory as a whole.
-    """
-    if not len(queries) or not len(gallery):
-        raise ValueError("there is nothing to rank")
-    blocks = _blocks(len(gallery), block_elements // gallery.shape[1])
-    q_norm = _norms(queries, [slice(0, len(queries))], "queries")
-    g_norm = _norms(gallery, blocks, "gallery items")
-    farthest = (q_norm + g_norm.max()).square()
-    farthest = farthest.where(farthest > 0, 1)
-    kept = [_wide(gallery, columns, g_norm, distance) for columns in blocks] if len(blocks) <= _KEPT else None
-    first, end, _ = share.indices(len(queries))
-    for block in _blocks(end - first, block_elements // len(gallery)):
-        rows = slice(first + block.start, first + block.stop)
-        q = _wide(queries, rows, q_norm, distance)
-        scores = torch.empty(len(q), len(gallery), dtype=torch.int32, device=q.device)
-        for number, columns in enumerate(blocks):
-            similarity = q @ (_wide(gallery, columns, g_norm, distance) if kept is None else kept[number]).T
-            if distance == "l2":
-                similarity.mul_(2).sub_(q_norm[rows].square()).sub_(g_norm[columns].square().T).div_(farthest[rows])
-            scores[:, columns] = similarity.mul_(_RESOLUTION).round_()
-        yield rows, scores
-
-
 def _without(matrix: Tensor, column: Tensor) -> Tensor:
     """Each row of `(b, G)` without one of its columns, `(b,)`, as `(b, G - 1)`."""
     kept = torch.arange(matrix.shape[1] - 1, device=matrix.device).expand(len(matrix), -1)
     return matrix.gather(1, kept + (kept >= column[:, None]))
 
 
-def _blocks(count: int, most: int) -> list[slice]:
-    """Slices of at most `most` (and at least 1) of `count` rows."""
-    step = max(1, most)
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+def _sorted_keys(scores: Tensor, relevant: Tensor) -> NDArray[np.int32]:
+    """Keys -2 * score, plus 1 for an item that is not relevant, `(b, G)`, each row in ascending order.
 
-
-def _norms(embeddings: Tensor, blocks: list[slice], items: str) -> Tensor:
-    """Lengths `(N, 1)` in float64, which are finite where the embeddings are."""
-    broken = sum(int((~embeddings[block].isfinite()).any(dim=1).sum()) for block in blocks)
-    if broken:
-        raise UserError(
-            f"The embeddings of {broken} of {len(embeddings)} {items} are not finite: training has diverged, or the "
-            "features hold NaN or infinity."
-        )
-    return torch.cat([_double(embeddings[block]).norm(dim=1, keepdim=True) for block in blocks])
-
-
-def _wide(embeddings: Tensor, rows: slice, norms: Tensor, distance: str) -> Tensor:
-    """Some rows in float64, for the cosine scaled to length 1."""
-    wide = _double(embeddings[rows])
-    return wide / norms[rows].where(norms[rows] > 0, 1) if distance == "cos" else wide
-
-
-def _double(embeddings: Tensor) -> Tensor:
-    """Embeddings in float64, on their device where it has float64."""
-    embeddings = embeddings.detach()
-    return (embeddings.cpu() if embeddings.device.type == "mps" else embeddings).double()
-
-
-def _sorted_rows(keys: Tensor) -> NDArray[np.int32]:
-    """Each row in ascending order. On the CPU NumPy sorts integers an order of magnitude faster than torch."""
-    if keys.device.type == "cpu":
-        array = keys.numpy()
-        array.sort(axis=1)
-        return array
-    return keys.sort(dim=1).values.cpu().numpy()
-
-
-def _tie_groups(keys: NDArray[np.int32]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Groups per row `(b,)`, then above, size and relevant `(M,)`, as in `Ranks`, of sorted keys `(b, G)`.
-
-    A key is -2 * score, plus 1 for an item that is not relevant.
+    One number holds score and relevance, so that values can be sorted without their positions, which is several times
+    faster than an argsort: the best score comes first, within a tie group the relevant items. On the CPU NumPy sorts
+    integers an order of magnitude faster than torch; there the keys are written over the scores.
     """
+    if scores.device.type != "cpu":
+        return scores.mul_(-2).add_(~relevant).sort(dim=1).values.cpu().numpy()
+    keys = scores.numpy()
+    np.multiply(keys, -2, out=keys)
+    np.add(keys, ~relevant.numpy(), out=keys)
+    keys.sort(axis=1)
+    return keys
+
+
+def _tie_groups(scores: Tensor, relevant_items: Tensor) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Groups per row `(b,)`, then above, size and relevant `(M,)`, as in `Ranks`, of scores and relevance `(b, G)`."""
+    keys = _sorted_keys(scores, relevant_items)
     flat = keys.ravel()
-    width = keys.shape[1]
-    places = np.flatnonzero((flat & 1) == 0)
-    row = places // width
+    row_starts = np.arange(len(keys) + 1) * keys.shape[1]
+    places = np.flatnonzero((flat.astype(np.uint8) & 1) == 0)
+    of_row = np.searchsorted(places, row_starts)
+    value = flat[places]
     starts_group = np.ones(len(places), dtype=bool)
-    starts_group[1:] = (np.diff(flat[places]) != 0) | (np.diff(row) != 0)
+    np.not_equal(value[1:], value[:-1], out=starts_group[1:])
+    starts_group[of_row[:-1][of_row[:-1] < of_row[1:]]] = True
     first = np.flatnonzero(starts_group)
     relevant = np.diff(first, append=len(places))
-    start, row = places[first], row[first]
-    end = _group_ends(flat, start + relevant, (row + 1) * width, flat[start] + 1)
-    counts = np.bincount(row, minlength=len(keys))
-    return counts, (start - row * width).astype(np.int32), (end - start).astype(np.int32), relevant.astype(np.int32)
+    start, value = places[first], value[first]
+    counts = np.diff(np.searchsorted(first, of_row))
+    row_start = np.repeat(row_starts[:-1], counts)
+    end = start + relevant
+    longer = np.flatnonzero(flat.take(end, mode="clip") == value + 1)  # few groups go on behind their relevant items
+    next_start = np.append(start, flat.size)[longer + 1]
+    most = np.minimum(next_start, row_start[longer] + keys.shape[1])
+    end[longer] = _ends(flat, end[longer], most, value[longer] + 1)
+    above, size = (start - row_start).astype(np.int32), (end - start).astype(np.int32)
+    return counts, above, size, relevant.astype(np.int32)
 
 
-def _group_ends(flat: NDArray, low: NDArray, high: NDArray, last_key: NDArray) -> NDArray:
-    """The first place in each sorted run `flat[low:high]` whose key exceeds `last_key`."""
-    end = low.copy()
-    inside = np.flatnonzero((low < high) & (flat[np.minimum(low, len(flat) - 1)] <= last_key))
-    low, high, last_key = low[inside], high[inside], last_key[inside]
-    # Binary search in all runs at once, of those few groups that go on behind their relevant items.
+def _ends(flat: NDArray, low: NDArray, high: NDArray, last: NDArray) -> NDArray:
+    """The first place in each sorted run `flat[low:high]` whose key exceeds `last`, by binary search in all at once."""
     while (low < high).any():
         middle = (low + high) // 2
-        within = (low < high) & (flat[np.minimum(middle, len(flat) - 1)] <= last_key)
+        within = (low < high) & (flat.take(middle, mode="clip") <= last)
         low, high = np.where(within, middle + 1, low), np.where(within, high, middle)
-    end[inside] = low
-    return end
+    return low
 
 
 def _offsets(counts: NDArray) -> NDArray[np.int64]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from cmr_lightning.whole_file import write_whole
+
 _CLASS = ("class_path", "init_args", "dict_kwargs")
 
 
@@ -60,7 +62,7 @@ def write_winner(path: Path, experiment: Path, values: Mapping[str, Any], name: 
         put(config, key, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = f"# python -m cmr_lightning fit --config {path} --experiment {name}\n"
-    path.write_text(header + f"# {comment}\n" + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120))
+    write_whole(path, header + f"# {comment}\n" + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120))
 
 
 class _Readable(yaml.SafeDumper):

@@ -1,13 +1,12 @@
 """Extraction against a bare timm loop over the same picture files, with the same number of workers, in turn.
 
-python -m tests.benchmarks.extraction --pictures FOLDER --model mobilenetv2_100 --workers 2
+python -m tests.benchmarks.extraction [--pictures FOLDER] [--model mobilenetv2_100] [--workers 2]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from datamodules.image_inputs import Pictures
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing, no_labels
 from datamodules.text_inputs import WordTokens
+from tests.benchmarks.photographs import write_photograph
 
 RESIZE, CROP = 256, 224
 
@@ -89,8 +89,9 @@ def ours(root: Path, names: list[str], model: str, batch_size: int, workers: int
 
 
 def main() -> None:
+    """Draw pictures if there are none, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, help="folder of JPEGs; drawn ones if it is not given")
     parser.add_argument("--model", default="mobilenetv2_100")
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -98,17 +99,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    with TemporaryDirectory() as drawn:
+        if options.pictures is None:
+            options.pictures = Path(drawn)
+            for row in range(options.count):
+                write_photograph(row, options.pictures)
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Both in turn, and print."""
     names = sorted(path.name for path in options.pictures.glob("*.jpg"))[: options.count]
     paths = [options.pictures / name for name in names]
-    device = torch.device(options.device)
-    settings = options.model, options.batch_size, options.workers, device
-    measured: list[Callable[[], float]] = [
-        lambda: bare(paths, *settings),
-        lambda: ours(options.pictures, names, *settings),
-    ]
+    settings = options.model, options.batch_size, options.workers, torch.device(options.device)
     ratios = []
     for _ in range(options.rounds):
-        theirs, own = (measure() for measure in measured)
+        theirs, own = bare(paths, *settings), ours(options.pictures, names, *settings)
         ratios.append(own / theirs)
         print(f"bare loop {len(names) / theirs:7.1f}/s   extract {len(names) / own:7.1f}/s   time x {ratios[-1]:.3f}")
     print(f"extract takes {median(ratios):.3f} times as long as the bare loop")

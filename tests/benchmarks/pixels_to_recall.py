@@ -1,23 +1,25 @@
 """ITMeetsAL with a fine-tuned ResNet-50 and a Bi-LSTM, from JPEG files to recall, in every precision.
 
-    python -m tests.benchmarks.pixels_to_recall OUTPUT [--pictures 31014] [--batches 100] [--compile]
+    python -m tests.benchmarks.pixels_to_recall [OUTPUT] [--pictures 31014] [--batches 100] [--rounds 2]
 
 Pictures are invented scenes of 500 x 375 pixels in Flickr30k's published layout, five captions each, written below
-OUTPUT once. For each precision the published experiment is trained for so many batches, by the very trainer of the
-command line, and tested. Printed, and written to OUTPUT/results.json, are
+OUTPUT once (or into a temporary folder). In each round the published experiment is trained in every precision in turn,
+as it is and under torch.compile, for so many batches, by the very trainer of the command line, and tested. Without a
+GPU everything is small, and says only that it works. Printed are medians over the rounds:
 
     pairs/s     in training, after the first batches, with all that reading, decoding and logging cost
-    step        milliseconds of a training step, on the device, without waiting for data
+    step ms     a training step on the device, without waiting for data
     waiting     share of the time that training waits for the next batch
+    GPU         mean of the utilisation that the driver reports while training
+    memory MiB  most memory in tensors
     adversary   share of a step that discriminator and adversarial term cost: steps with and without them take turns
-    GPU         mean of the utilisation that the driver reports, and the most memory in tensors
-    test        seconds from pixels of 1,000 pictures to recall, and the sum of recalls
+    test s      from pixels of 1,000 pictures to recall
+    rsum        the recalls, which tell that something was learnt
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import logging
@@ -28,14 +30,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from PIL import Image
+from joblib import cpu_count
 
-from datamodules import scenes
+from tests.benchmarks.photographs import write_photograph
 from tests.building import ROOT, Built
 from tests.datamodules.published.flickr8k import write_karpathy
 
@@ -55,7 +57,7 @@ def write_data(root: Path, pictures: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     with ProcessPoolExecutor() as processes:
-        texts = processes.map(write_picture, range(pictures), [folder] * pictures, chunksize=64)
+        texts = processes.map(write_photograph, range(pictures), [folder] * pictures, chunksize=64)
         of_split = (split for split, size in splits.items() for _ in range(size))
         for row, (split, captions) in enumerate(zip(of_split, texts, strict=True)):
             ids = [len(captions) * row + number for number in range(len(captions))]
@@ -67,18 +69,6 @@ def write_data(root: Path, pictures: int) -> None:
                 {"sentids": ids, "imgid": row, "sentences": sentences, "split": split, "filename": f"{row}.jpg"}
             )
     write_karpathy(listing, "flickr30k", images)
-
-
-def write_picture(row: int, folder: Path) -> list[str]:
-    """Paint a scene into a JPEG as large as those of Flickr30k, and describe it."""
-    rng = scenes.stream(0, "pixels", row)
-    scene = scenes.invent(scenes.KINDS[row % len(scenes.KINDS)], rng)
-    small = Image.fromarray(scenes.paint(scene, 64, rng).transpose(1, 2, 0))
-    pixels = np.asarray(small.resize((500, 375)), dtype=np.int16) + rng.integers(-20, 20, (375, 500, 3))
-    jpeg = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(jpeg, "JPEG", quality=90)
-    (folder / f"{row}.jpg").write_bytes(jpeg.getvalue())
-    return scenes.describe(scene, rng)
 
 
 class Meter(pl.Callback):
@@ -120,7 +110,7 @@ class Meter(pl.Callback):
             "pairs/s": batch_size * len(marks) / whole,
             "step ms": 1000 * statistics.median(step() for step in self.steps[WARM_UP:]),
             "waiting": waiting / whole,
-            "GPU utilisation": statistics.mean(self.utilisation) / 100 if self.utilisation else float("nan"),
+            "GPU": statistics.mean(self.utilisation) / 100 if self.utilisation else float("nan"),
         }
 
 
@@ -157,13 +147,16 @@ class Alternation(Meter):
     def share(self) -> float:
         """What the adversary costs of a step."""
         seconds = [step() for step in self.steps[WARM_UP:]]  # which is an even number of steps
-        return 1 - statistics.median(seconds[1::2]) / statistics.median(seconds[::2])
+        costs = [playing - alone for playing, alone in zip(seconds[::2], seconds[1::2], strict=False)]
+        return statistics.median(costs) / statistics.median(seconds[::2])
 
 
 Measured = TypeVar("Measured", bound=Meter)
+Way = tuple[str, bool]
+"""Precision, and whether encoders are compiled."""
 
 
-def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision: str) -> Built:
+def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision: str, compiled: bool) -> Built:
     """The published experiment, with the encoder in question, fine-tuned from the start."""
     pictures = "--data.init_args.image.init_args"
     return Built(
@@ -173,7 +166,7 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
             f"--run_dir={run_dir}",
             f"--model.init_args.image_encoder.init_args.model={options.model}",
             "--model.init_args.image_encoder.init_args.weights=none",
-            f"--model.init_args.compile={'inductor' if options.compile else 'null'}",
+            f"--model.init_args.compile={'inductor' if compiled else 'null'}",
             f"--data.init_args.root={root}",
             f"--data.init_args.batch_size={options.batch_size}",
             f"{pictures}.resize={options.size}",
@@ -191,67 +184,76 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
     )
 
 
-def train(
-    root: Path, run_dir: Path, options: argparse.Namespace, precision: str, meter: Measured
-) -> tuple[Built, Measured]:
+def train(root: Path, run_dir: Path, options: argparse.Namespace, way: Way, meter: Measured) -> tuple[Built, Measured]:
     """Train while somebody measures."""
-    built = experiment(root, run_dir, options, precision)
+    built = experiment(root, run_dir, options, *way)
     built.trainer.callbacks.append(meter)
     built.trainer.fit(built.model, built.datamodule)
     return built, meter
 
 
-def measure(root: Path, output: Path, options: argparse.Namespace, precision: str) -> dict[str, Any]:
+def measure(root: Path, output: Path, options: argparse.Namespace, way: Way) -> dict[str, float]:
     """Train, test, and train once more with the adversary in every other step."""
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    built, meter = train(root, output / "run", options, precision, Meter())
+    built, meter = train(root, output / "run", options, way, Meter())
     memory = torch.cuda.max_memory_allocated() / 2**20 if cuda else float("nan")
     start = time.perf_counter()
-    tester = pl.Trainer(precision=precision, devices=1, logger=False, enable_progress_bar=False)
+    tester = pl.Trainer(precision=way[0], devices=1, logger=False, enable_progress_bar=False)
     tester.test(built.model, built.datamodule, verbose=False)
     found = {**meter.results(options.batch_size), "memory MiB": memory, "test s": time.perf_counter() - start}
     found["rsum"] = sum(built.model.measurement.metrics["rsum/cos/instance"].values())
     del built
-    _, alternation = train(root, output / "run", options, precision, Alternation())
-    card = torch.cuda.get_device_name() if cuda else "CPU"
-    return {
-        "device": card,
-        "precision": precision,
-        "compiled": options.compile,
-        **found,
-        "adversary": alternation.share(),
-    }
+    _, alternation = train(root, output / "run", options, way, Alternation())
+    return {**found, "adversary": alternation.share()}
 
 
-def main() -> None:
-    """Write the pictures, measure, print."""
+def parsed() -> argparse.Namespace:
+    """The command line; small sizes where there is no GPU."""
+    cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--pictures", type=int, default=31014)
-    parser.add_argument("--batches", type=int, default=100, help="training batches of an epoch")
+    parser.add_argument("output", type=Path, nargs="?", help="where pictures and runs stay; a temporary folder")
+    parser.add_argument("--pictures", type=int, default=31014 if cuda else 480)
+    parser.add_argument("--batches", type=int, default=100 if cuda else 22, help="training batches of an epoch")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--size", type=int, default=224, help="pixels that the encoder sees, a side")
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=128 if cuda else 16)
+    parser.add_argument("--size", type=int, default=224 if cuda else 64, help="pixels that the encoder sees, a side")
+    parser.add_argument("--model", default="resnet50" if cuda else "resnet18")
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS if cuda else PRECISIONS[:2])
+    parser.add_argument("--ways", nargs="+", choices=("eager", "compiled"), default=("eager", "compiled"))
+    parser.add_argument("--rounds", type=int, default=2 if cuda else 1)
     options = parser.parse_args()
     if options.batches <= 2 * WARM_UP:
         parser.error(f"--batches must be more than {2 * WARM_UP}: the first {WARM_UP} are not counted")
+    return options
+
+
+def main() -> None:
+    """Write the pictures, measure in turn, print."""
+    options = parsed()
     sys.argv = sys.argv[:1]  # the command line that builds the models warns of arguments that it is not given
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    start = time.perf_counter()
-    write_data(options.output / "flickr30k", options.pictures)
-    print(f"{options.pictures} pictures written in {time.perf_counter() - start:.0f} s", flush=True)
-    results = []
-    for precision in options.precisions:
-        results.append(measure(options.output / "flickr30k", options.output, options, precision))
-        said = (f"{name} {value:.4g}" if isinstance(value, float) else value for name, value in results[-1].items())
-        print(*said, sep="  ", flush=True)
-    name = "results_compiled.json" if options.compile else "results.json"
-    (options.output / name).write_text(json.dumps(results, indent=1))
+    with TemporaryDirectory() as temporary:
+        output = options.output or Path(temporary)
+        start = time.perf_counter()
+        write_data(output / "flickr30k", options.pictures)
+        card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        print(f"{options.pictures} pictures in {time.perf_counter() - start:.0f} s; {card}, {cpu_count()} cores")
+        ways = [(precision, way == "compiled") for way in options.ways for precision in options.precisions]
+        found: dict[Way, list[dict[str, float]]] = {way: [] for way in ways}
+        for _, way in itertools.product(range(options.rounds), ways):
+            found[way].append(measure(output / "flickr30k", output, options, way))
+            print(named(way), *(f"{name} {value:.4g}" for name, value in found[way][-1].items()), sep="  ", flush=True)
+    print("medians")
+    for way, rounds in found.items():
+        medians = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        print(named(way), *(f"{name} {value:.4g}" for name, value in medians.items()), sep="  ")
+
+
+def named(way: Way) -> str:
+    """A way of training in words."""
+    return f"{way[0]}{', compiled' if way[1] else ''}"
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     python -m tests.benchmarks.ranking [ROUNDS]
 
 The floor of a ranking is its matrix product, in float32 and in blocks of queries, and the cheapest sort that could give
-the ranks: of the int32 keys of as many numbers, by NumPy. Ours computes products in float64 and rounds them, so that
-equal embeddings tie. Both are measured in turn, and the median of the ratios is printed. The last lines are the peak
-memory that a ranking adds, measured in processes of their own, as the gallery grows tenfold in a file that is mapped
-into memory (Linux alone tells it); and, for a small case that they can do at all, the time of other libraries.
+the ranks: of the int32 keys of as many numbers, by NumPy, which sorts on one core. Ours computes products in float64
+and rounds them, so that equal embeddings tie. Both are measured in turn, and the median of the ratios is printed, for
+one thread and for as many as there are. The next lines are the peak memory that a ranking adds, measured in processes
+of their own, as the gallery grows fiftyfold in a file that is mapped into memory (Linux alone tells it); and, for a
+small case that they can do at all, the time of other libraries.
 """
 
 from __future__ import annotations
@@ -147,15 +148,17 @@ def others() -> dict[str, Callable[[], object]]:
 def main(rounds: int) -> None:
     """Measure, and print."""
     warnings.simplefilter("ignore")
+    for threads in sorted({1, torch.get_num_threads()}):
+        torch.set_num_threads(threads)
+        print(f"ranking relative to float32 product + sort, and to the product alone, by {threads} thread(s)")
+        for name, (queries, gallery, kind) in CASES.items():
+            case = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
+            measured = [in_turn(*case) for _ in range(rounds)]
+            ratio, to_product, took = (statistics.median(column) for column in zip(*measured, strict=True))
+            print(f"{name:<28} {ratio:5.2f} {to_product:6.2f}   {took:6.1f} s", flush=True)
+    for gallery in (20_000, 200_000, 1_000_000):
+        print(f"memory added by 200 queries in a mapped gallery of {gallery:,}: {added_memory(gallery):.0f} MiB")
     torch.set_num_threads(1)
-    print("ranking relative to float32 product + cheapest sort; and to the product alone (median of ratios)")
-    for name, (queries, gallery, kind) in CASES.items():
-        case = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
-        measured = [in_turn(*case) for _ in range(rounds)]
-        ratio, to_product, took = (statistics.median(column) for column in zip(*measured, strict=True))
-        print(f"{name:<28} {ratio:5.2f} {to_product:6.2f}   {took:6.1f} s", flush=True)
-    small, large = added_memory(20_000), added_memory(200_000)
-    print(f"memory added by 200 queries in a mapped gallery of 20,000: {small:.0f} MiB, of 200,000: {large:.0f} MiB")
     for name, way in others().items():
         way()  # ranx compiles
         print(f"{name:<14} mAP {way():.6f}   {seconds(way):7.2f} s", flush=True)

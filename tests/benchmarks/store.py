@@ -58,6 +58,7 @@ class Steps:
 
 
 def main() -> None:
+    """Measure in turn, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=2048)

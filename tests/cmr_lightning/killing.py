@@ -93,9 +93,8 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> list[int]:
     return progress
 
 
-def differences(folder: Path) -> list[str]:
-    """In what the two runs differ: weights, rows of the metrics file, the best score."""
-    whole, killed = Run(folder / "whole"), Run(folder / "killed")
+def differences(whole: Run, killed: Run) -> list[str]:
+    """In what two runs differ: weights, rows of the metrics file, the best score."""
     found = []
     for checkpoint in ("last", "best"):
         one, other = (torch.load(getattr(run, checkpoint), weights_only=True) for run in (whole, killed))
@@ -124,4 +123,4 @@ if __name__ == "__main__":
     place = Path(arguments[0])
     place.mkdir(parents=True, exist_ok=True)
     print("newest checkpoint at each kill:", kill_and_resume(place, *map(int, arguments[1:])))
-    print("differs in:", differences(place) or "nothing")
+    print("differs in:", differences(Run(place / "whole"), Run(place / "killed")) or "nothing")

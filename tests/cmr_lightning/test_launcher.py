@@ -14,11 +14,11 @@ import pytest
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import distributed as dist
 
-from cmr_lightning.__main__ import main
 from cmr_lightning.checkpoints import newest_checkpoint
 from cmr_lightning.launcher import GroupLauncher, another_was_lost
 from cmr_lightning.runs import Run
 from tests.building import ROOT, write_toy
+from tests.cmr_lightning.killing import differences
 
 PATIENCE = 120
 
@@ -32,6 +32,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         f"--run_dir={folder / 'run'}",
         "--trainer.max_epochs=100000",
         "--trainer.enable_progress_bar=false",
+        "--model.init_args.ramp=false",  # it would depend on the end of the training
     ]
 
 
@@ -99,8 +100,11 @@ def test_killed_process_ends_the_training_with_a_sentence(options: list[str], ru
     assert later["global_step"] > checkpoint["global_step"]
 
     end = f"--trainer.max_epochs={later['epoch'] + 2}"
-    assert main(["fit", *options, end, "--resume=true"]) == 0
+    assert start([*options, end, "--resume=true"], tmp_path / "errors").wait(PATIENCE) == 0
+    whole = Run(run.path.with_name("whole"))
+    assert start([*options, end, f"--run_dir={whole.path}"], tmp_path / "errors").wait(PATIENCE) == 0
     assert newest_checkpoint(run)[1]["global_step"] > later["global_step"]
+    assert differences(whole, run) == []
 
 
 def test_process_that_would_wait_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -44,6 +45,23 @@ def test_help_lists_every_command(arguments: list[str], capsys: pytest.CaptureFi
     assert printed.strip() == usage()
     for command in ("fit", "validate", "test", "predict", "report"):
         assert f"\n  {command} " in printed
+
+
+def test_a_reader_who_has_read_enough_is_no_error() -> None:
+    code = (
+        "import sys\n"
+        "from cmr_lightning import __main__ as program\n"
+        "program.usage = lambda: 'much to read\\n' * 100_000\n"
+        "sys.exit(program.main(['--help']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    program_ = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1)
+    assert program_.stdout is not None
+    assert program_.stderr is not None
+    assert program_.stdout.readline() == b"much to read\n"
+    program_.stdout.close()
+    assert program_.stderr.read() == b""
+    assert program_.wait() == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -118,6 +118,30 @@ def test_any_precision_of_embeddings_is_ranked(dtype):
     assert_equal(rank(queries, gallery, relevance, "cos"), expected)
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_embeddings_stay_as_they_are(distance):
+    queries, gallery, relevance = (x.double() if isinstance(x, torch.Tensor) else x for x in tied_case(6))
+    before = queries.clone(), gallery.clone()
+    rank(queries, gallery, relevance, distance)
+    top(queries, gallery, distance, 3)
+    assert torch.equal(queries, before[0])
+    assert torch.equal(gallery, before[1])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tiles_and_threads_do_not_matter(threads):
+    """Large enough for several tiles in both directions, and several pieces to sort."""
+    queries, gallery, relevance = tied_case(13, queries=300, gallery=2700, dim=5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ranks = rank(queries, gallery, relevance, "cos")
+    finally:
+        torch.set_num_threads(before)
+    expected = ranks_by_counting(similarity(queries, gallery, "cos"), relevance.block(slice(None)))
+    assert_equal(ranks, expected)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("distance", DISTANCES)
