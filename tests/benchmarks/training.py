@@ -5,7 +5,7 @@
 Both train ACMR's networks with its losses by fused Adam on the same generated features, one discriminator step to an
 update. The loop has no checks, no callbacks and no logs; the trainer has all that `fit` has: diagnostics of the game,
 `metrics.csv`, progress, checks for finite values. In each round both train in turn, and the median of the ratios is
-printed, with the lowest and highest: 1 would be no loss at all.
+printed, with the lowest and highest: 1 would be no loss at all. Checkpoints are left out of both.
 """
 
 from __future__ import annotations
