@@ -258,7 +258,7 @@ def _sorted_keys(scores: Tensor, relevant: Tensor) -> NDArray[np.int32]:
     integers an order of magnitude faster than torch; there the keys are written over the scores.
     """
     if scores.device.type != "cpu":
-        return scores.mul_(-2).add_(~relevant).sort(dim=1).values.cpu().numpy()
+        return (scores * -2 + ~relevant).sort(dim=1).values.cpu().numpy()
     keys = scores.numpy()
     np.multiply(keys, -2, out=keys)
     np.add(keys, ~relevant.numpy(), out=keys)

@@ -146,11 +146,13 @@ def test_tiles_and_threads_do_not_matter(threads):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_ranks_of_a_gpu_are_those_of_the_cpu(distance):
+    """In inference mode, as in a test: the mode belongs to a thread, and those that sort are not in it."""
     queries, gallery, relevance = tied_case(7)
-    assert_equal(
-        rank(queries.cuda(), gallery.cuda(), relevance, distance, 700), rank(queries, gallery, relevance, distance)
-    )
-    assert torch.equal(top(queries.cuda(), gallery.cuda(), distance, 9).cpu(), top(queries, gallery, distance, 9))
+    with torch.inference_mode():
+        there = queries.cuda(), gallery.cuda()
+        ranks, best = rank(*there, relevance, distance, 700), top(*there, distance, 9).cpu()
+    assert_equal(ranks, rank(queries, gallery, relevance, distance))
+    assert torch.equal(best, top(queries, gallery, distance, 9))
 
 
 class LargestTensor(TorchDispatchMode):
