@@ -48,7 +48,7 @@ from cmr_lightning.precision import TwoPlayerPrecision
 from cmr_lightning.runs import Run, experiment_name, run_of_config
 from cmr_lightning.unprofiled import Unprofiled
 from cmr_lightning.wandb_logging import RunLogger, WandbReport, finished_at_the_end
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import write_whole
 from datamodules import CrossModalData
 
 _LOGGED = ("pytorch_lightning", "py.warnings")
@@ -203,8 +203,7 @@ class RetrievalCLI(LightningCLI):
             if isinstance(logger, RunLogger):
                 logger.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
-        with whole_file(self.run.config) as file:
-            file.write((header + yaml.safe_dump(self._config(), sort_keys=False)).encode())
+        write_whole(self.run.config, header + yaml.safe_dump(self._config(), sort_keys=False))
         _log_to(self.run)
         parameters = sum(p.numel() for p in self.model.parameters())
         print(

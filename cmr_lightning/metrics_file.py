@@ -13,7 +13,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cmr_lightning.runs import Run
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import write_whole
 
 
 class _ContinuedWriter(ExperimentWriter):
@@ -89,5 +89,4 @@ def _write(path: Path, keys: Sequence[str], rows: Iterable[dict[str, Any]]) -> N
     writer = csv.DictWriter(text, keys)
     writer.writeheader()
     writer.writerows(rows)
-    with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+    write_whole(path, text.getvalue())

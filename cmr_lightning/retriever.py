@@ -83,6 +83,7 @@ class Retriever(EmbeddingModel):
     Attributes:
         active: The players that move; training stages may leave one out.
         ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
+        stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
 
     Raises:
         UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
@@ -132,9 +133,9 @@ class Retriever(EmbeddingModel):
         self.compile_with = compile
         self.active: set[Player] = {"generator", "discriminator"}
         self.ramp_span: tuple[int, int] | None = None
+        self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
         self._player: Player = "generator"
         self._window: list[tuple[Pairs, Embeddings]] = []
-        self._stakes: list[tuple[Embeddings, dict[str, Tensor]]] = []
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._summed: Counter[str] = Counter()
         self._resumed: dict[str, Any] = {}
@@ -295,11 +296,6 @@ class Retriever(EmbeddingModel):
         """Whether gradients of some batches wait for the rest of their update."""
         return bool(self._window)
 
-    @property
-    def stake(self) -> tuple[Embeddings, dict[str, Tensor]] | None:
-        """While the generator moves, the embeddings and the weighted terms at stake; None at other times."""
-        return self._stakes[0] if self._stakes else None
-
     def _update_discriminator(self) -> None:
         self._turn("discriminator")
         optimizer = self._optimizers()[1].optimizer
@@ -320,9 +316,9 @@ class Retriever(EmbeddingModel):
         weighted = {name: _times(weight, losses[name]) for name, weight in weights.items() if weight != 0}
         total = reduce(add, weighted.values()) if weighted else 0 * embeddings.image.sum()
         self._add("generator/total", sum(weights[name] * values[name] for name in weighted))
-        self._stakes.append((embeddings, weighted))
+        self.stake = embeddings, weighted
         self._backward(total, self.accumulate)
-        self._stakes.clear()
+        self.stake = None
 
     def _step_generator(self) -> None:
         optimizer = self._optimizers()[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Note that `fit` came to its end, and how."""
-        with whole_file(self._summary) as file:
-            file.write((json.dumps(summary, indent=2) + "\n").encode())
+        write_whole(self._summary, json.dumps(summary, indent=2) + "\n")
 
     def read_summary(self) -> dict[str, Any]:
         """How `fit` ended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -19,10 +19,10 @@ Batch = TypeVar("Batch")
 Index = TypeVar("Index")
 
 
-def batches(read: Callable[[Index], Batch], indices: Iterable[Index], contents: Iterable[Content]) -> Iterator[Batch]:
+def batches(read: Callable[[Index], Batch], indices: Sequence[Index], contents: Iterable[Content]) -> Iterator[Batch]:
     """Batches in order, read ahead where one of the contents that they are of is on disk."""
-    stored = [content for content in contents if isinstance(content, Stored)]
-    return ahead(read, indices, max(c.processes for c in stored)) if stored else map(read, indices)
+    processes = [content.processes for content in contents if isinstance(content, Stored)]
+    return ahead(read, indices, min(max(processes), len(indices))) if processes else map(read, indices)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class PairLoader:
             self._epoch, self._position = self._epoch + 1, 0
         order = self._order()
         numbers = range(self._position, len(self))
-        texts = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in numbers)
-        numbered = zip(numbers, texts, strict=True)
+        numbered = [(i, order[i * self.batch_size : (i + 1) * self.batch_size]) for i in numbers]
         for pairs in batches(self._pairs, numbered, (self.part.image, self.part.text)):
             self._position += 1
             yield pairs

@@ -19,7 +19,7 @@ from cmr_lightning.benchmark.results_tables import all_tables, between_marks, is
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.runs import Run
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import whole_file, write_whole
 
 RESULTS = Path("experiments/results")
 TABLES = Path("experiments/README.md")
@@ -48,8 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         path = RESULTS / f"{options.name or options.runs.resolve().name}.jsonl"
         print(f"Kept {keep(options.runs, path)} records in {path}.")
     for path, text in written(Path()).items():
-        with whole_file(path) as file:
-            file.write(text.encode())
+        write_whole(path, text)
         print(f"Wrote {path}.")
 
 

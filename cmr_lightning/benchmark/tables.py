@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from cmr_lightning.benchmark.board import Board, Published, Row
 from cmr_lightning.benchmark.statistics import Summary
+from cmr_lightning.whole_file import write_whole
 
 LEGEND = (
     "± is the standard deviation over runs, brackets hold the 95 % interval of their mean. Rows that share a letter "
@@ -111,18 +113,19 @@ def markdown(boards: Sequence[Board]) -> str:
 
 def write_csv(boards: Sequence[Board], path: Path) -> None:
     """All boards as one CSV file, a line per experiment and direction."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                *("dataset", "splits", "protocol", "features", "experiment", "method", "image_encoder", "text_encoder"),
-                *("direction", "runs", "seeds", "mean", "std", "low", "high", "letters", "reference", "difference"),
-                *("p_value", "p_holm", "fit_s", "test_s", "process_mib", "gpu_mib", "parameters"),
-            ]
-        )
-        for board in boards:
-            for row in board.rows:
-                writer.writerows(_csv_line(board, row, direction) for direction in board.protocol.columns)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(
+        [
+            *("dataset", "splits", "protocol", "features", "experiment", "method", "image_encoder", "text_encoder"),
+            *("direction", "runs", "seeds", "mean", "std", "low", "high", "letters", "reference", "difference"),
+            *("p_value", "p_holm", "fit_s", "test_s", "process_mib", "gpu_mib", "parameters"),
+        ]
+    )
+    for board in boards:
+        for row in board.rows:
+            writer.writerows(_csv_line(board, row, direction) for direction in board.protocol.columns)
+    write_whole(path, text.getvalue())
 
 
 def _csv_line(board: Board, row: Row, direction: str) -> list[object]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.metrics import score
 from cmr_lightning.evaluation.protocols import Protocol
-from cmr_lightning.evaluation.ranks import Ranks, rank
+from cmr_lightning.evaluation.ranks import BLOCK, Ranks, rank
 from cmr_lightning.evaluation.relevance import Compositions, Judgements, Relevance
 
 ByDirection = Mapping[str, Ranks]
@@ -41,7 +41,7 @@ def measure(
     texts: Tensor,
     keys: Keys,
     protocols: Sequence[Protocol],
-    block_elements: int = 2**24,
+    block_elements: int = BLOCK,
     queries: tuple[Tensor, Tensor] | None = None,
     judgements: Mapping[str, Judgements] | None = None,
 ) -> Measurement:
@@ -82,7 +82,7 @@ def measure_composed(
     queries: Tensor,
     compositions: Compositions,
     protocols: Sequence[Protocol],
-    block_elements: int = 2**24,
+    block_elements: int = BLOCK,
 ) -> Measurement:
     """Rank the other images for every composed query, and measure under all protocols.
 

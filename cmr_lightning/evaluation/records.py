@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Record:
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write((json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.checks import Finding, sha256_of
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.whole_file import write_whole
 
 NAME = "manifest.json"
 _SMALL = 64 << 20
@@ -42,8 +42,7 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
         "counts": {finding.path: dict(finding.counts) for finding in findings if finding.state == "ok"},
     }
     target = root / NAME
-    with whole_file(target) as file:
-        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+    write_whole(target, json.dumps(manifest, indent=1) + "\n")
     return target
 
 

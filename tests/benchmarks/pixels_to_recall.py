@@ -239,7 +239,8 @@ def main() -> None:
         start = time.perf_counter()
         write_data(output / "flickr30k", options.pictures)
         card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-        print(f"{options.pictures} pictures in {time.perf_counter() - start:.0f} s; {card}, {cpu_count()} cores")
+        took = time.perf_counter() - start
+        print(f"{options.pictures} pictures in {took:.0f} s; {card}, {cpu_count()} cores", flush=True)
         ways = [(precision, way == "compiled") for way in options.ways for precision in options.precisions]
         found: dict[Way, list[dict[str, float]]] = {way: [] for way in ways}
         for _, way in itertools.product(range(options.rounds), ways):
