@@ -13,7 +13,7 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.metrics import score
 from cmr_lightning.evaluation.protocols import Protocol
-from cmr_lightning.evaluation.ranks import BLOCK, Ranks, rank
+from cmr_lightning.evaluation.ranks import Ranks, rank
 from cmr_lightning.evaluation.relevance import Compositions, Judgements, Relevance
 
 ByDirection = Mapping[str, Ranks]
@@ -41,7 +41,6 @@ def measure(
     texts: Tensor,
     keys: Keys,
     protocols: Sequence[Protocol],
-    block_elements: int = BLOCK,
     queries: tuple[Tensor, Tensor] | None = None,
     judgements: Mapping[str, Judgements] | None = None,
 ) -> Measurement:
@@ -55,7 +54,6 @@ def measure(
         texts: Embeddings `(M, D)`, each text once.
         keys: For each relevance that the protocols name, the keys of the images and of the texts, see `Relevance`.
         protocols: What to measure.
-        block_elements: Scores computed at once, see `rank`.
         queries: Which images `(N,)` and which texts `(M,)` are queries, bool; all others are the gallery. None where
             every item is both.
         judgements: For each relevance that has lists instead of keys, the lists.
@@ -70,9 +68,9 @@ def measure(
 
     def ranked(protocol: Protocol) -> list[ByDirection]:
         if protocol.relevance in lists:
-            return [_judged(images, texts, lists[protocol.relevance], protocol, block_elements)]
+            return [_judged(images, texts, lists[protocol.relevance], protocol)]
         folds = _folds(keys, protocol, queries)
-        return [_ranked(images, texts, keys, fold, protocol, block_elements) for fold in folds]
+        return [_ranked(images, texts, keys, fold, protocol) for fold in folds]
 
     return _measured(protocols, ranked)
 
@@ -82,7 +80,6 @@ def measure_composed(
     queries: Tensor,
     compositions: Compositions,
     protocols: Sequence[Protocol],
-    block_elements: int = BLOCK,
 ) -> Measurement:
     """Rank the other images for every composed query, and measure under all protocols.
 
@@ -94,7 +91,6 @@ def measure_composed(
         queries: Embeddings `(Q, D)`.
         compositions: What the queries ask for.
         protocols: What to measure.
-        block_elements: Scores computed at once, see `rank`.
 
     Raises:
         UserError: Embeddings are not finite, or a protocol asks for a relevance that has no keys, or for folds that the
@@ -114,7 +110,6 @@ def measure_composed(
                 images[gallery.to(images.device)],
                 Relevance(key[target[asking]], key[gallery]),
                 protocol.distance,
-                block_elements,
                 excluded=place[source[asking]],
             )
             folds.append({"c2i": ranks})
@@ -184,27 +179,23 @@ def _folds(keys: Keys, protocol: Protocol, queries: tuple[Tensor, Tensor] | None
         yield _Fold(rows, texts, texts, rows)
 
 
-def _ranked(
-    images: Tensor, texts: Tensor, keys: Keys, fold: _Fold, protocol: Protocol, block_elements: int
-) -> ByDirection:
+def _ranked(images: Tensor, texts: Tensor, keys: Keys, fold: _Fold, protocol: Protocol) -> ByDirection:
     """Ranks of texts for images and of images for texts, relevant to each other by their keys."""
     image_keys, text_keys = keys[protocol.relevance]
     i2t = Relevance(image_keys[fold.images], text_keys[fold.answering_texts])
     t2i = Relevance(text_keys[fold.texts], image_keys[fold.answering_images])
     return {
-        "i2t": rank(images[fold.images], texts[fold.answering_texts], i2t, protocol.distance, block_elements),
-        "t2i": rank(texts[fold.texts], images[fold.answering_images], t2i, protocol.distance, block_elements),
+        "i2t": rank(images[fold.images], texts[fold.answering_texts], i2t, protocol.distance),
+        "t2i": rank(texts[fold.texts], images[fold.answering_images], t2i, protocol.distance),
     }
 
 
-def _judged(
-    images: Tensor, texts: Tensor, judgements: Judgements, protocol: Protocol, block_elements: int
-) -> ByDirection:
+def _judged(images: Tensor, texts: Tensor, judgements: Judgements, protocol: Protocol) -> ByDirection:
     """Ranks of texts for the judged images and of images for the judged texts."""
     i2t, t2i = (lists.to(images.device) for lists in judgements)
     return {
-        "i2t": rank(images[i2t.rows], texts, i2t, protocol.distance, block_elements),
-        "t2i": rank(texts[t2i.rows], images, t2i, protocol.distance, block_elements),
+        "i2t": rank(images[i2t.rows], texts, i2t, protocol.distance),
+        "t2i": rank(texts[t2i.rows], images, t2i, protocol.distance),
     }
 
 

@@ -23,16 +23,14 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
 from cmr_lightning.evaluation.similarities import similarities
+from cmr_lightning.evaluation.tie_groups import TieGroups, of_sorted_keys, tie_groups
 from cmr_lightning.whole_file import whole_file
 
-BLOCK = 2**25
-"""Scores that `rank` computes at once: enough queries to multiply fast, even with hundreds of thousands of items."""
+_BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
+"""Similarities that are computed at once: some hundred queries even with hundreds of thousands of items."""
 
 _CACHE = 2**18
-"""Keys that are sorted and looked through at once on a CPU, or those of one query: they stay in its cache meanwhile."""
-
-_NO_GROUPS = (np.empty(0, np.int64), *[np.empty(0, np.int32)] * 3)
-"""The tie groups of no query, as `_tie_groups` gives them."""
+"""Similarities that are looked through at once on a CPU, or those of one query: they stay in its cache meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +121,21 @@ def rank(
     gallery: Tensor,
     relevance: Relevance | Positives,
     distance: str,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     excluded: Tensor | None = None,
 ) -> Ranks:
     """Rank the gallery for every query, exactly, in blocks of queries, on the device of the embeddings.
 
-    The cosine with a vector of zeros is 0. Items are tied when their scores agree to about 2e-9 of the range of the
-    scores, see `similarities`. A device without float64 (Apple's mps) hands its embeddings to the CPU.
+    The cosine with a vector of zeros is 0. Items are tied when their similarities agree to about 1e-9 of the range of
+    similarities, see `similarities`. A device without float64 (Apple's mps) hands its embeddings to the CPU.
 
     Args:
         queries: Embeddings `(Q, D)`.
         gallery: Embeddings `(G, D)`.
         relevance: Which of the gallery is relevant to which query.
         distance: `cos` or `l2`.
-        block_elements: Scores computed at once, which bounds the memory (about 5 bytes each, 40 on a GPU).
+        block_elements: Similarities computed at once, which bounds the memory: about 5 bytes each, 40 on a GPU. By
+            default 2**26, and 2**24 on a GPU.
         excluded: The one row of the gallery that each query does not search, `(Q,)` int64, if there is one; the
             gallery of a query then has G - 1 items.
 
@@ -149,19 +148,16 @@ def rank(
         raise ValueError(f"{len(queries)} queries and {len(gallery)} gallery items came with {keys}")
     team = _team.get()
     share = slice(0, len(queries)) if team is None else team.share(len(queries))
-    parts = [_NO_GROUPS]
-    with ThreadPoolExecutor(torch.get_num_threads(), "ranks") as pool:  # NumPy sorts without Python's lock
-        for rows, scores in similarities(queries, gallery, distance, block_elements, share):
-            relevance = relevance.to(scores.device)
-            relevant = relevance.block(rows)
-            if excluded is not None:
-                scores, relevant = (_without(matrix, excluded[rows].to(scores.device)) for matrix in (scores, relevant))
-            step = len(scores) if scores.is_cuda else max(1, _CACHE // scores.shape[1])
-            parts += pool.map(_tie_groups, scores.split(step), relevant.split(step))
-    counts, *groups = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if block_elements is None:
+        block_elements = _BLOCK_OF_A_GPU if gallery.is_cuda else _BLOCK
+    columns = [bytearray() for _ in TieGroups._fields]  # they grow in place, as the groups may be most of the memory
+    for groups in _tie_groups(queries, gallery, relevance, distance, block_elements, share, excluded):
+        for column, values in zip(columns, groups, strict=True):
+            column += values.data
+    counts, *merged = map(np.frombuffer, columns, (np.int64, np.int32, np.int32, np.int32))
     if team is not None:
-        (counts,), groups = team.together([counts]), team.together(groups)
-    above, size, relevant_in_group = groups
+        (counts,), merged = team.together([counts]), team.together(merged)
+    above, size, relevant_in_group = merged
     return Ranks(_offsets(counts), above, size, relevant_in_group, len(gallery) - (excluded is not None))
 
 
@@ -180,7 +176,7 @@ def top(
         gallery: Embeddings `(G, D)`.
         distance: `cos` or `l2`.
         k: How many.
-        block_elements: Scores computed at once, which bounds the memory (about 40 bytes each).
+        block_elements: Similarities computed at once, which bounds the memory (about 40 bytes each).
         excluded: As in `rank`.
 
     Returns:
@@ -191,17 +187,16 @@ def top(
         ValueError: There are no queries, or no gallery.
     """
     parts = []
-    for rows, scores in similarities(queries, gallery, distance, block_elements):
-        index = torch.arange(len(gallery), device=scores.device)
-        distinct = scores.long() * len(gallery) - index
+    for rows, block in similarities(queries, gallery, distance, block_elements):
         if excluded is not None:
-            distinct.scatter_(1, excluded[rows, None].to(scores.device), torch.iinfo(torch.int64).min)
+            _exclude(excluded[rows].to(block.device), block)
+        distinct = block.long() * len(gallery) - torch.arange(len(gallery), device=block.device)
         parts.append(distinct.topk(min(k, len(gallery) - (excluded is not None)), dim=1).indices)
     return torch.cat(parts).to(queries.device)
 
 
 def chance_ranks(
-    relevance: Relevance | Positives, block_elements: int = BLOCK, excluded: Tensor | None = None
+    relevance: Relevance | Positives, block_elements: int = _BLOCK, excluded: Tensor | None = None
 ) -> Ranks:
     """The ranks that say nothing: for every query, the whole gallery is one tie group.
 
@@ -215,7 +210,9 @@ def chance_ranks(
     for start in range(0, len(relevance), step):
         rows = slice(start, start + step)
         relevant = relevance.block(rows)
-        counts.append((relevant if excluded is None else _without(relevant, excluded[rows])).sum(dim=1))
+        if excluded is not None:
+            relevant.scatter_(1, excluded[rows, None], False)
+        counts.append(relevant.sum(dim=1))
     found = torch.cat(counts).cpu().numpy()
     answers, size = found[found > 0].astype(np.int32), relevance.gallery_size - (excluded is not None)
     return Ranks(_offsets(found > 0), np.zeros_like(answers), np.full_like(answers, size), answers, size)
@@ -248,60 +245,37 @@ def load_ranks(path: Path) -> dict[str, Ranks]:
         raise UserError(f"{path} is not a file of ranks; run `test` again to replace it.") from error
 
 
-def _without(matrix: Tensor, column: Tensor) -> Tensor:
-    """Each row of `(b, G)` without one of its columns, `(b,)`, as `(b, G - 1)`."""
-    kept = torch.arange(matrix.shape[1] - 1, device=matrix.device).expand(len(matrix), -1)
-    return matrix.gather(1, kept + (kept >= column[:, None]))
+def _tie_groups(
+    queries: Tensor,
+    gallery: Tensor,
+    relevance: Relevance | Positives,
+    distance: str,
+    block_elements: int,
+    share: slice,
+    excluded: Tensor | None,
+) -> Iterator[TieGroups]:
+    """The tie groups of the queries `share`, a few queries at a time."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, "ranks") as pool:  # NumPy works without Python's lock
+        in_parallel = pool.map if threads > 1 else map  # a thread of its own would allocate memory more slowly
+        for rows, block in similarities(queries, gallery, distance, block_elements, share):
+            relevance = relevance.to(block.device)
+            relevant = relevance.block(rows)
+            if excluded is not None:
+                _exclude(excluded[rows].to(block.device), block, relevant)
+            if block.device.type != "cpu":
+                yield of_sorted_keys((block * -2 + ~relevant).sort(dim=1).values.cpu().numpy())
+            else:
+                piece = max(1, _CACHE // len(gallery))
+                pieces = ((part.numpy() for part in matrix.split(piece)) for matrix in (block, relevant))
+                yield from in_parallel(tie_groups, *pieces)
 
 
-def _sorted_keys(scores: Tensor, relevant: Tensor) -> NDArray[np.int32]:
-    """Keys -2 * score, plus 1 for an item that is not relevant, `(b, G)`, each row in ascending order.
-
-    One number holds score and relevance, so that values can be sorted without their positions, which is several times
-    faster than an argsort: the best score comes first, within a tie group the relevant items. On the CPU NumPy sorts
-    integers an order of magnitude faster than torch; there the keys are written over the scores.
-    """
-    if scores.device.type != "cpu":
-        return (scores * -2 + ~relevant).sort(dim=1).values.cpu().numpy()
-    keys = scores.numpy()
-    np.multiply(keys, -2, out=keys)
-    np.add(keys, ~relevant.numpy(), out=keys)
-    keys.sort(axis=1)
-    return keys
-
-
-def _tie_groups(scores: Tensor, relevant_items: Tensor) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Groups per row `(b,)`, then above, size and relevant `(M,)`, as in `Ranks`, of scores and relevance `(b, G)`."""
-    keys = _sorted_keys(scores, relevant_items)
-    flat = keys.ravel()
-    row_starts = np.arange(len(keys) + 1) * keys.shape[1]
-    places = np.flatnonzero((flat.astype(np.uint8) & 1) == 0)
-    of_row = np.searchsorted(places, row_starts)
-    value = flat[places]
-    starts_group = np.ones(len(places), dtype=bool)
-    np.not_equal(value[1:], value[:-1], out=starts_group[1:])
-    starts_group[of_row[:-1][of_row[:-1] < of_row[1:]]] = True
-    first = np.flatnonzero(starts_group)
-    relevant = np.diff(first, append=len(places))
-    start, value = places[first], value[first]
-    counts = np.diff(np.searchsorted(first, of_row))
-    row_start = np.repeat(row_starts[:-1], counts)
-    end = start + relevant
-    longer = np.flatnonzero(flat.take(end, mode="clip") == value + 1)  # few groups go on behind their relevant items
-    next_start = np.append(start, flat.size)[longer + 1]
-    most = np.minimum(next_start, row_start[longer] + keys.shape[1])
-    end[longer] = _ends(flat, end[longer], most, value[longer] + 1)
-    above, size = (start - row_start).astype(np.int32), (end - start).astype(np.int32)
-    return counts, above, size, relevant.astype(np.int32)
-
-
-def _ends(flat: NDArray, low: NDArray, high: NDArray, last: NDArray) -> NDArray:
-    """The first place in each sorted run `flat[low:high]` whose key exceeds `last`, by binary search in all at once."""
-    while (low < high).any():
-        middle = (low + high) // 2
-        within = (low < high) & (flat.take(middle, mode="clip") <= last)
-        low, high = np.where(within, middle + 1, low), np.where(within, high, middle)
-    return low
+def _exclude(column: Tensor, block: Tensor, relevant: Tensor | None = None) -> None:
+    """Take one item of each row, `(b,)`, out of the gallery: less similar than any other, and not relevant."""
+    block.scatter_(1, column[:, None], -1)
+    if relevant is not None:
+        relevant.scatter_(1, column[:, None], False)
 
 
 def _offsets(counts: NDArray) -> NDArray[np.int64]:
