@@ -45,49 +45,54 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments[1:])
     if options.k < 1 or options.sample < 1:
         raise UserError("--k and --sample must be at least 1.")
-    queries, gallery = _read(options.embeddings, options.queries)
-    k = min(options.k, len(gallery))
+    queries, gallery, source = _read(options.embeddings, options.queries)
+    k = min(options.k, len(gallery) - (source is not None))
     if options.index is None:
-        found, seconds = _exact(queries, gallery, options.distance, k)
+        found, seconds = _exact(queries, gallery, source, options.distance, k)
         print(f"Searched {len(gallery):,} items exactly, {1000 * seconds / len(queries):.3g} ms a query.")
     else:
-        found = _approximate(queries, gallery, options, k)
+        found = _approximate(queries, gallery, source, options, k)
     path = options.embeddings.with_name("neighbours.npz")
     with whole_file(path) as file:
         np.savez(file, neighbours=found)
     print(f"Wrote {path}: the {k} nearest of {len(gallery):,} for {len(queries):,} queries.")
 
 
-def _read(path: Path, queries: str) -> tuple[NDArray, NDArray]:
-    """What searches, `(Q, D)`, and what is searched, `(G, D)`."""
+def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
+    """What searches, `(Q, D)`, what is searched, `(G, D)`, and the source of each composed query, which it skips."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive[queries], archive[_OTHER[queries]]
+            source = archive["source"] if queries == "text" and "source" in archive else None
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; `predict --config RUN/config.yaml` writes one.") from None
     except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} holds no embeddings; write some by `predict --config RUN/config.yaml`.") from error
     if not all(len(embeddings) and np.isfinite(embeddings).all() for embeddings in found):
         raise UserError(f"{path} holds embeddings that are not finite, or none at all.")
-    return found
+    return *found, source
 
 
-def _exact(queries: NDArray, gallery: NDArray, distance: str, k: int) -> tuple[NDArray, float]:
+def _exact(queries: NDArray, gallery: NDArray, source: NDArray | None, distance: str, k: int) -> tuple[NDArray, float]:
     """Positions in the gallery, `(Q, k)`, and the seconds that it took."""
     start = time.perf_counter()
-    found = top(torch.from_numpy(queries), torch.from_numpy(gallery), distance, k).numpy()
+    excluded = None if source is None else torch.from_numpy(source)
+    found = top(torch.from_numpy(queries), torch.from_numpy(gallery), distance, k, excluded=excluded).numpy()
     return found, time.perf_counter() - start
 
 
-def _approximate(queries: NDArray, gallery: NDArray, options: argparse.Namespace, k: int) -> NDArray:
+def _approximate(
+    queries: NDArray, gallery: NDArray, source: NDArray | None, options: argparse.Namespace, k: int
+) -> NDArray:
     """Positions in the gallery, `(Q, k)`; what the index costs and gains is printed."""
     start = time.perf_counter()
     index = ApproximateIndex(gallery, options.distance, options.index, options.parameters)
     built = time.perf_counter()
-    found = index.top(queries, k)
+    found = index.top(queries, k) if source is None else _without(source, index.top(queries, k + 1))
     seconds = time.perf_counter() - built
     sample = np.sort(np.random.default_rng(0).permutation(len(queries))[: options.sample])
-    exact, exact_seconds = _exact(queries[sample], gallery, options.distance, k)
+    of_sample = None if source is None else source[sample]
+    exact, exact_seconds = _exact(queries[sample], gallery, of_sample, options.distance, k)
     print(
         f"Built {options.index} of {len(gallery):,} items in {built - start:.3g} s, and searched it in "
         f"{1000 * seconds / len(queries):.3g} ms a query; the exact search takes "
@@ -95,3 +100,9 @@ def _approximate(queries: NDArray, gallery: NDArray, options: argparse.Namespace
     )
     print(f"It finds {recall(found[sample], exact):.2%} of the {k} nearest, measured on {len(sample):,} queries.")
     return found
+
+
+def _without(item: NDArray, found: NDArray) -> NDArray:
+    """The first k of what was found, `(Q, k + 1)`, without one item for each query, `(Q,)`."""
+    order = np.argsort(found == item[:, None], axis=1, kind="stable")
+    return np.take_along_axis(found, order, axis=1)[:, :-1]

@@ -18,7 +18,7 @@ from cmr_lightning.whole_file import whole_file
 class EmbeddingsFile(BasePredictionWriter):
     """Writes `embeddings.npz`: `image (M, D)`, `text (P, D)`, `owner (P,)` and `image_names (M,)`.
 
-    Of composed data `text` are the queries and `owner` their sources.
+    Of composed data `text` are the queries, and `source (P,)`, the images that they start from, is in place of `owner`.
 
     Args:
         run: The run.
@@ -41,14 +41,15 @@ class EmbeddingsFile(BasePredictionWriter):
             (images,), (texts,) = (gather_rows([part.to(pl_module.device)]) for part in (images, texts))
         if not trainer.is_global_zero:
             return
-        part = trainer.datamodule.part("test")  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        part = data.part("test")
         with whole_file(self.run.embeddings) as file:
             np.savez(
                 file,
                 image=images.cpu().numpy(),
                 text=texts.cpu().numpy(),
-                owner=part.owner.numpy(),
                 image_names=np.array(part.image_names),
+                **{"source" if data.spec.relevance == "composed" else "owner": part.owner.numpy()},
             )
         print(
             f"Wrote {self.run.embeddings}: {len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each."

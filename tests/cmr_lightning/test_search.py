@@ -51,6 +51,22 @@ def test_index_is_compared_with_the_exact_search(embeddings: Path, capsys: pytes
     assert "It finds 100.00%" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("index", [[], ["--index=Flat"]], ids=["exactly", "by an index"])
+def test_a_composed_query_does_not_find_its_source(embeddings: Path, index: list[str]) -> None:
+    if index:
+        pytest.importorskip("faiss")
+    with np.load(embeddings) as archive:
+        arrays = dict(archive)
+    assert main(["search", str(embeddings), "--k=4"]) == 0
+    nearest = neighbours(embeddings)
+    source = nearest[:, 0].copy()
+    source[:10] = (nearest[:10, 3] + 1) % IMAGES  # most likely not among those that are found
+    np.savez(embeddings, **arrays, source=source)
+    assert main(["search", str(embeddings), "--k=3", *index]) == 0
+    expected = [[item for item in row if item != own][:3] for row, own in zip(nearest, source, strict=True)]
+    assert neighbours(embeddings).tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
