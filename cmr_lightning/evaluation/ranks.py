@@ -23,7 +23,7 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
 from cmr_lightning.evaluation.similarities import similarities
-from cmr_lightning.evaluation.tie_groups import TieGroups, of_sorted_keys, tie_groups
+from cmr_lightning.evaluation.tie_groups import TieGroups, tie_groups
 from cmr_lightning.whole_file import whole_file
 
 _BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
@@ -263,12 +263,8 @@ def _tie_groups(
             relevant = relevance.block(rows)
             if excluded is not None:
                 _exclude(excluded[rows].to(block.device), block, relevant)
-            if block.device.type != "cpu":
-                yield of_sorted_keys((block * -2 + ~relevant).sort(dim=1).values.cpu().numpy())
-            else:
-                piece = max(1, _CACHE // len(gallery))
-                pieces = ((part.numpy() for part in matrix.split(piece)) for matrix in (block, relevant))
-                yield from in_parallel(tie_groups, *pieces)
+            piece = max(1, _CACHE // len(gallery)) if block.device.type == "cpu" else len(block)
+            yield from in_parallel(tie_groups, block.split(piece), relevant.split(piece))
 
 
 def _exclude(column: Tensor, block: Tensor, relevant: Tensor | None = None) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from cmr_lightning.evaluation import tie_groups as module
 from cmr_lightning.evaluation.tie_groups import TieGroups, tie_groups
@@ -22,6 +23,10 @@ def draw(levels: int, density: float, shape: tuple[int, int] = (13, 101)) -> tup
     return similarities, rng.random(shape) < density
 
 
+def found_in(similarities: np.ndarray, relevant: np.ndarray) -> TieGroups:
+    return tie_groups(torch.from_numpy(similarities), torch.from_numpy(relevant))
+
+
 @pytest.mark.parametrize("few", [0, 16, 101], ids=["sorting", "as measured", "counting"])
 @pytest.mark.parametrize("density", [0, 0.02, 0.2, 1])
 @pytest.mark.parametrize("levels", [1, 2, 30, 10**6])
@@ -29,7 +34,7 @@ def test_both_ways_find_the_groups(levels, density, few, monkeypatch):
     monkeypatch.setattr(module, "_FEW", few)
     similarities, relevant = draw(levels, density)
     expected = by_hand(similarities, relevant)
-    for field, found, right in zip(TieGroups._fields, tie_groups(similarities, relevant), expected, strict=True):
+    for field, found, right in zip(TieGroups._fields, found_in(similarities, relevant), expected, strict=True):
         np.testing.assert_array_equal(found, right, err_msg=field)
         assert found.dtype == (np.int64 if field == "counts" else np.int32)
 
@@ -41,5 +46,5 @@ def test_an_item_outside_the_gallery_counts_nowhere(few, monkeypatch):
     relevant[:, 40] = False
     expected = by_hand(np.delete(similarities, 40, axis=1), np.delete(relevant, 40, axis=1))
     similarities[:, 40] = -1
-    for found, right in zip(tie_groups(similarities, relevant), expected, strict=True):
+    for found, right in zip(found_in(similarities, relevant), expected, strict=True):
         np.testing.assert_array_equal(found, right)
