@@ -117,8 +117,11 @@ def _stopped(process: subprocess.Popen, ends: Callable[[], bool]) -> bool:
 
 
 def share(place: int, jobs: int) -> dict[str, str]:
-    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any."""
-    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // jobs))}
+    """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any.
+
+    Where OMP_NUM_THREADS, as others may work on this machine, says fewer threads than the share, it is obeyed.
+    """
+    environment = {"OMP_NUM_THREADS": str(max(1, min(torch.get_num_threads(), cpu_count() // jobs)))}
     gpus = torch.cuda.device_count()
     if jobs > 1 and gpus > 0:
         environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)

@@ -161,11 +161,14 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
 
 def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "cpu_count", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     shares = [execution.share(place, 3) for place in range(3)]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
     assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
     assert "CUDA_VISIBLE_DEVICES" not in execution.share(0, 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 makes it
+    assert execution.share(0, 3)["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.slow
