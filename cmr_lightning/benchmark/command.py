@@ -81,10 +81,19 @@ def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str
 
 
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    failed: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            failed.setdefault(outcome.error, []).append(outcome.planned.name)
     if failed:
-        reasons = "\n".join(f"  {outcome.planned.name}: {outcome.error}" for outcome in failed)
-        raise UserError(f"{len(failed)} of {len(outcomes)} runs failed; the same command tries them again:\n{reasons}")
+        count = sum(map(len, failed.values()))
+        reasons = "\n".join(f"  {_named(names)}: {error}" for error, names in failed.items())
+        raise UserError(f"{count} of {len(outcomes)} runs failed; the same command tries them again:\n{reasons}")
+
+
+def _named(names: Sequence[str]) -> str:
+    """Runs that failed for one reason: by name while they are few."""
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
 
 
 def look(plan: Iterable[PlannedRun]) -> tuple[list[Todo], list[Outcome]]:

@@ -8,7 +8,7 @@ from statistics import mean
 from cmr_lightning.benchmark.board import Board, Published, Row
 from cmr_lightning.benchmark.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.benchmark.claims import DIRECTIONS as CLAIMED
-from cmr_lightning.benchmark.statistics import Summary, summary
+from cmr_lightning.benchmark.statistics import summary
 from cmr_lightning.benchmark.tables import cell, difference, duration, interval, memory, number, spread
 
 BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
@@ -75,7 +75,8 @@ def overview(boards: Sequence[Board]) -> str:
         lines.append(_line([cell(label), *cells]))
     said = [f"- {name}: {_runs(board)}. {_conditions(board)}." for name, board in chosen.items()]
     protocols = ", ".join(f"`{p}`" for p in dict.fromkeys(board.conditions.protocol for board in chosen.values()))
-    return "\n".join([f"{protocols} on the test part, mean ± standard deviation.", "", *lines, "", *said])
+    said_first = f"{protocols} on the test part, mean ± standard deviation."
+    return "\n".join([said_first, "", *lines, "", *said, "", *_gains(chosen)]).rstrip()
 
 
 def is_marked(text: str) -> bool:
@@ -134,9 +135,7 @@ def _published(published: Published, directions: Sequence[str]) -> str:
 
 def _without(board: Board) -> Iterator[str]:
     """What a method gains over its variants, paired over runs with the same seed and split."""
-    rows = {row.experiment: row for row in board.rows}
-    pairs = [(rows[base], rows[name]) for name, base in sorted(variants(board.rows).items())]
-    found = [(one, other, differences) for one, other in pairs if (differences := _paired(one, other))]
+    found = list(_pairs(board))
     if not found:
         return
     header = ["experiment", "less its variant", *found[0][2], "pairs"]
@@ -145,13 +144,40 @@ def _without(board: Board) -> Iterator[str]:
     yield _rule(header)
     for one, other, by_direction in found:
         told = [one.experiment, _variant_words(other.experiment, one.experiment)]
-        gains = {direction: summary(values) for direction, values in by_direction.items()}
-        scores = [_gain(gain, digits=2 if board.protocol.scale == 100 else 4) for gain in gains.values()]
+        scores = [_gain(values, board) for values in by_direction.values()]
         yield _line(map(cell, [*told, *scores, str(len(next(iter(by_direction.values()))))]))
     yield ""
 
 
-def _gain(found: Summary, digits: int) -> str:
+def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
+    """The same of several boards side by side, for the mean of both directions."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for name, board in chosen.items():
+        labels = {row.experiment: label for label, row in _by_label(board)}
+        for one, other, by_direction in _pairs(board):
+            pair = labels[one.experiment], _variant_words(other.experiment, one.experiment)
+            found.setdefault(pair, {})[name] = _gain(by_direction["mean"], board)
+    if not found:
+        return
+    header = ["method", "less its variant", *chosen]
+    yield "Difference of a method and its variant, paired over seeds, with the 95 % interval of its mean:\n"
+    yield _line(header)
+    yield _rule(header)
+    for pair, gains in found.items():
+        yield _line(map(cell, [*pair, *(gains.get(name, "–") for name in chosen)]))
+
+
+def _pairs(board: Board) -> Iterator[tuple[Row, Row, dict[str, list[float]]]]:
+    """Methods, variants of them, and by direction how they differ in runs with the same seed and split."""
+    rows = {row.experiment: row for row in board.rows}
+    for name, base in sorted(variants(board.rows).items()):
+        if differences := _paired(rows[base], rows[name]):
+            yield rows[base], rows[name], differences
+
+
+def _gain(differences: Sequence[float], board: Board) -> str:
+    found, digits = summary(differences), 2 if board.protocol.scale == 100 else 4
+
     def signed(value: float) -> str:
         return f"{value:+.{digits}f}".replace("-", "−")
 

@@ -79,6 +79,20 @@ def test_a_failure_stops_no_other_run(
     assert "dim: expected int; got eight" in said
 
 
+def test_a_reason_that_runs_share_is_told_once(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path, seeds="[0, 1, 2, 3, 4]")
+    for name in ("one", "two"):
+        experiment = tmp_path / f"experiments/toy/{name}.yaml"
+        experiment.write_text(experiment.read_text().replace("dim: 8", "dim: eight" if name == "one" else "dim: ten"))
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    said = capsys.readouterr().err
+    assert "10 of 10 runs failed" in said
+    assert said.count("got eight") == said.count("got ten") == 1
+    assert "toy/one seed 0 and 4 more: " in said
+
+
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trials only pretend to train, and what comes before and behind them takes no time."""

@@ -138,6 +138,9 @@ def test_readme_shows_the_best_known_data_sets_side_by_side() -> None:
     assert found["CCA"] == ["–", "–", "–", "0.410", "0.390", "0.400"]
     assert "Toys" not in table
     assert "- Wikipedia: 1 to 5 runs a method." in table
+    half = 2.776445 * 0.025**0.5 / 10 / 5**0.5  # Student's t with four degrees of freedom
+    gain = f"+0.1200 \\[+{0.12 - half:.4f}, +{0.12 + half:.4f}\\]"
+    assert f"| DAML | no adversary | {gain} | {gain} |" in table
 
 
 def test_writing_again_changes_nothing() -> None:
