@@ -98,6 +98,9 @@ def _run(arguments: list[str]) -> int:
     if command not in COMMANDS:
         print(f"{usage()}\n\nerror: there is no command {command!r}", file=sys.stderr)
         return 2
+    if sys.platform == "win32":  # locks of files, signals and measured memory are those of POSIX
+        print("error: cmr_lightning runs on Linux and macOS; on Windows, run it in WSL.", file=sys.stderr)
+        return 2
     try:
         import_module(COMMANDS[command][0]).main(arguments)
     except UserError as error:

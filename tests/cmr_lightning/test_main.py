@@ -47,6 +47,12 @@ def test_help_lists_every_command(arguments: list[str], capsys: pytest.CaptureFi
         assert f"\n  {command} " in printed
 
 
+def test_windows_is_told_where_to_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert main(["report"]) == 2
+    assert capsys.readouterr().err == "error: cmr_lightning runs on Linux and macOS; on Windows, run it in WSL.\n"
+
+
 def test_a_reader_who_has_read_enough_is_no_error() -> None:
     code = (
         "import sys\n"
