@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,6 +153,10 @@ class ComposedLoader(PairLoader):
         self.epoch = epoch
         self.relevance = relevance
         self._now = part
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that read: without what makes queries, which holds on to the whole training."""
+        return {**self.__dict__, "epoch": None}
 
     def _order(self) -> Tensor:
         draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,10 @@ import torch
 from PIL import Image
 
 import cmr_lightning  # noqa: F401
+from cmr_lightning.batch import Pairs
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
+from datamodules import reading_ahead
 from datamodules.base import PartName
 from datamodules.held_out import held_out
 from datamodules.image_inputs import Pictures
@@ -90,6 +95,26 @@ def test_an_epoch_is_what_is_listed_or_what_is_drawn(root: Path) -> None:
     assert first.owner.tolist() == [0, 0, 0]
     tokens = data.text.vocabulary.encode(first.captions, data.text.length)  # type: ignore[attr-defined]
     assert torch.equal(first.text.ids, tokens.ids)  # type: ignore[union-attr]
+
+
+def test_processes_read_what_threads_read_on_every_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are not forked, what they read with is pickled, which a training is not made for."""
+    monkeypatch.setattr(
+        reading_ahead, "ProcessPoolExecutor", partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
+    )
+
+    def read(workers: int) -> list[Pairs]:
+        data = Listed(str(root), Pictures(crop=8, resize=8, workers=workers), WordTokens(), batch_size=2)
+        data.drawn = ("make it red", "make it blue")
+        torch.manual_seed(0)
+        loader = data.train_dataloader()
+        data.trainer = (step for step in ())  # type: ignore[assignment]
+        return list(loader)
+
+    for apart, together in zip(read(1), read(0), strict=True):
+        assert torch.equal(apart.image, together.image)
+        assert torch.equal(apart.text.source, together.text.source)  # type: ignore[union-attr]
+        assert torch.equal(apart.text.text.ids, together.text.text.ids)  # type: ignore[union-attr]
 
 
 def test_pictures_that_are_missing_are_refused_or_left_out(root: Path) -> None:
