@@ -16,6 +16,7 @@ from datamodules.composed import ComposedData, ComposedPart
 from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_data import ListedData, check_captions
 from datamodules.listing import Listing
+from datamodules.stored_features import StoredTexts
 from datamodules.text_inputs import TextInput, WordTokens
 
 
@@ -125,6 +126,11 @@ class ListedCompositions(ListedData, ComposedData):
         eval_batch_size: int = 256,
     ) -> None:
         super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:
+            raise UserError(
+                f"{type(self).__name__} makes up new texts in each epoch, which no feature store holds; set data.text "
+                f"to WordTokens, or to SubwordTokens for a pretrained encoder."
+            )
 
     @abstractmethod
     def list_part(self, part: PartName) -> ComposedListing:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
-from cmr_lightning.features.store import FeatureStore, image_check, text_check
+from cmr_lightning.features.store import FeatureStore, image_check
 from datamodules.content import Stored
 from datamodules.image_inputs import IfFaulty, ImageInput
 from datamodules.listing import Listing
@@ -110,21 +110,21 @@ class StoredTexts(TextInput):
         """Rows of the store.
 
         Raises:
-            UserError: If a caption has no row, or is not the one that its row was made of.
+            UserError: If a caption has no row.
         """
         assert self._root is not None
         if self._store is None:
             self._store = open_store(self._root, self.folder, self.encoder, "text")
         store = self._store
-        ids = text_ids(listing)
-        numbers = store.numbers(ids)
-        for name, number, caption in zip(ids, numbers.tolist(), listing.captions, strict=True):
-            if number < 0 or store.checks[number] != text_check(caption):
-                what = "lacks" if number < 0 else "was made of another text for"
-                raise UserError(
-                    f"The feature store {store.folder} {what} caption {name}; extract again under another name, with "
-                    f"the data settings of this experiment."
-                )
+        numbers = store.numbers(listing.captions)
+        unknown = (numbers < 0).nonzero().flatten().tolist()
+        if unknown:
+            first = unknown[0]
+            raise UserError(
+                f"The feature store {store.folder} lacks {len(unknown)} of {len(numbers)} texts, first "
+                f"{listing.captions[first]!r} of {listing.pictures[listing.owner[first]]}; extract again under another "
+                f"name, with the data settings of this experiment."
+            )
         return StoredRows(store, numbers)
 
 
@@ -151,16 +151,6 @@ class StoredRows(Stored):
     def fingerprint(self) -> str:
         """The store, and which of its rows."""
         return hashlib.sha256(self.store.fingerprint().encode() + self.numbers.numpy().tobytes()).hexdigest()
-
-
-def text_ids(listing: Listing) -> list[str]:
-    """Names `<picture>#<k>` of the captions: the k-th, from 0, of that picture's."""
-    count = [0] * len(listing.pictures)
-    ids = []
-    for owner in listing.owner.tolist():
-        ids.append(f"{listing.pictures[owner]}#{count[owner]}")
-        count[owner] += 1
-    return ids
 
 
 def open_store(root: Path, folder: str, encoder: str, modality: Literal["image", "text"]) -> FeatureStore:

@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from cmr_lightning.batch import Text, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.features.store import Rows, image_check, text_check
+from cmr_lightning.features.store import Rows, image_check
 from datamodules.image_inputs import Pictures, load_resized, square
 from datamodules.listed_data import PARTS, ListedData
-from datamodules.stored_features import text_ids
 
 _CENTRE = (None,)
 _TEN = tuple((*place, mirrored) for mirrored in (0, 1) for place in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))
@@ -101,7 +100,7 @@ class PictureSource(Source):
 
 
 class TextSource(Source):
-    """The texts of all parts, each of them once.
+    """The texts of all parts, each of them once, whichever pictures they belong to.
 
     Args:
         data: The data set; its `text` makes tokens of the texts.
@@ -113,7 +112,7 @@ class TextSource(Source):
     what = "texts"
 
     def __init__(self, data: ListedData) -> None:
-        places: dict[str, tuple[int, str]] = {}
+        places: dict[str, int] = {}
         contents: list[Tokens] = []
         for part in PARTS:
             content = data.read(part).text
@@ -121,17 +120,15 @@ class TextSource(Source):
                 raise UserError(
                     f"Features are extracted from tokens, but data.text, {type(data.text).__name__}, makes none."
                 )
-            listing = data.listing(part)
             first = sum(len(tokens.ids) for tokens in contents)
-            for row, (name, caption) in enumerate(zip(text_ids(listing), listing.captions, strict=True)):
-                places.setdefault(name, (first + row, text_check(caption)))
+            places |= {caption: first + row for row, caption in enumerate(data.listing(part).captions)}
             contents.append(content)
-        ids = sorted(places, key=lambda name: (name.rpartition("#")[0], int(name.rpartition("#")[2])))
-        order = torch.tensor([places[name][0] for name in ids])
+        texts = sorted(places)
+        order = torch.tensor([places[text] for text in texts])
         length = max(tokens.ids.shape[1] for tokens in contents)
         self.token_ids = torch.cat([F.pad(tokens.ids, (0, length - tokens.ids.shape[1])) for tokens in contents])[order]
         self.mask = torch.cat([F.pad(tokens.mask, (0, length - tokens.mask.shape[1])) for tokens in contents])[order]
-        self.rows = Rows(ids, [places[name][1] for name in ids])
+        self.rows = Rows(texts)
         self.preprocessing = f"{data.text.description}, at most {length} of a text"
 
     def read(self, rows: range) -> Tokens:

@@ -81,12 +81,12 @@ class Rows:
     """Names of the rows of a store.
 
     Attributes:
-        ids: A picture's file relative to the root of its data set, or `<picture>#<k>` for its k-th text.
-        checks: What changes when the picture or the text changes: its size in bytes, its checksum.
+        ids: A picture's file relative to the root of its data set; of a text, the text itself.
+        checks: What changes when a picture does, its size in bytes; of texts, nothing.
     """
 
     ids: Sequence[str]
-    checks: Sequence[str]
+    checks: Sequence[str] = ()
 
     def content(self) -> bytes:
         """The rows as a store keeps them."""
@@ -100,11 +100,6 @@ class Rows:
 def image_check(path: Path) -> str:
     """What changes when a picture file is exchanged: reading every byte of every picture would take too long."""
     return str(path.stat().st_size)
-
-
-def text_check(text: str) -> str:
-    """What changes when a text does."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class StoreWriter:

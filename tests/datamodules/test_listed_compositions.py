@@ -20,6 +20,7 @@ from datamodules.base import PartName
 from datamodules.held_out import held_out
 from datamodules.image_inputs import Pictures
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.stored_features import StoredTexts
 from datamodules.text_inputs import WordTokens
 
 LISTING = ComposedListing.make(
@@ -115,6 +116,11 @@ def test_processes_read_what_threads_read_on_every_system(root: Path, monkeypatc
         assert torch.equal(apart.image, together.image)
         assert torch.equal(apart.text.source, together.text.source)  # type: ignore[union-attr]
         assert torch.equal(apart.text.text.ids, together.text.text.ids)  # type: ignore[union-attr]
+
+
+def test_texts_that_are_made_up_have_no_stored_features(root: Path) -> None:
+    with pytest.raises(UserError, match=r"Listed makes up new texts in each epoch.*set data\.text to WordTokens"):
+        Listed(str(root), text=StoredTexts("clip"))
 
 
 def test_pictures_that_are_missing_are_refused_or_left_out(root: Path) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor
 from cmr_lightning.batch import Features
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.errors import UserError
-from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_check, text_check
+from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_check
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_nce import InfoNCE
 from cmr_lightning.methods.ssal import SSAL
-from datamodules.stored_features import StoredImages, StoredTexts, text_ids
+from datamodules.stored_features import StoredImages, StoredTexts
 from tests.building import trainer
 from tests.cmr_lightning.features.album import PARTS, PICTURES, Album, write_album
 from tests.toy import encoder
@@ -35,14 +35,9 @@ def write(folder: Path, rows: Rows, features: Tensor) -> None:
         assert writer.finish()
 
 
-def captions(root: Path) -> dict[str, str]:
+def captions(root: Path) -> list[str]:
     data = Album(str(root), StoredImages("turned"))
-    return {name: text for part in PARTS for name, text in zip(*_named(data, part), strict=True)}
-
-
-def _named(data: Album, part: str) -> tuple[list[str], tuple[str, ...]]:
-    listing = data.listing(part)  # type: ignore[arg-type]
-    return text_ids(listing), listing.captions
+    return sorted({text for part in PARTS for text in data.listing(part).captions})
 
 
 def text_feature(caption: str) -> Tensor:
@@ -57,8 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "features" / "turned" / "image", images, IMAGES)
     write(root / "features" / "upright" / "image", images, IMAGES[:, 0].contiguous())
     texts = captions(root)
-    rows = Rows(list(texts), [text_check(caption) for caption in texts.values()])
-    write(root / "features" / "turned" / "text", rows, torch.stack([text_feature(t) for t in texts.values()]))
+    write(root / "features" / "turned" / "text", Rows(texts), torch.stack([text_feature(text) for text in texts]))
     return root
 
 
@@ -181,7 +175,7 @@ def test_features_of_other_pictures_are_refused_and_pictures_are_not_needed(root
 
 
 def test_features_of_other_texts_are_refused(root: Path) -> None:
-    with pytest.raises(UserError, match=r"was made of another text for caption pictures/0\.jpg#0"):
+    with pytest.raises(UserError, match=r"lacks 260 of 260 texts, first 'this depicts 0 0' of pictures/0\.jpg"):
         _ = album(root, wording="depicts").spec
 
 

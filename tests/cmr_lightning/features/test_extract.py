@@ -19,11 +19,13 @@ from cmr_lightning.__main__ import main
 from cmr_lightning.batch import Pixels
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.features import extract as command
+from cmr_lightning.features.sources import TextSource
 from cmr_lightning.features.store import FeatureStore, StoreWriter
+from datamodules.base import PartName
 from datamodules.image_inputs import Pictures
-from datamodules.stored_features import text_ids
+from datamodules.listing import Listing, no_labels
 from tests.building import ROOT
-from tests.cmr_lightning.features.album import CAPTIONS, PICTURES, Album, write_album
+from tests.cmr_lightning.features.album import PARTS, PICTURES, Album, write_album
 
 CONFIG = """\
 name: tiny
@@ -128,14 +130,23 @@ def test_texts_are_encoded_once_each(album: Path) -> None:
     words = ["--text=WordRNN", "--text.hidden=8", "--text.embedding=8", "--dtype=float32", "--image=null"]
     assert extract(album, *words) == 0
     store = FeatureStore(album / "features" / "tiny" / "text")
-    assert store.ids == [f"{name}#{k}" for name in NAMES for k in range(CAPTIONS)]
     data = Album(str(album), Pictures(crop=32, resize=34))
+    assert store.ids == sorted(text for part in PARTS for text in data.listing(part).captions)
     encoder = command.bare(lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8), data.spec.text)
     listing, tokens = data.listing("val"), data.part("val").text
     with torch.no_grad():
         expected = encoder(tokens)
-    found = store.read(store.numbers(text_ids(listing)))
+    found = store.read(store.numbers(listing.captions))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_picture_that_is_listed_twice_keeps_the_texts_of_both(album: Path) -> None:
+    class Garments(Album):
+        def list_part(self, part: PartName) -> Listing:
+            captions = ("is red", "is blue", "is red")
+            return Listing(tuple(NAMES[row] for row in (0, 0, 1)), no_labels(3), captions, torch.arange(3))
+
+    assert TextSource(Garments(str(album), Pictures(crop=32, resize=34))).rows.ids == ["is blue", "is red"]
 
 
 def die_after(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:

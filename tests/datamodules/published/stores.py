@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import yaml
 
-from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_check, text_check
+from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_check
 from datamodules.cuhk_pedes import CUHKPEDES
 from datamodules.flickr import Flickr8k, Flickr30k
 from datamodules.image_inputs import Pictures
@@ -22,7 +22,6 @@ from datamodules.listing import Listing
 from datamodules.mscoco import MSCOCO
 from datamodules.nus_wide import NUSWIDE
 from datamodules.pascal_sentence import PascalSentence
-from datamodules.stored_features import text_ids
 from datamodules.text_inputs import WordTokens
 from datamodules.wikipedia import Wikipedia
 
@@ -67,11 +66,9 @@ def _write(root: Path, folder: Path, listings: list[Listing], modality: str, tur
             kind |= dict(zip(listing.pictures, number.tolist(), strict=True))
             check |= {name: _image_check(root / name) for name in listing.pictures}
         else:
-            ids = text_ids(listing)
-            kind |= dict(zip(ids, number[listing.owner].tolist(), strict=True))
-            check |= {name: text_check(text) for name, text in zip(ids, listing.captions, strict=True)}
+            kind |= dict(zip(listing.captions, number[listing.owner].tolist(), strict=True))
     names = sorted(kind)
-    rows = Rows(names, [check[name] for name in names])
+    rows = Rows(names, [check[name] for name in names] if modality == "image" else ())
     rng = np.random.default_rng(0)
     numbers = np.array([kind[name] for name in names])
     prototype = rng.normal(0, 1.0, (numbers.max() + 1, _SIZE))
