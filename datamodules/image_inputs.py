@@ -31,10 +31,13 @@ _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 class ImageInput(ABC):
     """Makes what image encoders are fed with of the picture files that a data set lists."""
 
-    @property
     @abstractmethod
-    def description(self) -> str:
-        """In words for the record: features move results more than methods do."""
+    def description(self, root: Path) -> str:
+        """In words for the record: features move results more than methods do.
+
+        Args:
+            root: Folder of the data set.
+        """
 
     @abstractmethod
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
@@ -111,9 +114,9 @@ class Pictures(ImageInput):
         self.damaged = damaged
         self.workers = workers
 
-    @property
-    def description(self) -> str:
+    def description(self, root: Path) -> str:
         """Size, crop and augmentation."""
+        del root
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
         side = "short side" if self.shape == "kept" else "both sides"
         return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
@@ -276,9 +279,9 @@ class FeatureArchive(ImageInput):
         self.path = path
         self.missing = missing
 
-    @property
-    def description(self) -> str:
+    def description(self, root: Path) -> str:
         """Name of the archive."""
+        del root
         return Path(self.path).name
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:

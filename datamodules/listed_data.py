@@ -86,7 +86,7 @@ class ListedData(CrossModalData):
     @property
     def features(self) -> str:
         """What the encoders are fed with, in words."""
-        return f"images: {self.image.description}; texts: {self.text.description}"
+        return f"images: {self.image.description(self.root)}; texts: {self.text.description}"
 
     def words(self, length: int) -> Words:
         """Form of texts of at most `length` tokens."""

@@ -12,11 +12,12 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
 from datamodules.committed_splits import read_split
-from datamodules.image_inputs import FeatureArchive, ImageInput
+from datamodules.image_inputs import ImageInput
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing
 from datamodules.loaders import EpochOf
 from datamodules.published_files import find, read_json
+from datamodules.stored_features import StoredImages
 from datamodules.text_inputs import TextInput, WordWeights
 
 _SENTENCES = "pascal_sentences.json"
@@ -48,7 +49,7 @@ class PascalSentence(ListedData):
 
     The second one's `correspondence.csv` numbers the pictures and is not needed. Features are looked up by file name:
 
-        <root>/mobilenetv2_features.npz             names (1000,), features (1000, D)
+        <root>/features/<encoder>/image             features that `extract` made
 
     Source, terms, counts and known faults: `datamodules/cards/pascal_sentence.md`.
 
@@ -59,7 +60,7 @@ class PascalSentence(ListedData):
             each class and holds 5 of the 40 training images out for validation, so 700 are trained on. `800/200-all`
             trains on all 800, as published results do; its validation part are the same 100 images, by then seen, so
             only methods that choose nothing on validation may be measured on it.
-        image: What image encoders are fed with; None for `FeatureArchive("mobilenetv2_features.npz")`.
+        image: What image encoders are fed with; None for `StoredImages("mobilenetv2")`.
         text: What text encoders are fed with; None for tf-idf without English stop words, counts 1 + ln n, words of at
             least two training texts.
         joined: Whether an image has one text, its sentences joined, as in the literature, or each sentence is a text.
@@ -111,7 +112,7 @@ class PascalSentence(ListedData):
             raise UserError(f"data.split is {split}, but Pascal Sentence has the splits 0 to {_SPLITS - 1}.")
         super().__init__(
             root,
-            image or FeatureArchive("mobilenetv2_features.npz"),
+            image or StoredImages("mobilenetv2"),
             text or WordWeights(stop_words="english", sublinear=True, min_df=2),
             batch_size,
             eval_batch_size,

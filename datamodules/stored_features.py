@@ -40,10 +40,9 @@ class StoredImages(ImageInput):
         self.folder = folder
         self._store: FeatureStore | None = None
 
-    @property
-    def description(self) -> str:
-        """Name of the store."""
-        return f"stored features {self.encoder}" + (", four rotations in training" if self.rotations else "")
+    def description(self, root: Path) -> str:
+        """Name of the store, and what made it."""
+        return f"{_made(self._open(root))}{', four rotations in training' if self.rotations else ''}"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """Which pictures have a row."""
@@ -99,8 +98,8 @@ class StoredTexts(TextInput):
 
     @property
     def description(self) -> str:
-        """Name of the store."""
-        return f"stored features {self.encoder}"
+        """Name of the store, and what made it."""
+        return _made(self._opened())
 
     def locate(self, root: Path) -> None:
         """Keep the folder that the store is found by."""
@@ -112,10 +111,7 @@ class StoredTexts(TextInput):
         Raises:
             UserError: If a caption has no row.
         """
-        assert self._root is not None
-        if self._store is None:
-            self._store = open_store(self._root, self.folder, self.encoder, "text")
-        store = self._store
+        store = self._opened()
         numbers = store.numbers(listing.captions)
         unknown = (numbers < 0).nonzero().flatten().tolist()
         if unknown:
@@ -126,6 +122,12 @@ class StoredTexts(TextInput):
                 f"name, with the data settings of this experiment."
             )
         return StoredRows(store, numbers)
+
+    def _opened(self) -> FeatureStore:
+        assert self._root is not None
+        if self._store is None:
+            self._store = open_store(self._root, self.folder, self.encoder, "text")
+        return self._store
 
 
 class StoredRows(Stored):
@@ -151,6 +153,13 @@ class StoredRows(Stored):
     def fingerprint(self) -> str:
         """The store, and which of its rows."""
         return hashlib.sha256(self.store.fingerprint().encode() + self.numbers.numpy().tobytes()).hexdigest()
+
+
+def _made(store: FeatureStore) -> str:
+    """A store, and the encoder that made it: features of one name may be of other weights elsewhere."""
+    made = store.manifest
+    name = store.folder.parent.name
+    return f"stored features {name} ({made.encoder}, weights {made.weights}; {made.preprocessing})"
 
 
 def open_store(root: Path, folder: str, encoder: str, modality: Literal["image", "text"]) -> FeatureStore:

@@ -263,11 +263,14 @@ class _Published:
 class _Histograms(ImageInput):
     """The published histograms, which need no picture."""
 
-    description = "128-bin SIFT histograms"
-
     def __init__(self, published: _Published, form: _TextForm) -> None:
         self.published = published
         self.form = form
+
+    def description(self, root: Path) -> str:
+        """Which features."""
+        del root
+        return "128-bin SIFT histograms"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """All of them."""

@@ -77,7 +77,7 @@ class PictureSource(Source):
         self.rows = Rows(names, [image_check(path) for path in self.paths])
         crops = ", mean over ten crops" if ten_crop else ""
         turns = ", at four rotations" if rotations else ""
-        self.preprocessing = f"{data.image.description}{crops}{turns}"
+        self.preprocessing = f"{data.image.description(data.root)}{crops}{turns}"
         self.processes = data.image.processes
 
     def read(self, rows: range) -> Tensor:

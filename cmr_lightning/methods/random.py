@@ -15,22 +15,21 @@ _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more row
 
 
 class Random(Untrained):
-    """Seeded unit Gaussian vectors, one per item, blind to its content. Must score chance under every protocol.
+    """Unit Gaussian vectors by the seed of the run, one per item, blind to its content: chance under every protocol.
 
     A composed query is an item as well.
 
     Args:
         spec: What the model knows of the data.
         dim: Size D of the common space.
-        seed: Seed of the vectors.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
 
-    def __init__(self, spec: DataSpec, dim: int = 64, seed: int = 0) -> None:
+    def __init__(self, spec: DataSpec, dim: int = 64) -> None:
         super().__init__(spec)
         self.dim = dim
-        self.seed = seed
+        self.seed = torch.initial_seed()
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Not possible: an embedding depends on the item's place, not on its content."""
@@ -42,7 +41,7 @@ class Random(Untrained):
 
     def embed_items(self, items: Items, modality: Modality) -> Tensor:
         """One vector per item, a function of seed, modality and index, so batches and devices do not matter."""
-        generator = torch.Generator().manual_seed(2 * self.seed + MODALITIES.index(modality))
+        generator = torch.Generator().manual_seed((2 * self.seed + MODALITIES.index(modality)) % 2**63)
         width = -(-self.dim // _BLOCK) * _BLOCK
         everything = torch.randn(int(items.position.max()) + 1, width, generator=generator)[:, : self.dim]
         return everything.to(items.position.device)[items.position]

@@ -59,6 +59,11 @@ def real():
     return Path(os.environ["CMR_DATA"]) / "pascal_sentence"
 
 
+def pascal(root, **settings):
+    """The data set with the features of an archive, unless told otherwise."""
+    return PascalSentence(str(root), **{"image": FeatureArchive("mobilenetv2_features.npz"), **settings})
+
+
 def change_sentences(root, edit):
     path = root / "pascal_sentences.json"
     content = json.loads(path.read_text())
@@ -75,7 +80,7 @@ def change_features(root, edit):
 
 
 def check_split(root, number, sizes):
-    data = PascalSentence(str(root), split=number, sizes=sizes)
+    data = pascal(root, split=number, sizes=sizes)
     parts = {name: data.part(name) for name in PARTS}
     sentences = json.loads((root / "pascal_sentences.json").read_text())
     assert len({name for part in parts.values() for name in part.image_names}) == 1000
@@ -106,13 +111,13 @@ def test_splits_of_the_real_data(real, number, sizes):
 
 def test_sizes_of_a_split_are_nested(published):
     """The 200 test images are the 200 that the same split with 100 does not train on."""
-    small, large = (PascalSentence(str(published), split=2, sizes=sizes) for sizes in ("800/100/100", "800/200-all"))
+    small, large = (pascal(published, split=2, sizes=sizes) for sizes in ("800/100/100", "800/200-all"))
     assert large.listing("train").pictures == small.listing("train").pictures
     assert set(large.listing("test").pictures) == {*small.listing("val").pictures, *small.listing("test").pictures}
 
 
 def test_spec_and_protocols(published):
-    data = PascalSentence(str(published))
+    data = pascal(published)
     words = data.spec.text.size
     assert data.spec.image == Features(PASCAL_FEATURES)
     assert data.spec.text == Features(words)
@@ -128,7 +133,7 @@ def test_spec_and_protocols(published):
 def test_checksums_of_splits(published, in_folders, number, sizes):
     """A split is the same in both layouts."""
     for root in (published, in_folders):
-        split = PascalSentence(str(root), split=number, sizes=sizes).split
+        split = pascal(root, split=number, sizes=sizes).split
         assert split.name.startswith(f"{number} of 5, {sizes.removesuffix('-all')}")
         assert split.checksum == CHECKSUMS[sizes][number]
     assert split.checksum in CARD.read_text()
@@ -136,7 +141,7 @@ def test_checksums_of_splits(published, in_folders, number, sizes):
 
 def test_both_layouts_say_the_same(published, in_folders):
     for joined in (True, False):
-        one, other = (PascalSentence(str(root), joined=joined) for root in (published, in_folders))
+        one, other = (pascal(root, joined=joined) for root in (published, in_folders))
         for name in PARTS:
             assert other.listing(name).captions == one.listing(name).captions
             assert other.part(name).image_names == one.part(name).image_names
@@ -148,8 +153,7 @@ def test_both_layouts_say_the_same(published, in_folders):
 
 def test_pictures_of_both_layouts(published, in_folders):
     one, other = (
-        PascalSentence(str(root), image=Pictures(crop=16, resize=16)).part("val").image
-        for root in (published, in_folders)
+        pascal(root, image=Pictures(crop=16, resize=16)).part("val").image for root in (published, in_folders)
     )
     rows = torch.tensor([0, 50, 99])
     assert one.form == other.form == Pixels(16)
@@ -157,7 +161,7 @@ def test_pictures_of_both_layouts(published, in_folders):
 
 
 def test_a_text_may_be_a_sentence(published):
-    data = PascalSentence(str(published), joined=False, text=WordTokens())
+    data = pascal(published, joined=False, text=WordTokens())
     sentences = json.loads((published / "pascal_sentences.json").read_text())
     total = 0
     for name in PARTS:
@@ -173,14 +177,14 @@ def test_a_text_may_be_a_sentence(published):
 
 def test_all_sentences_of_the_real_data(real):
     """996 images have five sentences, three have four, one has six."""
-    data = PascalSentence(str(real), joined=False)
+    data = pascal(real, joined=False)
     counts = torch.cat([torch.bincount(data.listing(name).owner) for name in PARTS])
     assert torch.bincount(counts).tolist() == [0, 0, 0, 0, 3, 996, 1]
 
 
 def test_a_missing_sentence_file_is_named(in_folders, tmp_path):
     root = shutil.copytree(in_folders, tmp_path / "pascal", ignore=shutil.ignore_patterns("dataset"))
-    stem = Path(PascalSentence(str(root)).listing("train").pictures[0]).stem
+    stem = Path(pascal(root).listing("train").pictures[0]).stem
     path = next(root.glob(f"sentence/aeroplane/{stem}*"))
     content = path.read_bytes()
     for wrong, message in (
@@ -190,19 +194,19 @@ def test_a_missing_sentence_file_is_named(in_folders, tmp_path):
     ):
         path.unlink() if wrong is None else path.write_bytes(wrong)
         with pytest.raises(UserError, match=message):
-            PascalSentence(str(root)).part("train")
+            pascal(root).part("train")
         path.write_bytes(content)
 
 
 def test_image_features_are_found_by_name(root):
-    before = PascalSentence(str(root)).part("val").image
+    before = pascal(root).part("val").image
 
     def shuffle(arrays):
         order = np.random.default_rng(1).permutation(1000)
         arrays.update(names=arrays["names"][order], features=arrays["features"][order])
 
     change_features(root, shuffle)
-    after = PascalSentence(str(root)).part("val")
+    after = pascal(root).part("val")
     assert torch.equal(after.image, before)
     with np.load(root / "mobilenetv2_features.npz") as archive:
         row = archive["names"].tolist().index(after.image_names[0])
@@ -211,20 +215,20 @@ def test_image_features_are_found_by_name(root):
 
 def test_image_features_may_be_anywhere(root, tmp_path):
     elsewhere = shutil.move(root / "mobilenetv2_features.npz", tmp_path / "other.npz")
-    data = PascalSentence(str(root), image=FeatureArchive(str(elsewhere)))
+    data = pascal(root, image=FeatureArchive(str(elsewhere)))
     assert data.part("val").image.shape == (100, PASCAL_FEATURES)
     assert "other.npz" in data.features
 
 
 def test_real_features_and_words(real):
-    spec = PascalSentence(str(real)).spec
+    spec = pascal(real).spec
     assert spec.image == Features(1280)
     assert 1000 < spec.text.size < 1500
 
 
 def test_words_come_from_training_texts_alone(root):
     """Other words in validation and test texts change neither the training vectors nor their size."""
-    before = {name: PascalSentence(str(root)).part(name).text for name in PARTS}
+    before = {name: pascal(root).part(name).text for name in PARTS}
     held_out = [
         file
         for name in ("val", "test")
@@ -232,7 +236,7 @@ def test_words_come_from_training_texts_alone(root):
         for file in of
     ]
     change_sentences(root, lambda content: [content[file]["captions"].append("zebra grass zebra") for file in held_out])
-    after = {name: PascalSentence(str(root)).part(name).text for name in PARTS}
+    after = {name: pascal(root).part(name).text for name in PARTS}
     assert torch.equal(after["train"], before["train"])
     assert after["test"].shape == before["test"].shape
     assert not torch.equal(after["test"], before["test"])
@@ -240,56 +244,56 @@ def test_words_come_from_training_texts_alone(root):
 
 
 def test_words_do_not_depend_on_what_is_read_first(published):
-    first = PascalSentence(str(published))
+    first = pascal(published)
     test = first.part("test").text
-    second = PascalSentence(str(published))
+    second = pascal(published)
     second.part("train")
     assert torch.equal(second.part("test").text, test)
 
 
 def test_a_text_is_all_its_sentences(root):
     """A sentence counts wherever it stands."""
-    file = PascalSentence(str(root)).part("train").image_names[0]
-    before = PascalSentence(str(root)).part("train")
+    file = pascal(root).part("train").image_names[0]
+    before = pascal(root).part("train")
     change_sentences(root, lambda content: content[file]["captions"].append(content[file]["captions"].pop(1)))
-    moved = PascalSentence(str(root)).part("train")
+    moved = pascal(root).part("train")
     assert torch.equal(moved.text, before.text)
     change_sentences(root, lambda content: content[file].update(captions=content[file]["captions"][:1]))
-    cut = PascalSentence(str(root)).part("train")
+    cut = pascal(root).part("train")
     assert not torch.equal(cut.text[0], before.text[0])
 
 
 def test_texts_are_weighed_as_the_card_says(published):
     named = WordWeights("tfidf", stop_words="english", sublinear=True, min_df=2)
-    data = PascalSentence(str(published), text=named)
-    assert torch.equal(data.part("val").text, PascalSentence(str(published)).part("val").text)
-    assert data.features == PascalSentence(str(published)).features
-    other = PascalSentence(str(published), text=WordWeights("counts"))
+    data = pascal(published, text=named)
+    assert torch.equal(data.part("val").text, pascal(published).part("val").text)
+    assert data.features == pascal(published).features
+    other = pascal(published, text=WordWeights("counts"))
     assert not torch.equal(other.part("val").text, data.part("val").text)
     assert "mobilenetv2_features.npz" in other.features
     assert "bag of words, all words" in other.features
 
 
 def test_pictures(published, root):
-    data = PascalSentence(str(published))
+    data = pascal(published)
     assert data.picture("test", 99).shape == (16, 24, 3)
     assert data.picture("test", 99).dtype == np.uint8
-    assert PascalSentence(str(root)).picture("test", 99) is None
+    assert pascal(root).picture("test", 99) is None
 
 
 def test_real_pictures(real):
-    assert min(PascalSentence(str(real)).picture("test", 0).shape[:2]) == 224
+    assert min(pascal(real).picture("test", 0).shape[:2]) == 224
 
 
 def test_test_items_are_behind_the_wall(root):
     """Training and validation are read the same, whatever the test items hold."""
-    before = {name: PascalSentence(str(root)).part(name) for name in ("train", "val")}
+    before = {name: pascal(root).part(name) for name in ("train", "val")}
     test = [file for of in read_split("pascal_sentence_0")["parts"]["test"].values() for file in of]
     change_sentences(root, lambda content: [content.pop(file) for file in test[1:]])
     change_features(
         root, lambda arrays: arrays["features"].__setitem__(np.isin(arrays["names"], test), np.float16("nan"))
     )
-    data = PascalSentence(str(root))
+    data = pascal(root)
     for name, part in before.items():
         assert torch.equal(data.part(name).image, part.image)
         assert torch.equal(data.part(name).text, part.text)
@@ -300,7 +304,7 @@ def test_test_items_are_behind_the_wall(root):
 @pytest.mark.parametrize("number", [-1, 5])
 def test_there_are_five_splits(tmp_path, number):
     with pytest.raises(UserError, match=rf"data\.split is {number}, but Pascal Sentence has the splits 0 to 4"):
-        PascalSentence(str(tmp_path), split=number)
+        pascal(tmp_path, split=number)
 
 
 @pytest.mark.parametrize(
@@ -313,12 +317,12 @@ def test_there_are_five_splits(tmp_path, number):
 def test_a_missing_file_is_named_with_its_source(root, name, source):
     (root / name).unlink()
     with pytest.raises(UserError, match=rf"{name} is missing; .*{source}.*data\.root"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere, given as data\.root, does not exist"):
-        PascalSentence(str(tmp_path / "nowhere")).part("train")
+        pascal(tmp_path / "nowhere").part("train")
 
 
 def test_truncated_files_are_refused(root):
@@ -326,15 +330,15 @@ def test_truncated_files_are_refused(root):
         content = (root / name).read_bytes()
         (root / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(UserError, match=rf"{name} {message}"):
-            PascalSentence(str(root)).part("train")
+            pascal(root).part("train")
         (root / name).write_bytes(content)
 
 
 def test_a_missing_image_is_named(root):
-    file = PascalSentence(str(root)).part("train").image_names[3]
+    file = pascal(root).part("train").image_names[3]
     change_sentences(root, lambda content: content.pop(file))
     with pytest.raises(UserError, match=rf"should have the 1000 published images and lacks {file}"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 @pytest.mark.parametrize(
@@ -348,35 +352,35 @@ def test_a_missing_image_is_named(root):
     ],
 )
 def test_a_wrong_record_is_named(root, edit, message):
-    file = PascalSentence(str(root)).part("train").image_names[0]
+    file = pascal(root).part("train").image_names[0]
     change_sentences(root, lambda content: content[file].update(edit))
     with pytest.raises(UserError, match=rf"pascal_sentences\.json: {file} {message}"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 def test_an_image_without_features_is_named(root):
-    file = PascalSentence(str(root)).part("train").image_names[5]
+    file = pascal(root).part("train").image_names[5]
     change_features(
         root, lambda arrays: arrays.update(names=np.where(arrays["names"] == file, "x.jpg", arrays["names"]))
     )
     with pytest.raises(UserError, match=rf"lacks 1 of the 800 images asked for, first images/{file}"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 def test_names_and_features_must_be_as_many(root):
     change_features(root, lambda arrays: arrays.update(features=arrays["features"][:-1]))
     with pytest.raises(UserError, match=r"names of shape \(1000,\) and features of shape \(999, 64\)"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 def test_missing_arrays_are_named(root):
     change_features(root, lambda arrays: arrays.pop("names"))
     with pytest.raises(UserError, match=r"cannot be read as a NumPy archive with the arrays names and features"):
-        PascalSentence(str(root)).part("train")
+        pascal(root).part("train")
 
 
 def test_not_a_number_is_refused(root):
-    file = PascalSentence(str(root)).part("val").image_names[0]
+    file = pascal(root).part("val").image_names[0]
     change_features(root, lambda arrays: arrays["features"].__setitem__((arrays["names"] == file, 0), np.nan))
     with pytest.raises(UserError, match=r"features should hold finite numbers, but 1 rows"):
-        PascalSentence(str(root)).part("val")
+        pascal(root).part("val")

@@ -7,6 +7,7 @@ import torch
 
 from cmr_lightning.batch import Tokens
 from cmr_lightning.methods.collapsed import Collapsed
+from datamodules.image_inputs import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.wikipedia import Wikipedia
 from tests.building import trainer
@@ -49,7 +50,7 @@ def test_scores_chance_on_wikipedia(real_data: Path) -> None:
 
 
 def test_scores_chance_on_pascal_sentence(real_data: Path) -> None:
-    data = PascalSentence(str(real_data / "pascal_sentence"))
+    data = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
     model = Collapsed(data.spec)
     trainer().test(model, data, verbose=False)
     assert model.measurement is not None

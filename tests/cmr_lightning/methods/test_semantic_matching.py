@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from cmr_lightning.batch import Pairs
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.semantic_matching import SemanticMatching, regress
+from datamodules.image_inputs import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.shapes import Shapes
 from tests.toy import CLASSES, Toy
@@ -103,7 +104,7 @@ def test_pictures_and_words_are_seen_as_vectors() -> None:
 
 def test_pascal_sentence_on_validation(real_data: Path) -> None:
     """Anchor: with scikit-learn 1.9, 0.66 both ways on the validation part of split 0."""
-    data = PascalSentence(str(real_data / "pascal_sentence"))
+    data = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
     model = SemanticMatching(data.spec, image_c=0.01, text_c=10.0)
     trainer(max_epochs=1, limit_train_batches=1).fit(model, data)
     assert model.measurement is not None
