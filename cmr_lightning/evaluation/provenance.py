@@ -35,17 +35,20 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def git_revision(folder: Path = Path(__file__).parent) -> str | None:
-    """The commit checked out in `folder`, by default that of this code, or None outside a checkout or without git.
+def git_revision(file: Path = Path(__file__)) -> str | None:
+    """The commit that `file` is checked out from, by default that of this code, or None without a checkout or git.
 
     It ends in `-dirty` if a tracked file differs from the commit.
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        described = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        _git(file.parent, "ls-files", "--error-unmatch", file.name)  # an environment may lie in a foreign repository
+        return _git(file.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def hardware() -> dict[str, Any]:

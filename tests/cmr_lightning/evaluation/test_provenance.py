@@ -17,17 +17,20 @@ def test_revision_of_a_checkout(tmp_path):
         command = ["git", *identity, *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert git_revision(tmp_path) is None
+    tracked, foreign = tmp_path / "file", tmp_path / ".venv" / "package" / "file"
+    foreign.parent.mkdir(parents=True)
+    for file in (tracked, foreign):
+        file.write_text("one")
+    assert git_revision(tracked) is None
     git("init")
-    assert git_revision(tmp_path) is None
-    tracked = tmp_path / "file"
-    tracked.write_text("one")
+    assert git_revision(tracked) is None
     git("add", "file")
     git("commit", "-m", "first")
     git("tag", "v1")
-    assert git_revision(tmp_path) == git("rev-parse", "HEAD")
+    assert git_revision(tracked) == git("rev-parse", "HEAD")
+    assert git_revision(foreign) is None
     tracked.write_text("two")
-    assert git_revision(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+    assert git_revision(tracked) == git("rev-parse", "HEAD") + "-dirty"
 
 
 def test_hardware_names_the_machine():
