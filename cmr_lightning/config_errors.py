@@ -79,12 +79,15 @@ def errors_for_people() -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise UserError(f"An interpolation of the config cannot be resolved: {reason}.") from error
     except ValueError as error:
-        raise _root(error) from None
+        wrapped = _wrapped(error)
+        if wrapped is None:
+            raise
+        raise wrapped from wrapped.__cause__
 
 
-def _root(error: BaseException) -> BaseException:
-    """The error that jsonargparse wrapped, while it tried one type after the other; itself if there is none."""
+def _wrapped(error: BaseException) -> UserError | None:
+    """The error that jsonargparse wrapped, while it tried one type after the other, if there is one."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
-    return cause or error
+    return cause

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cmr_lightning.config_errors import explain
+from cmr_lightning.config_errors import errors_for_people, explain
+from cmr_lightning.errors import UserError
 
 NOT_AN_INT = """\
 Parser key "model":
@@ -69,3 +70,20 @@ Parser key "model":
 )
 def test_one_sentence_names_the_setting_and_what_is_wrong(message: str, explanation: str) -> None:
     assert explain(message) == explanation
+
+
+def test_an_error_for_people_is_unwrapped_with_its_cause() -> None:
+    cause = KeyError("a")
+    with pytest.raises(UserError, match="Mend it") as caught, errors_for_people():
+        try:
+            raise UserError("Mend it.") from cause
+        except UserError as error:
+            raise ValueError("does not validate") from error
+    assert caught.value.__cause__ is cause
+
+
+def test_another_error_keeps_its_cause() -> None:
+    cause = KeyError("a")
+    with pytest.raises(ValueError, match="no number") as caught, errors_for_people():
+        raise ValueError("no number") from cause
+    assert caught.value.__cause__ is cause
