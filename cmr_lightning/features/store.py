@@ -113,7 +113,8 @@ class StoreWriter:
         manifest: What the rows are.
 
     Raises:
-        UserError: If the folder holds a store that was made with other settings, or nothing can be written there.
+        UserError: If the folder holds a store that was made with other settings, or is damaged, or nothing can be
+            written there.
     """
 
     def __init__(self, folder: Path, rows: Rows, manifest: Manifest) -> None:
@@ -123,6 +124,7 @@ class StoreWriter:
         self.shards = manifest.shards()
         self._lock: io.BufferedRandom | None = None
         if self._is_finished():
+            FeatureStore(folder)  # says whether a file was lost or damaged since
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)

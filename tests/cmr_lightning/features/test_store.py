@@ -219,6 +219,9 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
     np.save(shard, np.zeros((2, 2), np.float16))
     with pytest.raises(UserError, match=r"rows-00001\.npy should hold float16 of shape \(64, 6\)"):
         FeatureStore(tmp_path)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"rows-00001\.npy cannot be read .*delete the folder .* and extract again"):
+        StoreWriter(tmp_path, ROWS, MANIFEST)
     shard.write_bytes(whole)
     names = json.loads((tmp_path / "rows.json").read_text())
     names["ids"][0] = "another.jpg"
