@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -131,11 +132,10 @@ class StoreWriter:
             self._lock = (folder / _LOCK).open("a+b")
         except OSError as error:
             raise _not_written(folder, error) from error
-        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, len(self.shards))
-        if not (folder / _MANIFEST).exists():
-            _write(folder / _ROWS, rows.content())
-            _write(folder / _MANIFEST, _json(asdict(manifest)))
-        fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, len(self.shards))
+        with self._alone(self._lock):
+            if not (folder / _MANIFEST).exists():
+                _write(folder / _ROWS, rows.content())
+                _write(folder / _MANIFEST, _json(asdict(manifest)))
         self._is_finished()
 
     def __enter__(self) -> Self:
@@ -186,8 +186,11 @@ class StoreWriter:
         """Mark the store as finished if no shard is missing; otherwise other processes are still at work."""
         if self.missing():
             return False
-        _write(self.folder / _MANIFEST, _json(asdict(replace(self.manifest, finished=True))))
-        (self.folder / _LOCK).unlink(missing_ok=True)
+        if self._lock is not None:
+            with self._alone(self._lock):
+                if not self._is_finished():  # another was first, whose lock file may be gone by now
+                    _write(self.folder / _MANIFEST, _json(asdict(replace(self.manifest, finished=True))))
+                (self.folder / _LOCK).unlink(missing_ok=True)
         return True
 
     def _is_finished(self) -> bool:
@@ -202,6 +205,15 @@ class StoreWriter:
                     f"{asked} is asked for; give the new store another name, or delete the folder."
                 )
         return theirs.finished
+
+    @contextmanager
+    def _alone(self, lock: io.BufferedRandom) -> Iterator[None]:
+        """Inside, no other process writes the manifest: its lock is on the byte behind those of the shards."""
+        fcntl.lockf(lock, fcntl.LOCK_EX, 1, len(self.shards))
+        try:
+            yield
+        finally:
+            fcntl.lockf(lock, fcntl.LOCK_UN, 1, len(self.shards))
 
     def _is_free(self, number: int) -> bool:
         path = _shard(self.folder, number)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,36 @@ def test_processes_share_the_shards(tmp_path: Path) -> None:
         assert not list(claims)
         assert ours.finish()
     assert torch.equal(FeatureStore(tmp_path).read(torch.arange(COUNT)), features().half().float())
+
+
+def finish_when_told(folder: Path, begun: Event, told: Event) -> None:
+    with StoreWriter(folder, ROWS, MANIFEST) as writer:
+        begun.set()
+        told.wait()
+        assert writer.finish()
+
+
+def test_processes_that_finish_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process is told to finish while this one is in the middle of writing the manifest."""
+    context = multiprocessing.get_context("fork")
+    begun, told = context.Event(), context.Event()
+    other = context.Process(target=finish_when_told, args=(tmp_path, begun, told))
+    with StoreWriter(tmp_path, ROWS, MANIFEST) as ours:
+        for claimed in ours.claims():
+            ours.write(claimed, features()[claimed.start : claimed.stop])
+        other.start()
+        begun.wait()
+
+        def fsync(_: int) -> None:
+            told.set()
+            other.join(0.5)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert ours.finish()
+    other.join()
+    assert other.exitcode == 0
+    assert sorted(contents(tmp_path)) == ["manifest.json", *(f"rows-{n:05d}.npy" for n in range(5)), "rows.json"]
+    assert FeatureStore(tmp_path).manifest.finished
 
 
 def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
