@@ -66,8 +66,14 @@ def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
             source = archive["source"] if queries == "text" and "source" in archive else None
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; `predict --config RUN/config.yaml` writes one.") from None
-    except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} holds no embeddings; write some by `predict --config RUN/config.yaml`.") from error
+    asking, asked = found
+    if any(a.ndim != 2 or a.dtype.kind not in "iuf" for a in found) or asking.shape[1] != asked.shape[1]:
+        raise UserError(
+            f"{path} should hold rows of equally many numbers and holds {queries} of shape {asking.shape}, "
+            f"{asking.dtype}, and {_OTHER[queries]} of shape {asked.shape}, {asked.dtype}."
+        )
     if not all(len(embeddings) and np.isfinite(embeddings).all() for embeddings in found):
         raise UserError(f"{path} holds embeddings that are not finite, or none at all.")
     return *found, source

@@ -123,7 +123,7 @@ class Examples:
             )
         except FileNotFoundError:
             raise UserError(f"There is no file of examples {path}; `test` writes one beside the record.") from None
-        except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a file of examples; run `test` again to replace it.") from error
 
 

@@ -67,14 +67,24 @@ def test_a_composed_query_does_not_find_its_source(embeddings: Path, index: list
     assert neighbours(embeddings).tolist() == expected
 
 
+def write_plain_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.eye(2))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda path: path.unlink(), "There is no file"),
         (lambda path: path.write_bytes(b"PK"), "holds no embeddings"),
+        (lambda path: path.write_bytes(b""), "holds no embeddings"),
+        (write_plain_array, "holds no embeddings"),
         (lambda path: np.savez(path, image=np.eye(2)), "holds no embeddings"),
         (lambda path: np.savez(path, image=np.eye(2), text=np.full((1, 2), np.nan)), "not finite"),
         (lambda path: np.savez(path, image=np.eye(2), text=np.array([object()])), "holds no embeddings"),
+        (lambda path: np.savez(path, image=np.eye(2), text=np.eye(3)), "holds text of shape (3, 3), float64, and im"),
+        (lambda path: np.savez(path, image=np.eye(2), text=np.ones(2)), "holds text of shape (2,), float64, and image"),
+        (lambda path: np.savez(path, image=np.eye(2), text=np.array([["a", "b"]])), "text of shape (1, 2), <U1, and"),
     ],
 )
 def test_what_is_no_embeddings_is_said(embeddings: Path, change, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,9 @@ def test_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "examples.npz", a=np.zeros(3))
     with pytest.raises(UserError, match="not a file of examples"):
         Examples.read(tmp_path / "examples.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(UserError, match="not a file of examples"):
+        Examples.read(tmp_path / "array.npy")
 
 
 def test_items_of_several_classes_keep_all_of_them(tmp_path: Path) -> None:
