@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -278,6 +278,11 @@ class FeatureArchive(ImageInput):
     def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
         self.path = path
         self.missing = missing
+        self._archive: tuple[dict[str, int], np.ndarray] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the gigabytes that were read: a copy, or another process, reads them itself if it needs them."""
+        return {**vars(self), "_archive": None}
 
     def description(self, root: Path) -> str:
         """Name of the archive."""
@@ -286,7 +291,7 @@ class FeatureArchive(ImageInput):
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
         """Which pictures have a row."""
-        rows, _ = self._archive(root)
+        rows, _ = self._open(root)
         known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
         if self.missing == "refuse" and not known.all():
             first = pictures[int((~known).nonzero()[0])]
@@ -303,7 +308,7 @@ class FeatureArchive(ImageInput):
             UserError: If two pictures of the same file name in different folders have one row.
         """
         del training
-        rows, features = self._archive(root)
+        rows, features = self._open(root)
         wanted = [row for name in pictures if (row := _row_of(name, rows)) is not None]
         if len(set(wanted)) < len(pictures):
             raise UserError(
@@ -312,7 +317,12 @@ class FeatureArchive(ImageInput):
             )
         return feature_rows(features, wanted, f"{root / self.path}: features", _ARCHIVE_SOURCE)
 
-    def _archive(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
+    def _open(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
+        if self._archive is None:
+            self._archive = self._read(root)
+        return self._archive
+
+    def _read(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
         path = find(root, str(Path(self.path).expanduser()), _ARCHIVE_SOURCE)
         names, features = read_npz(path, ("names", "features"), _ARCHIVE_SOURCE)
         if names.ndim != 1 or features.ndim != 2 or len(names) != len(features) or features.dtype.kind not in "iuf":

@@ -1,4 +1,6 @@
+import copy
 import os
+import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -176,6 +178,17 @@ def test_features_are_found_by_name(tmp_path):
     with pytest.raises(UserError, match=r"f\.npz lacks 1 of the 2 images asked for, first d\.jpg"):
         archive.usable(tmp_path, ["a.jpg", "d.jpg"])
     assert FeatureArchive("f.npz", missing="skip").usable(tmp_path, ["a.jpg", "d.jpg"]).tolist() == [True, False]
+
+
+def test_an_archive_is_read_once_and_not_copied(tmp_path):
+    write_archive(tmp_path, ["a.jpg", "b.jpg"])
+    archive = FeatureArchive("f.npz")
+    assert archive.usable(tmp_path, ["a.jpg"]).all()
+    (tmp_path / "f.npz").unlink()
+    assert archive.content(tmp_path, ["b.jpg"], training=True).tolist() == [[2, 3]]
+    for copied in (copy.deepcopy(archive), pickle.loads(pickle.dumps(archive))):
+        with pytest.raises(UserError, match=r"f\.npz is missing"):
+            copied.usable(tmp_path, ["a.jpg"])
 
 
 def test_features_of_files_in_different_folders(tmp_path):
