@@ -310,7 +310,7 @@ class FeatureArchive(ImageInput):
         del training
         rows, features = self._open(root)
         wanted = [row for name in pictures if (row := _row_of(name, rows)) is not None]
-        if len(set(wanted)) < len(pictures):
+        if len(set(wanted)) < len(set(pictures)):  # a picture of two folds is listed twice
             raise UserError(
                 f"{root / self.path} does not tell pictures of the same file name in different folders apart; its "
                 f"names should include the folders."

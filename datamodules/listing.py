@@ -13,7 +13,8 @@ class Listing:
     """One part of a data set as its files say it, before anything is made of pictures and captions.
 
     Attributes:
-        pictures: M picture files relative to the root, `/` between folders; each of them once.
+        pictures: M picture files relative to the root, `/` between folders; each of them once, or once in
+            each fold that it is in.
         label: Labels of the pictures, class indices `(M,)` int64 or multi-hot `(M, C)` float32.
         captions: P texts.
         owner: Row of the picture that each caption belongs to, `(P,)` int64.

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
 from datamodules.held_out import held_out
-from datamodules.image_inputs import Pictures
+from datamodules.image_inputs import FeatureArchive, Pictures
 from datamodules.listed_data import PARTS
 from tests.datamodules.published.fashion_iq import PICTURES, SHARED
 
@@ -89,6 +91,16 @@ def test_protocols_are_means_over_the_categories(data: FashionIQ) -> None:
         "recall@10/cos/target/3fold",
         "recall@50/cos/target/3fold",
     ]
+
+
+def test_features_of_an_archive_are_found_for_pictures_of_two_categories(data: FashionIQ, tmp_path: Path) -> None:
+    names = sorted({picture for part in PARTS for picture in data.listing(part).pictures})
+    np.savez(tmp_path / "f.npz", names=np.array(names), features=np.arange(len(names))[:, None])
+    archived = FashionIQ(str(data.root), FeatureArchive(str(tmp_path / "f.npz")))
+    for part in PARTS:
+        image = archived.part(part).image
+        assert isinstance(image, torch.Tensor)
+        assert [names[row] for row in image[:, 0].int().tolist()] == list(data.listing(part).pictures)
 
 
 def test_missing_pictures_take_their_queries_along(root: Path, data: FashionIQ) -> None:
