@@ -1,12 +1,14 @@
 import hashlib
 import json
 import shutil
+import subprocess
 
 import pytest
 
 import datamodules.committed_splits
 from cmr_lightning.errors import UserError
 from datamodules.committed_splits import CHECKSUMS, SPLITS, read_rows, read_split
+from tests.building import ROOT
 
 PASCAL = [f"pascal_sentence_{number}" for number in range(5)]
 
@@ -32,6 +34,15 @@ def test_every_committed_file_is_in_the_checksum_file_and_the_other_way_round():
     assert set(listed) == present
     for name, checksum in listed.items():
         assert hashlib.sha256((SPLITS / name).read_bytes()).hexdigest() == checksum
+
+
+def test_git_leaves_line_ends_as_they_are_committed():
+    """A checkout with `core.autocrlf` would change the checksums."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    command = ["git", "check-attr", "text", *(path.name for path in SPLITS.iterdir())]
+    said = subprocess.run(command, cwd=SPLITS, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [f"{path.name}: text: unset" for path in SPLITS.iterdir()]
 
 
 def test_a_list_is_read_as_committed():
