@@ -1,9 +1,9 @@
 """Names for metrics: what exactly a number in a table means.
 
-"mAP@50" has six formulas in circulation, up to a factor of four apart on one ranking. Here a number is therefore named
-by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`, `recall@1/cos/instance`; a fourth
-says that the number is a mean over folds of the images, as in `recall@1/cos/instance/5fold`. Two numbers are comparable
-when their ids are equal, and never otherwise.
+What is called mAP or mAP@50 is one of six formulas, more than a factor of ten apart on some rankings. Here a number is
+therefore named by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`,
+`recall@1/cos/instance`; a fourth says that the number is a mean over folds of the images, as in
+`recall@1/cos/instance/5fold`. Two numbers are comparable when their ids are equal, and never otherwise.
 
 Images and texts ask for each other, in the directions `i2t` and `t2i`. In composed retrieval there is one direction,
 `c2i`: an image with a text that says what to change asks for images, and never finds the image that it starts from.

@@ -50,7 +50,7 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
         images: Image embeddings `(N, D)`, not normalised.
         texts: Text embeddings `(N, D)`, not normalised.
         weight: W, one row a class, `(C, D)`.
-        label: Class index `(N,)` int64.
+        label: Class index `(N,)` int64, or the share of each class `(N, C)`, rows that sum to 1.
 
     Returns:
         A scalar >= 0.

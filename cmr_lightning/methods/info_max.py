@@ -26,8 +26,8 @@ Where this differs from the papers. Deep InfoMax's: estimators and critics, whos
 Gu et al.'s: that such terms stand beside a metric loss, one between text and image, one with a low layer of the image
 encoder. Ours: the triplet loss, that of VSE++ as a mean over the batch, in place of that of TIRG; that the low layer is
 to tell of the text, in place of a fused query; alpha = 0.1, and beta = 0, since features have no maps; critics see the
-embeddings as they are, not scaled to length 1; texts of one image, and on class-level data items of one class, are not
-each other's negatives.
+embeddings as they are, not scaled to length 1, and divide the dot product by √units; texts of one image, and on
+class-level data items of one class, are not each other's negatives.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ Where this differs from the paper. The paper's, from its abstract: Deep InfoMax 
 meanings overlap without being the same, and between a low layer of the image encoder on the desired image and a high
 layer of the fusion; no adversary. No code of it is public, so all else is our choice: TIRG as the base; that the image
 of the first term is the target (`informed_of: source` takes the source), that the layers are the third level of maps
-and the fusion's output; JSD and Deep InfoMax's dot-product critics as defaults; alpha = beta = 0.1; that nothing is
-detached; `adversarial`, which weighs 0.
+and the fusion's output; JSD and Deep InfoMax's dot-product critics as defaults, their scores divided by √units; alpha =
+beta = 0.1; that nothing is detached; `adversarial`, which weighs 0.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ Objective, s the cosine similarity, m the margin, j over the negatives of pair i
 
 or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j.
 
-Where this differs from the paper: on class-level data, items of one class are not each other's negatives; the loss is
-a mean over the pairs of a batch where the paper sums.
+Where this differs from the paper: texts of one image, and on class-level data items of one class, are not each other's
+negatives; the loss is a mean over the pairs of a batch where the paper sums.
 """
 
 from __future__ import annotations
