@@ -150,10 +150,10 @@ class LinesFile(File):
 
 @dataclass(frozen=True)
 class ArrayFile(File):
-    """A `.mat`, `.npz` or `.npy` file; only its header is read.
+    """A `.mat` file; of its arrays only the headers are read.
 
     Attributes:
-        shapes: Shape of each array by its name; a `.npy` file's array has the name "".
+        shapes: Shape of each array by its name.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -167,7 +167,7 @@ class ArrayFile(File):
                 raise MismatchError(f"has no array {name}, only {', '.join(found) or 'none'}")
             if found[name] != shape:
                 raise MismatchError(f"array {name} is {_by(found[name])}, expected {_by(shape)}")
-        return {f"rows of {name}".removesuffix(" of "): shape[0] for name, shape in self.shapes.items()}
+        return {f"rows of {name}": shape[0] for name, shape in self.shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -440,18 +440,10 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each array by its name; NumPy and SciPy are imported only here, so that the command starts at once."""
+    """Shape of each array by its name; SciPy is imported only here, so that the command starts at once."""
+    from scipy.io import whosmat
+
     try:
-        if path.suffix == ".mat":
-            from scipy.io import whosmat
-
-            return {name: tuple(shape) for name, shape, _ in whosmat(path)}
-        import numpy as np
-
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if path.suffix == ".npy":
-            return {"": loaded.shape}
-        with loaded:
-            return {name: loaded[name].shape for name in loaded.files}
-    except Exception as error:  # a damaged file makes the readers fail in ways of their own
-        raise MismatchError(f"cannot be read as an array file ({type(error).__name__}: {error})") from error
+        return {name: tuple(shape) for name, shape, _ in whosmat(path)}
+    except Exception as error:  # a damaged file makes the reader fail in ways of its own
+        raise MismatchError(f"cannot be read as a MATLAB file ({type(error).__name__}: {error})") from error

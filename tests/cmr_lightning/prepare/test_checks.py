@@ -80,18 +80,13 @@ def test_lines(tmp_path: Path) -> None:
 
 def test_arrays(tmp_path: Path) -> None:
     savemat(tmp_path / "a.mat", {"I_tr": np.zeros((4, 3)), "T_tr": np.zeros((4, 2))})
-    np.savez(tmp_path / "a.npz", names=np.array(["a", "b"]), features=np.zeros((2, 5)))
-    np.save(tmp_path / "a.npy", np.zeros((7, 1)))
     assert said(ArrayFile("a.mat", {"I_tr": (4, 3)}), tmp_path) == ("ok", "4 rows of I_tr")
-    assert said(ArrayFile("a.npz", {"features": (2, 5)}), tmp_path) == ("ok", "2 rows of features")
-    assert said(ArrayFile("a.npy", {"": (7, 1)}), tmp_path) == ("ok", "7 rows")
     assert said(ArrayFile("a.mat", {"I_tr": (4, 9)}), tmp_path) == ("wrong", "array I_tr is 4 x 3, expected 4 x 9")
-    assert said(ArrayFile("a.npz", {"image": (1,)}), tmp_path) == ("wrong", "has no array image, only names, features")
-    for name in ("a.mat", "a.npz", "a.npy"):
-        (tmp_path / name).write_bytes(b"<html>")
-        state, sentence = said(ArrayFile(name, {"": (1,)}), tmp_path)
-        assert state == "wrong"
-        assert sentence.startswith("cannot be read as an array file")
+    assert said(ArrayFile("a.mat", {"image": (1,)}), tmp_path) == ("wrong", "has no array image, only I_tr, T_tr")
+    (tmp_path / "a.mat").write_bytes(b"<html>")
+    state, sentence = said(ArrayFile("a.mat", {"I_tr": (4, 3)}), tmp_path)
+    assert state == "wrong"
+    assert sentence.startswith("cannot be read as a MATLAB file")
 
 
 @pytest.mark.parametrize("packed", [False, True])
