@@ -103,7 +103,7 @@ def extract(
     """Encode all parts of a data set, each picture and each text once, into `<folder>/<name>/image` and `.../text`.
 
     Args:
-        data: The data set; `data.image` says how pictures are resized and cut and how many threads decode them,
+        data: The data set; `data.image` says how pictures are resized and cut and how many processes decode them,
             `data.text` makes tokens.
         name: Name of the store, by which experiments find it.
         encoders: How the manifests name the encoders, by modality.
