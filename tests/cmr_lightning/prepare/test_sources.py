@@ -7,10 +7,11 @@ import pytest
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.checks import JsonFile, ListedFiles
 from cmr_lightning.prepare.source import Source, names, source_of
+from tests.datamodules.published.wikipedia import write as write_wikipedia
 
 NEVER_FETCHED = ("flickr8k", "flickr30k", "cuhk_pedes", "nus_wide", "fashion200k", "fashion_iq")
 REAL = {
-    "wikipedia": ["images/", "texts/"],
+    "wikipedia": [],
     "pascal_sentence": [],
     "flickr8k": ["pictures"],
     "flickr30k": ["flickr30k-images/"],
@@ -79,6 +80,13 @@ def test_real_files_are_judged_right(name: str, real_data: Path) -> None:
         pytest.skip(f"CMR_DATA has no folder {name}")
     findings = [finding for check in source_of(name).checks(root) for finding in check.check(root)]
     assert [finding.path for finding in findings if finding.fault] == REAL[name]
+
+
+def test_wikipedia_is_whole_without_pictures_and_articles(tmp_path: Path) -> None:
+    write_wikipedia(tmp_path)
+    findings = [finding for check in source_of("wikipedia").checks(tmp_path) for finding in check.check(tmp_path)]
+    assert {finding.path for finding in findings if finding.state == "missing"} == {"images/", "texts/"}
+    assert [finding.sentence[:15] for finding in findings if finding.fault] == ["has the SHA-256"]  # invented rows
 
 
 @pytest.mark.parametrize("name", names())
