@@ -17,6 +17,9 @@ from typing import Any, Literal
 CHUNK = 1 << 20
 """Bytes read from a file at once."""
 
+ANYWHERE = "pictures"
+"""What a finding calls files that may lie in any folder of the root."""
+
 
 class MismatchError(Exception):
     """A file is there, but is not what was published; the message says what was found and what was expected."""
@@ -384,7 +387,7 @@ def look_for(names: Sequence[str], root: Path, folder: str, only_for: str, *, by
     if by_name:
         there = {PurePosixPath(path).name for path in there}
     missing = [name for name in names if (PurePosixPath(name).name if by_name else name) not in there]
-    where = "pictures" if folder == "." else f"{folder}/"
+    where = ANYWHERE if folder == "." else f"{folder}/"
     counts = {"files": len(names) - len(missing)}
     if not missing:
         return Finding(where, "ok", f"all {len(names):,} files that are listed", counts, only_for=only_for)

@@ -6,13 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare import manifest
-from cmr_lightning.prepare.checks import Finding
+from cmr_lightning.prepare.checks import ANYWHERE, Finding
 from cmr_lightning.prepare.disk import disk_errors
-from cmr_lightning.prepare.source import Download, Source, absent, names, source_of
+from cmr_lightning.prepare.source import ByHand, Download, Source, absent, names, source_of
 
 _DOWNLOADS = ".downloads"
 _SHOWN = 5
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(130) from None
     findings = _look(source, root, shown=None if options.all else _SHOWN)
     if not options.check:
-        _advise(source, root, whole=not any(finding.fault for finding in findings))
+        _advise(source, root, findings)
     _conclude(options.dataset, root, findings, writing=not options.check)
 
 
@@ -127,15 +127,29 @@ def _get_download(download: Download, root: Path, url: str, *, accepted: bool) -
         target.unlink()
 
 
-def _advise(source: Source, root: Path, *, whole: bool) -> None:
-    """Say how to get what is missing; if a folder is there and not whole, how to get everything."""
+def _advise(source: Source, root: Path, findings: Sequence[Finding]) -> None:
+    """Say how to get what is missing or wrong."""
+    whole = not any(finding.fault for finding in findings)
     for part in source.by_hand:
-        wanted = absent(root, part.holds) or ([] if whole else part.holds)
-        if wanted:
-            print("\n".join([f"\nBy hand: {part.how}", *(f"    {root / name}" for name in wanted)]))
+        if _is_wanted(part, root, findings):
+            places = absent(root, part.holds) or part.holds
+            print("\n".join([f"\nBy hand: {part.how}", *(f"    {root / name}" for name in places)]))
     for download in source.downloads:
         if not whole and not absent(root, download.holds):
             print(f"\nTo get {download.name} anew, remove what it brought ({', '.join(download.holds)}) and run again.")
+
+
+def _is_wanted(part: ByHand, root: Path, findings: Sequence[Finding]) -> bool:
+    """Whether something that a part brings is missing or wrong, or not there where that was not checked."""
+    states = {finding.state for finding in findings if _is_of(part, finding.path)}
+    states = states or {finding.state for finding in findings if finding.path == ANYWHERE}
+    return bool(states - {"ok"} if states else absent(root, part.holds))
+
+
+def _is_of(part: ByHand, found: str) -> bool:
+    """Whether a file or folder is one that a part brings, or lies in one, or around one."""
+    path = PurePosixPath(found.removesuffix(".gz"))
+    return any(path.is_relative_to(name) or PurePosixPath(name).is_relative_to(path) for name in part.holds)
 
 
 def _look(source: Source, root: Path, shown: int | None) -> list[Finding]:

@@ -102,5 +102,9 @@ def source_of(name: str) -> Source:
 
 
 def absent(root: Path, holds: Sequence[str]) -> list[str]:
-    """Files and folders that are not in the root."""
-    return [name for name in holds if not (root / name).exists()]
+    """Files and folders that are not in the root; a JSON file may be there packed, with `.gz` behind its name."""
+    return [name for name in holds if not any((root / form).exists() for form in _forms(name))]
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    return (name, f"{name}.gz") if name.endswith(".json") else (name,)

@@ -19,7 +19,7 @@ SOURCE = Source(
             (
                 *(File(name) for name in _LABELS),
                 LinesFile("test_queries.txt", 33_480),
-                ListedFiles(".", _LABELS, "{0}"),
+                ListedFiles("women", _LABELS, "{0}"),
             ),
         ),
     ),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.prepare import command
-from cmr_lightning.prepare.checks import LinesFile, ListedFiles
+from cmr_lightning.prepare.checks import Counts, JsonFile, LinesFile, ListedFiles
 from cmr_lightning.prepare.source import ByHand, Download, Layout, Source, names
 from tests.building import ROOT
 from tests.cmr_lightning.prepare.server import Site
@@ -174,6 +175,33 @@ def test_what_must_be_got_by_hand_is_said_with_its_place(
 ) -> None:
     assert prepare(tmp_path / "nowhere") == 2
     assert f"By hand: write the list.\n    {tmp_path / 'nowhere' / 'list.txt'}\n" in capsys.readouterr().out
+
+
+def test_what_is_wrong_must_be_got_by_hand_again(
+    source: Source, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "list.txt").write_text("0.jpg\n")
+    assert prepare(root) == 2
+    assert f"By hand: write the list.\n    {root / 'list.txt'}\n" in capsys.readouterr().out
+
+
+def test_what_was_found_right_is_not_asked_for(
+    source: Source, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prepare(root) == 2
+    assert "By hand" not in capsys.readouterr().out
+    (root / "list.json.gz").write_bytes(gzip.compress(b'[{"part": "train", "texts": ["a"], "file": "0.jpg"}]'))
+    listed = JsonFile(
+        "list.json", {"train": Counts(1, 1)}, group_by="part", texts_in="texts", images="images/{file}", folder="images"
+    )
+    by_hand = (ByHand(("list.json",), "write the list."), ByHand(("images",), "draw the pictures."))
+    packed = replace(TOY, layouts=(Layout("list.json", (listed,)),), downloads=(), by_hand=by_hand)
+    monkeypatch.setattr(command, "source_of", lambda name: packed)
+    assert prepare(root) == 2
+    said = capsys.readouterr().out
+    assert "ok       list.json.gz: 1 images" in said
+    assert said.endswith(f"\nBy hand: draw the pictures.\n    {root / 'images'}\n")
+    assert "write the list" not in said
 
 
 def test_check_fetches_and_writes_nothing(

@@ -6,7 +6,7 @@ import pytest
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.checks import JsonFile, ListedFiles
-from cmr_lightning.prepare.source import Source, names, source_of
+from cmr_lightning.prepare.source import Source, absent, names, source_of
 from tests.datamodules.published.wikipedia import write as write_wikipedia
 
 NEVER_FETCHED = ("flickr8k", "flickr30k", "cuhk_pedes", "nus_wide", "fashion200k", "fashion_iq")
@@ -66,6 +66,12 @@ def test_the_layout_is_the_one_that_is_there(tmp_path: Path) -> None:
     assert source.checks(tmp_path) == source.layouts[0].checks
     (tmp_path / "sentence").mkdir()
     assert source.checks(tmp_path) == source.layouts[1].checks
+
+
+def test_a_json_file_is_there_when_it_is_packed(tmp_path: Path) -> None:
+    for name in ("a.json.gz", "b.json", "c.txt.gz"):
+        (tmp_path / name).touch()
+    assert absent(tmp_path, ["a.json", "b.json", "c.txt", "d.json"]) == ["c.txt", "d.json"]
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
