@@ -187,6 +187,7 @@ class JsonFile(File):
         images: Path of an entry's image, with keys of the entry in braces; in a file that maps names to entries,
             `{name}` is the name. Empty if images are not looked for.
         folder: Folder that holds the images at any depth.
+        by_name: Whether an image may lie in any folder below `folder`, so that its name alone must be right.
     """
 
     groups: Mapping[str, Counts]
@@ -197,6 +198,7 @@ class JsonFile(File):
     people_in: str = ""
     images: str = ""
     folder: str = "."
+    by_name: bool = False
 
     def check(self, root: Path) -> list[Finding]:
         """Compare the counts, and look for every image that is listed, however many are."""
@@ -213,7 +215,9 @@ class JsonFile(File):
         except KeyError as error:
             return [replace(self._missing(), state="wrong", sentence=f"has entries without {error}")]
         finding = self._finding(lambda: self._counts(entries))
-        return [finding, look_for(names, root, self.folder, self.only_for)] if self.images else [finding]
+        if not self.images:
+            return [finding]
+        return [finding, look_for(names, root, self.folder, self.only_for, by_name=self.by_name)]
 
     def describe(self, root: Path) -> dict[str, int]:
         """Count entries, texts and people by group."""

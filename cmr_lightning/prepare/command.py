@@ -12,7 +12,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.prepare import manifest
 from cmr_lightning.prepare.checks import ANYWHERE, Finding
 from cmr_lightning.prepare.disk import disk_errors
-from cmr_lightning.prepare.source import ByHand, Download, Source, absent, names, source_of
+from cmr_lightning.prepare.source import ByHand, Download, Layout, Source, absent, names, source_of
 
 _DOWNLOADS = ".downloads"
 _SHOWN = 5
@@ -53,9 +53,10 @@ def main(arguments: Sequence[str]) -> None:
         except KeyboardInterrupt:
             print("\nInterrupted; run the same command again, it goes on from there.", file=sys.stderr)
             raise SystemExit(130) from None
-    findings = _look(source, root, shown=None if options.all else _SHOWN)
+    layout = source.layout(root)
+    findings = _look(layout, root, shown=None if options.all else _SHOWN)
     if not options.check:
-        _advise(source, root, findings)
+        _advise(source, (*layout.by_hand, *source.by_hand), root, findings)
     _conclude(options.dataset, root, findings, writing=not options.check)
 
 
@@ -127,10 +128,10 @@ def _get_download(download: Download, root: Path, url: str, *, accepted: bool) -
         target.unlink()
 
 
-def _advise(source: Source, root: Path, findings: Sequence[Finding]) -> None:
+def _advise(source: Source, by_hand: Sequence[ByHand], root: Path, findings: Sequence[Finding]) -> None:
     """Say how to get what is missing or wrong."""
     whole = not any(finding.fault for finding in findings)
-    for part in source.by_hand:
+    for part in by_hand:
         if _is_wanted(part, root, findings):
             places = absent(root, part.holds) or part.holds
             print("\n".join([f"\nBy hand: {part.how}", *(f"    {root / name}" for name in places)]))
@@ -152,9 +153,9 @@ def _is_of(part: ByHand, found: str) -> bool:
     return any(path.is_relative_to(name) or PurePosixPath(name).is_relative_to(path) for name in part.holds)
 
 
-def _look(source: Source, root: Path, shown: int | None) -> list[Finding]:
+def _look(layout: Layout, root: Path, shown: int | None) -> list[Finding]:
     """Check everything and print what was found, naming so many missing files of each list; None: all."""
-    findings = [finding for check in source.checks(root) for finding in check.check(root)]
+    findings = [finding for check in layout.checks for finding in check.check(root)]
     findings += manifest.changed(root)
     for finding in findings:
         need = f" (only needed for {finding.only_for})" if finding.only_for and finding.state != "ok" else ""

@@ -56,10 +56,12 @@ class Layout:
     Attributes:
         sign: File or folder that tells this form from others.
         checks: What must be there.
+        by_hand: What the user must get for this form alone.
     """
 
     sign: str
     checks: tuple[Check, ...]
+    by_hand: tuple[ByHand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Source:
         terms: Under which terms it may be used.
         layouts: Forms in which it is published, the one to recommend first.
         downloads: What may be fetched.
-        by_hand: What the user must get.
+        by_hand: What the user must get, whatever the form.
     """
 
     title: str
@@ -80,9 +82,9 @@ class Source:
     downloads: tuple[Download, ...] = ()
     by_hand: tuple[ByHand, ...] = ()
 
-    def checks(self, root: Path) -> tuple[Check, ...]:
-        """Checks of the layout that the folder has, of the first one if it has none."""
-        return next((layout for layout in self.layouts if (root / layout.sign).exists()), self.layouts[0]).checks
+    def layout(self, root: Path) -> Layout:
+        """The form that the folder has, the first one if it has none."""
+        return next((layout for layout in self.layouts if not absent(root, [layout.sign])), self.layouts[0])
 
 
 def names() -> list[str]:

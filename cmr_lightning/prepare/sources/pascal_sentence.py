@@ -25,6 +25,15 @@ SOURCE = Source(
                     folder="images",
                 ),
             ),
+            (
+                ByHand(
+                    ("pascal_sentences.json", "images"),
+                    "the data set is a table of pictures and sentences on the page "
+                    "vision.cs.uiuc.edu/pascal-sentences. The public downloader "
+                    "michelecafagna26/Pascal_Sentence_Dataset-downloader turns it into the files below. The folders "
+                    "dataset/ and sentence/ of another one, rupy/PascalSentenceDataset, are as good.",
+                ),
+            ),
         ),
         Layout(
             "sentence",
@@ -32,14 +41,13 @@ SOURCE = Source(
                 Folder("dataset", 1000, "*/*.jpg"),
                 Folder("sentence", 1000, "*/*txt"),  # one of the downloaders leaves the dot out
             ),
-        ),
-    ),
-    by_hand=(
-        ByHand(
-            ("pascal_sentences.json", "images"),
-            "the data set is a table of pictures and sentences on the page vision.cs.uiuc.edu/pascal-sentences. The "
-            "public downloader michelecafagna26/Pascal_Sentence_Dataset-downloader turns it into the files below. The "
-            "folders dataset/ and sentence/ of another one, rupy/PascalSentenceDataset, are as good.",
+            (
+                ByHand(
+                    ("dataset", "sentence"),
+                    "the public downloader rupy/PascalSentenceDataset writes the folders below, from the page "
+                    "vision.cs.uiuc.edu/pascal-sentences.",
+                ),
+            ),
         ),
     ),
 )

@@ -24,10 +24,13 @@ TOY = Source(
     title="Toy (nobody, never)",
     terms="Toys are for play.",
     layouts=(
-        Layout("list.txt", (LinesFile("list.txt", PICTURES), ListedFiles("images", ("list.txt",), "images/{0}"))),
+        Layout(
+            "list.txt",
+            (LinesFile("list.txt", PICTURES), ListedFiles("images", ("list.txt",), "images/{0}")),
+            (ByHand(("list.txt",), "write the list."),),
+        ),
     ),
     downloads=(Download("toy.zip", ("images",), "toy.example", "Toys break."),),
-    by_hand=(ByHand(("list.txt",), "write the list."),),
 )
 FETCHING = ["--accept-terms", "--url"]
 
@@ -109,9 +112,7 @@ def test_a_plain_file_is_fetched_to_its_place(
     site.files["list"] = (root / "list.txt").read_bytes()
     (root / "list.txt").unlink()
     queries = Download("list", ("lists/list.txt",), "toy.example", "Toys break.", f"{site.address}/list")
-    plain = replace(
-        TOY, downloads=(queries,), layouts=(Layout("lists", (LinesFile("lists/list.txt", PICTURES),)),), by_hand=()
-    )
+    plain = replace(TOY, downloads=(queries,), layouts=(Layout("lists", (LinesFile("lists/list.txt", PICTURES),)),))
     monkeypatch.setattr(command, "source_of", lambda name: plain)
     assert prepare(root, "--accept-terms") == 0
     assert (root / "lists" / "list.txt").read_bytes() == site.files["list"]
