@@ -18,14 +18,14 @@ from datamodules.flat_scenes import FlatScenes, Scene
 from datamodules.image_inputs import ImageInput
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import no_labels
-from datamodules.published_files import find
+from datamodules.published_files import find, got_by_prepare
 from datamodules.safe_pickle import read_pickled
 from datamodules.text_inputs import TextInput
 
 _FILE = "css_toy_dataset_novel2_small.dup.npy"
 _SOURCE = (
     "it is part of CSS.zip of TIRG (storage.googleapis.com/image_retrieval_css) and belongs into the folder given as "
-    "data.root"
+    "data.root. " + got_by_prepare("css3d")
 )
 HELD_OUT = 10
 """Of so many training modifications the last one is held out for validation."""

@@ -14,12 +14,13 @@ from datamodules.base import PartName
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing
 from datamodules.loaders import Part
-from datamodules.published_files import find
+from datamodules.published_files import find, got_by_prepare
 
 _LIST = "reid_raw.json"
 _SOURCE = (
     "it comes with the pictures from the authors of CUHK-PEDES, on request from a university address "
-    "(ShuangLI59/Person-Search-with-Natural-Language-Description), and belongs into the folder given as data.root"
+    "(ShuangLI59/Person-Search-with-Natural-Language-Description), and belongs into the folder given as data.root. "
+    + got_by_prepare("cuhk_pedes")
 )
 _KEYS = {"split": str, "captions": list, "file_path": str, "id": int}
 

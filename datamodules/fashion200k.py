@@ -19,16 +19,17 @@ from datamodules.held_out import held_out
 from datamodules.image_inputs import ImageInput
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import Listing
-from datamodules.published_files import find
+from datamodules.published_files import find, got_by_prepare
 from datamodules.text_inputs import TextInput
 
 ParentRule = Literal["substring", "word"]
 _LABELS_SOURCE = (
-    "the folder labels is part of Fashion200k (xthan/fashion-200k) and belongs into the folder given as data.root"
+    "the folder labels is part of Fashion200k (xthan/fashion-200k) and belongs into the folder given as data.root. "
+    + got_by_prepare("fashion200k")
 )
 _QUERIES_SOURCE = (
     "the test queries are those of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt) and belong into "
-    "the folder given as data.root"
+    "the folder given as data.root. " + got_by_prepare("fashion200k")
 )
 _MARKS = {".": "dotmark", "?": "questionmark", "&": "andmark", "*": "starmark"}
 _FILE = re.compile(r"(?P<category>.+)_(?:train|test)_detect_all\.txt")

@@ -12,11 +12,11 @@ from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
 from datamodules.held_out import held_out
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.published_files import find, read_json_list
+from datamodules.published_files import find, got_by_prepare, read_json_list
 
 _SOURCE = (
     "the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq belong into the folder given as "
-    "data.root"
+    "data.root. " + got_by_prepare("fashion_iq")
 )
 CATEGORIES = ("dress", "shirt", "toptee")
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from cmr_lightning.errors import UserError
 from datamodules.base import PartName
-from datamodules.karpathy import Entry, KarpathyData, find_json, read_entries
-from datamodules.published_files import find
+from datamodules.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
+from datamodules.published_files import find, got_by_prepare
 
-_JSON_SOURCE = (
-    "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/karpathy/"
-    "deepimagesent) and belongs into the folder given as data.root"
+_TEXT_SOURCE = (
+    "it is part of Flickr8k_text.zip, whose content belongs into the folder given as data.root. "
+    + got_by_prepare("flickr8k")
 )
-_TEXT_SOURCE = "it is part of Flickr8k_text.zip, whose content belongs into the folder given as data.root"
 _LISTS: dict[PartName, str] = {
     "train": "Flickr_8k.trainImages.txt",
     "val": "Flickr_8k.devImages.txt",
@@ -38,7 +37,8 @@ class Flickr8k(KarpathyData):
         """From Karpathy's file, or from the token file where only that is there."""
         if (self.root / "Flickr8k.token.txt").is_file() and not list(self.root.glob("dataset_flickr8k.json*")):
             return read_token_file(self.root)
-        return read_entries(find_json(self.root, "dataset_flickr8k.json", _JSON_SOURCE), _JSON_SOURCE)
+        source = json_source("flickr8k")
+        return read_entries(find_json(self.root, "dataset_flickr8k.json", source), source)
 
     def path(self, picture: str) -> str:
         """The file in the folder that holds most of the pictures."""
@@ -68,7 +68,8 @@ class Flickr30k(KarpathyData):
 
     def entries(self) -> list[Entry]:
         """From Karpathy's file."""
-        return read_entries(find_json(self.root, "dataset_flickr30k.json", _JSON_SOURCE), _JSON_SOURCE)
+        source = json_source("flickr30k")
+        return read_entries(find_json(self.root, "dataset_flickr30k.json", source), source)
 
     def path(self, picture: str) -> str:
         """All pictures lie in one folder."""

@@ -23,7 +23,7 @@ from datamodules.image_inputs import ImageInput, Pictures
 from datamodules.listed_data import PARTS, ListedData
 from datamodules.listing import Listing, no_labels
 from datamodules.loaders import EpochOf
-from datamodules.published_files import find
+from datamodules.published_files import find, got_by_prepare
 from datamodules.text_inputs import TextInput, WordTokens
 
 
@@ -51,6 +51,14 @@ def find_json(root: Path, name: str, source: str) -> Path:
     """
     packed = root / f"{name}.gz"
     return packed if packed.is_file() and not (root / name).is_file() else find(root, name, source)
+
+
+def json_source(dataset: str) -> str:
+    """Where the JSON file of a data set comes from and where it goes; `dataset` is the name that `prepare` knows."""
+    return (
+        "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/"
+        f"karpathy/deepimagesent) and belongs into the folder given as data.root. {got_by_prepare(dataset)}"
+    )
 
 
 def read_entries(path: Path, source: str) -> list[Entry]:

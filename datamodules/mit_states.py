@@ -18,10 +18,11 @@ from datamodules.base import PartName
 from datamodules.held_out import held_out
 from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.listing import Listing
+from datamodules.published_files import got_by_prepare
 
 _SOURCE = (
     "release_dataset.zip of MIT-States (wednesday.csail.mit.edu/joseph_result/state_and_transformation) holds it, and "
-    "its folder images belongs into the folder given as data.root"
+    "its folder images belongs into the folder given as data.root. " + got_by_prepare("mit_states")
 )
 TEST_NOUNS = (
     *("armor", "bracelet", "bush", "camera", "candy", "castle", "ceramic", "cheese", "clock", "clothes"),

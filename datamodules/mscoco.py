@@ -9,16 +9,12 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
 from datamodules.base import PartName
 from datamodules.image_inputs import ImageInput
-from datamodules.karpathy import Entry, KarpathyData, find_json, read_entries
+from datamodules.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
 from datamodules.loaders import EpochOf
 from datamodules.published_files import read_json
 from datamodules.text_inputs import TextInput
 
 _JSON = "dataset_coco.json"
-_JSON_SOURCE = (
-    "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/karpathy/"
-    "deepimagesent) and belongs into the folder given as data.root"
-)
 _JUDGEMENTS = "eccv_caption"
 _JUDGEMENTS_SOURCE = (
     f"it is in the folder eccv_caption/data of the public code naver-ai/eccv-caption and belongs into {_JUDGEMENTS} in "
@@ -69,7 +65,8 @@ class MSCOCO(KarpathyData):
 
     def entries(self) -> list[Entry]:
         """From Karpathy's file."""
-        return read_entries(find_json(self.root, _JSON, _JSON_SOURCE), _JSON_SOURCE)
+        source = json_source("mscoco")
+        return read_entries(find_json(self.root, _JSON, source), source)
 
     def path(self, picture: str) -> str:
         """The file names its folder."""

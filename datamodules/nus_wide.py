@@ -21,13 +21,13 @@ from datamodules.image_inputs import ImageInput
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing
 from datamodules.loaders import Part
-from datamodules.published_files import find
+from datamodules.published_files import find, got_by_prepare
 from datamodules.sparse_rows import SparseRows, dense_if_small
 from datamodules.text_inputs import TextInput
 
 _SOURCE = (
     "it is part of the lists, tags and ground truth on the NUS-WIDE page (lms.comp.nus.edu.sg), whose folders belong "
-    "into the folder given as data.root"
+    "into the folder given as data.root. " + got_by_prepare("nus_wide")
 )
 _IMAGE_LIST = "ImageList/Imagelist.txt"
 _CONCEPT_LIST = "ConceptsList/Concepts81.txt"

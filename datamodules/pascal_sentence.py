@@ -16,7 +16,7 @@ from datamodules.image_inputs import ImageInput
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing
 from datamodules.loaders import EpochOf
-from datamodules.published_files import find, read_json
+from datamodules.published_files import find, got_by_prepare, read_json
 from datamodules.stored_features import StoredImages
 from datamodules.text_inputs import TextInput, WordWeights
 
@@ -24,11 +24,13 @@ _SENTENCES = "pascal_sentences.json"
 _SENTENCES_SOURCE = (
     "it is written by the public downloader michelecafagna26/Pascal_Sentence_Dataset-downloader, from the page "
     "vision.cs.uiuc.edu/pascal-sentences, and belongs into the folder given as data.root; the folders dataset and "
-    "sentence of the public downloader rupy/PascalSentenceDataset are read as well"
+    "sentence of the public downloader rupy/PascalSentenceDataset are read as well. "
+    + got_by_prepare("pascal_sentence")
 )
 _FOLDERS_SOURCE = (
     "it is written by the public downloader rupy/PascalSentenceDataset, from the page "
-    "vision.cs.uiuc.edu/pascal-sentences, whose folders dataset and sentence belong into the folder given as data.root"
+    "vision.cs.uiuc.edu/pascal-sentences, whose folders dataset and sentence belong into the folder given as "
+    "data.root. " + got_by_prepare("pascal_sentence")
 )
 _SPLITS = 5
 _SIZES = {

@@ -1,6 +1,7 @@
 """Reading published files, with errors that name the file, what was expected, what was found, and where to get it.
 
-In every function `source` says where the file comes from and where it goes; it ends the message of each error.
+In every function `source` says where the file comes from and where it goes; it ends the message of each error. Where
+`prepare` knows the data set, `got_by_prepare` ends the source.
 """
 
 from __future__ import annotations
@@ -23,18 +24,23 @@ from cmr_lightning.errors import UserError
 Form = TypeVar("Form")
 
 
+def got_by_prepare(dataset: str) -> str:
+    """The sentence that names the command, without its full stop; `dataset` is the name that `prepare` knows."""
+    return f"`python -m cmr_lightning prepare {dataset}` gets it or says how"
+
+
 def find(root: Path, name: str, source: str) -> Path:
     """The file `name` under the folder of a data set.
 
     Raises:
         UserError: If the folder or the file is missing.
     """
-    if not root.is_dir():
-        raise UserError(f"The folder {root}, given as data.root, does not exist; {source}.")
     path = root / name
-    if not path.is_file():
-        raise UserError(f"{path} is missing; {source}.")
-    return path
+    if path.is_file():
+        return path
+    if not root.is_dir():
+        raise UserError(f"The folder {root}, given as data.root, does not exist, so {name} is missing; {source}.")
+    raise UserError(f"{path} is missing; {source}.")
 
 
 def read_lines(path: Path, count: int, source: str) -> list[str]:

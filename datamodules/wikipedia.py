@@ -19,16 +19,16 @@ from datamodules.image_inputs import ImageInput
 from datamodules.listed_data import ListedData
 from datamodules.listing import Listing
 from datamodules.loaders import EpochOf
-from datamodules.published_files import feature_rows, find, read_lines, read_mat
+from datamodules.published_files import feature_rows, find, got_by_prepare, read_lines, read_mat
 from datamodules.text_inputs import TextInput
 
 _ARCHIVE = (
     "it is part of wikipedia_dataset.zip from the cross-modal page of SVCL (svcl.ucsd.edu/projects/crossmodal), whose "
-    "content belongs into the folder given as data.root"
+    "content belongs into the folder given as data.root. " + got_by_prepare("wikipedia")
 )
 _TFIDF_ARCHIVE = (
     "it is the raw_features.mat with a thousand tf-idf words that the public code azrealwang/sph holds in its folder "
-    "data, to be put under this name into the folder given as data.root"
+    "data, to be put under this name into the folder given as data.root. " + got_by_prepare("wikipedia")
 )
 
 Half = Literal["train", "test"]

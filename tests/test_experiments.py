@@ -15,6 +15,7 @@ import pytest
 from cmr_lightning.__main__ import main
 from cmr_lightning.batch import DataSpec, Features, Pixels, Words
 from cmr_lightning.methods import METHODS
+from cmr_lightning.prepare.source import names
 from cmr_lightning.retriever import Retriever
 from tests.building import EXPERIMENTS, ROOT, method_of, read, tiny
 
@@ -60,6 +61,17 @@ def test_model_repeats_nothing_that_the_data_say(experiment: Path) -> None:
     model = read(experiment)["model"]
     assert method_of(experiment) in METHODS
     assert not OF_THE_DATA & set(keys_within(model.get("init_args", {})))
+
+
+@pytest.mark.parametrize("dataset", names())
+def test_without_data_the_command_that_gets_them_is_named(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CMR_DATA", str(tmp_path))
+    experiment = next(path for path in EXPERIMENTS if path.parent.name == dataset)
+    assert main(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(f". `python -m cmr_lightning prepare {dataset}` gets it or says how.\n"), said
 
 
 @pytest.mark.slow

@@ -290,6 +290,10 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"t\.csv is missing; it is the table of pairs given as data\.table"):
         Pairs(str(tmp_path), "t.csv").listing("train")
+    with pytest.raises(
+        UserError, match=r"The folder .*nowhere, .* does not exist, so t\.csv is missing; it is the table"
+    ):
+        Pairs(str(tmp_path / "nowhere"), "t.csv").listing("train")
 
 
 def test_labels_of_too_few_images_cannot_be_drawn(tmp_path):

@@ -17,8 +17,14 @@ def test_find_returns_a_file_and_names_what_is_missing(tmp_path):
     assert find(tmp_path, "here.txt", SOURCE) == tmp_path / "here.txt"
     with pytest.raises(UserError, match=rf"gone\.txt is missing; {SOURCE}\."):
         find(tmp_path, "gone.txt", SOURCE)
-    with pytest.raises(UserError, match=rf"folder .*nowhere, given as data\.root, does not exist; {SOURCE}\."):
+    missing = rf"folder .*nowhere, given as data\.root, does not exist, so here\.txt is missing; {SOURCE}\."
+    with pytest.raises(UserError, match=missing):
         find(tmp_path / "nowhere", "here.txt", SOURCE)
+
+
+def test_find_needs_no_folder_for_a_file_elsewhere(tmp_path):
+    (tmp_path / "here.txt").touch()
+    assert find(tmp_path / "nowhere", str(tmp_path / "here.txt"), SOURCE) == tmp_path / "here.txt"
 
 
 def test_read_lines_counts(tmp_path):

@@ -281,7 +281,10 @@ def test_a_missing_file_is_named_with_its_source(root, name, settings, source):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere, given as data\.root, does not exist; .*svcl\.ucsd\.edu"):
+    with pytest.raises(
+        UserError,
+        match=r"nowhere, given as data\.root, does not exist, so categories\.list is missing; .*svcl\.ucsd\.edu",
+    ):
         Wikipedia(str(tmp_path / "nowhere")).part("train")
 
 
