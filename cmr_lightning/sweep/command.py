@@ -39,6 +39,8 @@ _NAMES = ("run_dir", "experiment")
 _HOPELESS = 3
 """So many trials that all fail are enough to know that the next one will."""
 
+_AGAIN = "once the reason is gone, the same command tries them again"
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run a sweep file, or what is left of it.
@@ -170,21 +172,23 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
     """Run what is left, and say after each trial how it ended, what is best so far and what remains."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    start, before = time.monotonic(), len(trials.ended(count))
+    start, before, failed = time.monotonic(), len(trials.ended(count)), 0
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
         closing(_run(trials, count, jobs)) as ends,
     ):
         task = progress.add_task("sweep", total=count, completed=before)
         for ended in ends:
+            failed += ended.state == TrialState.FAIL
             done, best = len(trials.ended(count)), trials.best(count)
-            remaining = (time.monotonic() - start) / max(1, done - before) * max(0, count - done)
+            tried = done + failed
+            remaining = (time.monotonic() - start) / max(1, tried - before) * max(0, count - tried)
             so_far = "nothing yet" if best is None else f"{best.value:.4f} (trial {best.number})"
             progress.update(task, completed=done, description=f"sweep, best {so_far}")
             line = f"[{done}/{count}] {_line(ended)}; best {so_far}, {remaining / 60:.0f} min remain"
             progress.console.print(line, markup=False, soft_wrap=True)
-            if done >= _HOPELESS and all(trial.state == TrialState.FAIL for trial in trials.ended(count)):
-                raise UserError(f"All {done} trials failed, the last one because: {ended.error}")
+            if failed >= _HOPELESS and not done:
+                raise UserError(f"All {failed} trials failed; {_AGAIN}. The last one failed because: {ended.error}")
 
 
 def _run(trials: Trials, count: int, jobs: int) -> Generator[Ended, None, None]:
@@ -234,11 +238,13 @@ def _conclude(trials: Trials, count: int, committed: Mapping[str, Any], console:
     """Show the best values and what pruning saved, write the winning experiment and the pictures."""
     best = trials.best(count)
     if best is None:
-        reasons = {trial.user_attrs.get("error") for trial in trials.ended(count)}
-        raise UserError(f"No trial came to a good end: {'; '.join(sorted(filter(None, reasons)))}")
+        reasons = {trial.user_attrs.get("error") for trial in trials.left(count)}
+        raise UserError(f"No trial came to a good end; {_AGAIN}: {'; '.join(sorted(filter(None, reasons)))}")
     console.print(_table(trials, count, best, committed))
     if trials.sweep.early_terminate is not None:
         console.print(saved_by_pruning(trials.ended(count)), markup=False, soft_wrap=True)
+    if failed := [f"trial {trial.number}" for trial in trials.left(count)]:
+        console.print(f"Failed and not counted: {', '.join(failed)}; {_AGAIN}.", markup=False, soft_wrap=True)
     winner = _write_winner(trials, count, best)
     pictures = save_pictures(trials.study, trials.sweep.metric, trials.folder)
     console.print(f"Wrote {', '.join(map(str, pictures))}.", markup=False, soft_wrap=True)
@@ -284,7 +290,7 @@ def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     experiment = trials.sweep.experiment
     name = experiment_name([experiment])
     path = trials.folder / "experiments" / f"{name}.yaml"
-    found_by = f"Trial {best.number} of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
+    found_by = f"Trial {best.number}, the best of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
     comment = f"{found_by}: {trials.sweep.metric} {best.value:.4f}."
     set_for_all = {key: yaml.safe_load(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
     write_winner(path, experiment, {**set_for_all, **trials.values(best)}, f"{name}_tuned", comment)

@@ -37,13 +37,13 @@ class Ended:
 
 
 def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], stopping: threading.Event) -> Ended:
-    """Train a trial in a process of its own, and tell the study how it ended.
+    """Train a trial in a process of its own, and tell the study how it ended, unless it failed.
 
     The trial is measured by the best score so far, as its checkpoint is chosen by that.
 
     Args:
         trials: The trials of the sweep.
-        trial: The one to run; a run that was interrupted goes on from its last checkpoint.
+        trial: The one to run; a run that was interrupted or failed goes on from its last checkpoint.
         environment: Environment variables of its process beside those of this one.
         stopping: Set when the sweep is to stop, with the trial to go on later.
     """
@@ -74,7 +74,7 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
     state = _state(outcome, pruned)
     if state == TrialState.FAIL:
         trial.set_user_attr("error", outcome.error)
-    if state != TrialState.RUNNING:
+    elif state != TrialState.RUNNING:
         trials.study.tell(trial, score if state == TrialState.COMPLETE else None, state)
     return Ended(trial.number, state, score, len(scores), seconds, outcome.error)
 

@@ -22,14 +22,16 @@ from cmr_lightning.runs import Run
 from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Trials:
     """What a sweep has tried, and what it tries next.
 
     A trial is a run in `trials/<number>`. Whoever runs it holds a lock, which ends with its process, so a trial that is
-    said to run but is not locked was left behind by a process that died: the next one to look takes it up again.
+    said to run but is not locked was left behind by a process that died: the next one to look takes it up again. So is
+    one that failed, as most reasons pass, such as a GPU that others had taken: it is never told to the study, and keeps
+    its place. But nobody takes up a trial twice, so that one that always fails ends no sweep.
 
     Args:
         sweep: The sweep file.
@@ -46,6 +48,7 @@ class Trials:
         self.folder = folder
         self.overrides = tuple(overrides)
         self.seed = seed
+        self._taken: set[int] = set()
         folder.mkdir(parents=True, exist_ok=True)
         early = sweep.early_terminate
         pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
@@ -99,8 +102,13 @@ class Trials:
             return None
 
     def ended(self, count: int) -> list[FrozenTrial]:
-        """Those of the first `count` trials that came to an end: complete, pruned or failed."""
+        """Those of the first `count` trials that were measured to their end, complete or pruned."""
         return [trial for trial in self.study.get_trials(deepcopy=False, states=ENDED) if trial.number < count]
+
+    def left(self, count: int) -> list[FrozenTrial]:
+        """Those of the first `count` trials that began and did not end: they run, were left, or failed."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in running if trial.number < count]
 
     def best(self, count: int) -> FrozenTrial | None:
         """The complete one with the best score among the first `count` trials; None if there is none."""
@@ -110,7 +118,7 @@ class Trials:
 
     @contextmanager
     def next(self, count: int, stopping: threading.Event) -> Iterator[optuna.Trial | None]:
-        """A trial to run: one that was left behind, or a new one; None when `count` of them have ended.
+        """A trial to run: one that was left behind or failed, or a new one; None when there is nothing left to try.
 
         Nobody else is given the trial until the context is left.
 
@@ -120,7 +128,7 @@ class Trials:
         """
         with ExitStack() as held:
             trial = self._take(count, held)
-            while trial is None and self._running(count) and not stopping.wait(1):
+            while trial is None and self._others_run(count) and not stopping.wait(1):
                 trial = self._take(count, held)  # if those who ran it left it behind meanwhile
             yield trial
 
@@ -129,14 +137,19 @@ class Trials:
             trials = self.study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
             self.study.sampler = self._sampler(len(trials))
             for left in trials[:count]:
-                if left.state == TrialState.RUNNING and not self._lives(left.number):
-                    held.enter_context(locked(self._lock(left.number)))
+                waits = left.state == TrialState.RUNNING and left.number not in self._taken
+                if waits and not self._lives(left.number):
+                    self._hold(left.number, held)
                     return optuna.Trial(self.study, left._trial_id)
             if len(trials) >= min(count, self._at_most):
                 return None
             trial = self.study.ask({p.key: p.drawn for p in self.varied if p.drawn is not None})
-            held.enter_context(locked(self._lock(trial.number)))
+            self._hold(trial.number, held)
             return trial
+
+    def _hold(self, number: int, held: ExitStack) -> None:
+        held.enter_context(locked(self._lock(number)))
+        self._taken.add(number)
 
     def _sampler(self, seed: int) -> BaseSampler:
         """A sampler whose draws depend on the number of trials so far, and not on how often it was interrupted."""
@@ -160,10 +173,10 @@ class Trials:
         """Whether a process holds the trial, or its run."""
         return _held(self._lock(number)) or _held(self.run(number).path.with_suffix(".log"))
 
-    def _running(self, count: int) -> bool:
-        """Whether any of the first `count` trials has not ended."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(trial.number < count for trial in running)
+    def _others_run(self, count: int) -> bool:
+        """Whether any of the first `count` trials is run, or waits to be taken up from here."""
+        with _waiting_for(self.folder / "taking.lock"):
+            return any(t.number not in self._taken or self._lives(t.number) for t in self.left(count))
 
     # Runs ------------------------------------------------------------------------------------------------------------
 

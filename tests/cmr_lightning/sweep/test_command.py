@@ -20,7 +20,7 @@ import yaml
 from optuna.trial import TrialState
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.benchmark.execution import Outcome, locked
+from cmr_lightning.benchmark.execution import locked
 from cmr_lightning.cli import resolved_config
 from cmr_lightning.sweep.command import saved_by_pruning
 from tests.building import ROOT
@@ -69,7 +69,7 @@ def test_finds_the_best_and_writes_it_as_an_experiment(
     winner = tmp_path / "swept/experiments/toy.yaml"
     command = winner.read_text().splitlines()[0].removeprefix("# python -m cmr_lightning ")
     assert command in said
-    assert f"Trial {best.number} of 12 of {path}, seed 0: {METRIC}" in winner.read_text().splitlines()[1]
+    assert f"Trial {best.number}, the best of 12 of {path}, seed 0: {METRIC}" in winner.read_text().splitlines()[1]
     resolved = resolved_config(command.split())["model"]["init_args"]
     assert resolved["generator_optimizer"]["init_args"]["lr"] == best.params[LR]
     assert resolved["adversary"] == best.params["model.adversary"]
@@ -196,29 +196,45 @@ def test_other_options_are_those_of_fit_and_stay_in_the_winner(tmp_path: Path, q
     assert winner["trainer"]["max_epochs"] == 3
 
 
-def test_a_failed_trial_is_told_and_stops_no_other(
-    tmp_path: Path, quick: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failed_trial_stops_no_other_and_is_tried_once_more_by_each_command(
+    jobs: int, tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail_first(planned: Any, *rest: Any) -> Outcome:
-        if planned.run.path.name == "000":
-            return Outcome(planned, 1.0, "the loss went astray")
-        return quick(planned, *rest)
-
-    monkeypatch.setattr("cmr_lightning.sweep.running.execute", fail_first)
     path = write_sweep(tmp_path)
-    assert sweep(path, 2) == 0
-    assert "trial 0 failed: the loss went astray" in capsys.readouterr().out
-    assert [trial.state for trial in trials(path)] == [TrialState.FAIL, TrialState.COMPLETE]
+    quick.failing = {0, 2}
+    for _ in range(2):
+        quick.started.clear()
+        assert sweep(path, 4, f"--jobs={jobs}") == 0
+        said = re.sub(r"\s+", " ", capsys.readouterr().out)
+        assert "trial 0 failed: the GPU is taken" in said
+        assert "the best of 2 trials" in said
+        assert "Failed and not counted: trial 0, trial 2; once the reason is gone, the same command tries" in said
+    assert sorted(quick.started) == [0, 2]
+    quick.failing = set()
+    assert sweep(path, 4, f"--jobs={jobs}") == 0
+    said = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "the best of 4 trials" in said
+    assert "not counted" not in said
+    assert [trial.state for trial in trials(path)] == [TrialState.COMPLETE] * 4
+    assert trials(path)[0].params == {LR: 0.01, "model.adversary": "reversal"}, "the experiment as it is written"
 
 
-def test_trials_that_all_fail_end_the_sweep(
-    tmp_path: Path, quick: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(
+    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "cmr_lightning.sweep.running.execute", lambda planned, *rest: Outcome(planned, 1.0, "no such file")
-    )
-    assert sweep(write_sweep(tmp_path), 9) == 2
-    assert "All 3 trials failed, the last one because: no such file" in capsys.readouterr().err
+    path = write_sweep(tmp_path)
+    quick.failing = {0, 1, 2}
+    assert sweep(path, 3) == 2
+    assert (
+        "All 3 trials failed; once the reason is gone, the same command tries them again. "
+        "The last one failed because: the GPU is taken"
+    ) in capsys.readouterr().err
+    assert sweep(path, 2) == 2
+    assert "No trial came to a good end; once the reason is gone" in capsys.readouterr().err
+    assert quick.started == [0, 1, 2, 0, 1]
+    quick.failing = set()
+    assert sweep(path, 3) == 0
+    assert quick.started == [0, 1, 2, 0, 1, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
