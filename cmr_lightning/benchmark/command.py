@@ -47,8 +47,10 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
-    winners = {} if options.dry_run else _tuned(benchmark, options.jobs)
-    todo, outcomes = look(benchmark.plan(winners))
+    winners, failed = ({}, {}) if options.dry_run else _tuned(benchmark, options.jobs)
+    plan = benchmark.plan(winners)
+    todo, outcomes = look(planned for planned in plan if planned.experiment not in failed)
+    outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
         if benchmark.tuning is not None:
@@ -65,9 +67,9 @@ def main(arguments: Sequence[str]) -> None:
     _raise_if_failed(outcomes)
 
 
-def _tuned(benchmark: Benchmark, jobs: int) -> dict[Path, Path]:
+def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
     if benchmark.tuning is None:
-        return {}
+        return {}, {}
     from cmr_lightning.benchmark.tuning import winners
 
     return winners(benchmark, benchmark.tuning, jobs)

@@ -10,22 +10,33 @@ from cmr_lightning.sweep.command import run_sweep
 from cmr_lightning.sweep.file import SweepFile, read_sweep
 
 
-def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> dict[Path, Path]:
+def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
     """For each experiment that is searched for the winner of its sweep; sweeps that are not done are run.
+
+    A sweep that fails stops no other.
 
     Args:
         benchmark: The benchmark; its overrides hold for all trials.
         tuning: How long is searched, and where.
         jobs: Trials at the same time.
 
+    Returns:
+        The winners, and of the experiments that have none, why their sweeps failed.
+
     Raises:
-        UserError: If an experiment has no sweep, or a sweep cannot be run.
+        UserError: If an experiment has no sweep.
     """
     overrides = as_options(benchmark.overrides)
-    return {
-        file: run_sweep(sweep, benchmark.runs / "sweeps" / sweep.path.stem, tuning.trials, jobs, overrides)
-        for file, sweep in sweeps_of(benchmark, tuning).items()
-    }
+    found: dict[Path, Path] = {}
+    failed: dict[Path, str] = {}
+    for file, sweep in sweeps_of(benchmark, tuning).items():
+        folder = benchmark.runs / "sweeps" / sweep.path.stem
+        try:
+            found[file] = run_sweep(sweep, folder, tuning.trials, jobs, overrides)
+        except UserError as error:
+            failed[file] = f"its sweep failed: {error}"
+            print(f"{file} is not run, as {failed[file]}")
+    return found, failed
 
 
 def sweeps_of(benchmark: Benchmark, tuning: Tuning) -> dict[Path, SweepFile]:

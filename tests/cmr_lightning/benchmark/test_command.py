@@ -131,6 +131,21 @@ def test_experiments_run_with_the_best_of_their_sweep(
     assert len(in_process) == 2
 
 
+def test_a_sweep_that_fails_stops_no_other_experiment_and_its_own_is_not_run_untuned(
+    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_tuned(tmp_path, "[two]")
+    searched.failing = {0, 1, 2}
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert in_process == ["toy/two seed 0"]
+    said, wrong = capsys.readouterr()
+    assert "toy/one.yaml is not run, as its sweep failed: All 3 trials failed" in said
+    assert "1 of 2 runs failed; the same command tries them again:\n  toy/one seed 0: its sweep failed: All 3" in wrong
+    searched.failing = set()
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == ["toy/two seed 0", "toy/one seed 0"]
+
+
 def test_an_experiment_without_a_sweep_is_refused(
     tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
 ) -> None:
