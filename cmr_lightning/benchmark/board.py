@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from statistics import mean
@@ -71,12 +71,14 @@ class Row:
         runs: Its runs, by seed.
         comparisons: By direction, where it could be compared.
         published: Published numbers that agree in protocol and features.
+        splits: Number of splits of the table.
     """
 
     experiment: str
     runs: tuple[MeasuredRun, ...]
     comparisons: Mapping[str, Comparison] | None = None
     published: tuple[Published, ...] = ()
+    splits: int = 1
 
     @property
     def record(self) -> Record:
@@ -115,8 +117,10 @@ class Row:
 
     @property
     def seeds(self) -> str:
-        """Seeds of the runs."""
-        return ", ".join(str(run.record.seed) for run in self.runs)
+        """Seeds of the runs, and how many of the table's splits they have if not all."""
+        seeds = ", ".join(str(run.record.seed) for run in self.runs)
+        have = len({run.record.split["checksum"] for run in self.runs})
+        return seeds if have == self.splits else f"{seeds} ({have} of {self.splits} splits)"
 
     @property
     def selection(self) -> str:
@@ -146,7 +150,7 @@ class Board:
         conditions: What they agree in.
         rows: The experiments.
         reference: The experiment that the others are compared with.
-        refusal: Why they were not compared, if so.
+        refusal: Why they, or some of them, were not compared, if so.
         other_claims: Published numbers of its methods on its data set that ours may not be subtracted from.
     """
 
@@ -212,7 +216,7 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     """Put runs into tables.
 
     Runs of one experiment are one row, whatever their seeds and splits; experiments share a table if they agree in data
-    set, splits, main protocol and features.
+    set, splits, main protocol and features. Those that only lack some of the runs of a table stand in it, untested.
 
     Args:
         runs: All runs.
@@ -236,6 +240,7 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     tables: dict[Conditions, list[list[MeasuredRun]]] = defaultdict(list)
     for of_experiment in experiments.values():
         tables[_conditions(of_experiment)].append(of_experiment)
+    _join(tables)
     return [
         _board(conditions, tables[conditions], claims, references)
         for conditions in sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
@@ -250,6 +255,27 @@ def _conditions(runs: Sequence[MeasuredRun]) -> Conditions:
     record = runs[0].record
     splits = {(r.record.split["name"], r.record.split["checksum"], r.record.data_checksum) for r in runs}
     return Conditions(record.dataset, tuple(sorted(splits)), record.protocol, str(record.encoders["features"]))
+
+
+def _join(tables: dict[Conditions, list[list[MeasuredRun]]]) -> None:
+    """Put experiments that lack splits to those that have them: where each of their runs has its like, seed and split.
+
+    Runs with other seeds are no part of the same benchmark, and keep their table.
+    """
+    for part in sorted(tables, key=lambda conditions: len(conditions.splits)):
+        wholes = [
+            whole
+            for whole in tables
+            if replace(whole, splits=part.splits) == part
+            and set(part.splits) < set(whole.splits)
+            and _cases(tables[part]) <= _cases(tables[whole])
+        ]
+        if wholes:
+            tables[max(wholes, key=lambda conditions: len(conditions.splits))] += tables.pop(part)
+
+
+def _cases(experiments: Sequence[list[MeasuredRun]]) -> set[tuple[int, str]]:
+    return {(run.record.seed, run.record.split["checksum"]) for of in experiments for run in of}
 
 
 def _board(
@@ -268,9 +294,10 @@ def _board(
         if _is_called(of[0].record.experiment, reference)
     ]
     against = called[0] if called else None
-    compared, refusal = _compared(dict(zip(names, ordered, strict=True)), against)
+    splits = len(conditions.splits)
+    compared, refusal = _compared(dict(zip(names, ordered, strict=True)), against, splits)
     rows = tuple(
-        Row(name, tuple(sorted(of, key=_order)), compared.get(name), tuple(_published(of, claims)))
+        Row(name, tuple(sorted(of, key=_order)), compared.get(name), tuple(_published(of, claims)), splits)
         for name, of in zip(names, ordered, strict=True)
     )
     methods = {row.record.method for row in rows}
@@ -295,20 +322,24 @@ def _distinct_names(experiments: Sequence[list[MeasuredRun]]) -> list[str]:
 
 
 def _compared(
-    experiments: Mapping[str, Sequence[MeasuredRun]], reference: str | None
+    experiments: Mapping[str, Sequence[MeasuredRun]], reference: str | None, splits: int
 ) -> tuple[Mapping[str, Mapping[str, Comparison]], str | None]:
-    """Comparisons of those experiments of which all runs have their ranks, and why there are none, if so."""
+    """Comparisons of those experiments that have all splits and all ranks, and why there are none or not all."""
+    have = {name: len(_conditions(runs).splits) for name, runs in experiments.items()}
+    lacking = [f"{name} ({count} of {splits} splits)" for name, count in have.items() if count < splits]
+    finish = f"{', '.join(lacking)}, as tests need all splits; finish the missing runs and report again."
+    refusal = finish if lacking else None
     scored = {
         name: [run.evidence.scored for run in runs if run.evidence is not None]
         for name, runs in experiments.items()
-        if all(run.evidence is not None for run in runs)
+        if have[name] == splits and all(run.evidence is not None for run in runs)
     }
     if len(scored) < 2:
-        return {}, None
+        return {}, refusal
     try:
-        return compare(scored, reference if reference in scored else None), None
+        return compare(scored, reference if reference in scored else None), refusal
     except UserError as error:
-        return {}, str(error)
+        return {}, " ".join(filter(None, [refusal, str(error)]))
 
 
 def _published(runs: Sequence[MeasuredRun], claims: Sequence[Claim]) -> list[Published]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -175,9 +174,13 @@ def _drawn(charts: Sequence[Chart], styles: dict[str, str]) -> list[Drawing]:
     return [draw(chart, styles) for chart in charts if chart.curves]
 
 
-def _rivals(board: Board, shown: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The best experiment and the reference, or the second best where the best is the reference or there is none."""
-    names = list(shown)
+def _rivals(board: Board, shown: Mapping[str, MeasuredRun]) -> tuple[str, str] | None:
+    """The best experiment and the reference, or the second best where the best is the reference or there is none.
+
+    Both are shown on the split of the best one.
+    """
+    splits = [run.record.split["checksum"] for run in shown.values()]
+    names = [name for name, split in zip(shown, splits, strict=True) if split == splits[0]]
     if len(names) < 2:
         return None
     other = board.reference if board.reference in names[1:] else names[1]

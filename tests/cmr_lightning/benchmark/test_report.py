@@ -97,6 +97,15 @@ def test_page_has_every_section_and_each_picture_once() -> None:
     assert len(re.findall(r"url\(data:", html)) == len(set(re.findall(r"url\(data:([^)]*)\)", html))) == 2
 
 
+def test_what_lacks_runs_is_named_and_its_queries_are_not_set_against_those_of_another_split() -> None:
+    for seed in (0, 1):
+        make_run(Path(f"runs/a{seed}"), noise=0.1, experiment="toys/a", seed=seed, **on_split(str(seed)))
+    make_run(Path("runs/b1"), experiment="toys/b", seed=1, **on_split("1"))
+    html = written()
+    assert "Not compared: toys/b (1 of 2 splits), as tests need all splits; finish the missing runs" in html
+    assert "Where toys/a and toys/b differ most" not in html
+
+
 def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
     Path("experiments/claims").mkdir(parents=True)
     rows = [

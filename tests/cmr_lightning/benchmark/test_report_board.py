@@ -18,12 +18,40 @@ def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_pat
     for experiment in ("toys/a", "toys/b"):
         for seed in range(5):
             make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(str(seed)))
-    make_run(tmp_path / "c", experiment="toys/c", **on_split("0"))
+    make_run(tmp_path / "c", experiment="toys/c", seed=7, **on_split("0"))
     one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
     assert [row.experiment for row in one_split.rows] == ["toys/c"]
     assert sorted(row.experiment for row in five_splits.rows) == ["toys/a", "toys/b"]
     assert all(row.summaries["mean"].n == 5 for row in five_splits.rows)
     assert five_splits.refusal is None
+
+
+def test_an_experiment_that_lacks_runs_stands_beside_the_others_and_outside_their_tests(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/a", 0.1), ("toys/b", 50.0), ("toys/c", 1.0)):
+        for seed in range(4 if experiment == "toys/c" else 5):
+            folder = tmp_path / experiment / str(seed)
+            make_run(folder, noise, experiment=experiment, seed=seed, **on_split(str(seed)))
+    (board,) = made(tmp_path, references=("a",))
+    assert {row.experiment: row.seeds for row in board.rows} == {
+        "toys/a": "0, 1, 2, 3, 4",
+        "toys/b": "0, 1, 2, 3, 4",
+        "toys/c": "0, 1, 2, 3 (4 of 5 splits)",
+    }
+    assert {row.experiment: row.mark("mean") for row in board.rows} == {"toys/a": "", "toys/b": "▼", "toys/c": ""}
+    assert board.refusal is not None
+    assert "toys/c (4 of 5 splits), as tests need all splits; finish the missing runs" in board.refusal
+
+
+def test_seeds_on_one_of_five_splits_keep_their_table_and_its_tests(tmp_path: Path) -> None:
+    for seed in range(5):
+        make_run(tmp_path / "a" / str(seed), experiment="toys/a", seed=seed, **on_split(str(seed)))
+    for experiment, seeds in (("toys/b", 5), ("toys/c", 1)):
+        for seed in range(seeds):
+            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split("0"))
+    one_split, _ = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
+    assert sorted(row.seeds for row in one_split.rows) == ["0", "0, 1, 2, 3, 4"]
+    assert all(row.comparisons for row in one_split.rows)
+    assert one_split.refusal is None
 
 
 @pytest.mark.parametrize(
