@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,14 @@ def test_early_termination_leaves_every_trial_a_chance(sweep: Path) -> None:
     found = read_sweep(sweep)
     early = found.early_terminate
     assert early is not None
-    epochs = yaml.safe_load(found.experiment.read_text())["trainer"]["max_epochs"]
-    assert 3 <= early.min_iter < epochs
+    trainer = yaml.safe_load(found.experiment.read_text())["trainer"]
+    assert max(3, epochs_before_both_move(trainer) + 1) <= early.min_iter < trainer["max_epochs"]
+
+
+def epochs_before_both_move(trainer: dict[str, Any]) -> int:
+    stages = [stage for callback in trainer.get("callbacks", []) for stage in callback["init_args"].get("stages", [])]
+    alone = takewhile(lambda stage: len(stage.get("players", ("generator", "discriminator"))) == 1, stages)
+    return sum(stage["epochs"] for stage in alone)
 
 
 def test_the_agent_of_wandb_makes_a_command_of_ours(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
