@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean
 
-from cmr_lightning.benchmark.board import Board, Published, Row
+from cmr_lightning.benchmark.board import Board, MeasuredRun, Published, Row
 from cmr_lightning.benchmark.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.benchmark.claims import DIRECTIONS as CLAIMED
 from cmr_lightning.benchmark.statistics import summary
@@ -38,6 +38,14 @@ compare with nothing here. How a published number is known:
 """
 
 _NOTHING = "No records are committed yet."
+
+_SAME = "the same weights"
+_SAME_MEANS = (
+    f"Where it says {_SAME}, the checkpoints of a pair were chosen before the two differ: nothing is measured there."
+)
+
+Pairs = Sequence[tuple[MeasuredRun, MeasuredRun]]
+"""Runs of a method and of its variant with the same seed and split."""
 
 
 def all_tables(boards: Sequence[Board], claims: Sequence[Claim]) -> str:
@@ -138,15 +146,18 @@ def _without(board: Board) -> Iterator[str]:
     found = list(_pairs(board))
     if not found:
         return
-    header = ["experiment", "less its variant", *found[0][2], "pairs"]
+    directions = board.protocol.columns
+    header = ["experiment", "less its variant", *directions, "pairs"]
     yield "Difference of a method and its variant, paired over seeds:\n"
     yield _line(header)
     yield _rule(header)
-    for one, other, by_direction in found:
+    for one, other, pairs in found:
         told = [one.experiment, _variant_words(other.experiment, one.experiment)]
-        scores = [_gain(values, board) for values in by_direction.values()]
-        yield _line(map(cell, [*told, *scores, str(len(next(iter(by_direction.values()))))]))
+        scores = [_gain(pairs, direction, board) for direction in directions]
+        yield _line(map(cell, [*told, *scores, _count(pairs)]))
     yield ""
+    if any(_same(pairs) for _, _, pairs in found):
+        yield f"{_SAME_MEANS}\n"
 
 
 def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
@@ -154,9 +165,9 @@ def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for name, board in chosen.items():
         labels = {row.experiment: label for label, row in _by_label(board)}
-        for one, other, by_direction in _pairs(board):
+        for one, other, pairs in _pairs(board):
             pair = labels[one.experiment], _variant_words(other.experiment, one.experiment)
-            found.setdefault(pair, {})[name] = _gain(by_direction["mean"], board)
+            found.setdefault(pair, {})[name] = _gain(pairs, "mean", board)
     if not found:
         return
     header = ["method", "less its variant", *chosen]
@@ -165,32 +176,44 @@ def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
     yield _rule(header)
     for pair, gains in found.items():
         yield _line(map(cell, [*pair, *(gains.get(name, "–") for name in chosen)]))
+    if any(_SAME in gains.values() for gains in found.values()):
+        yield f"\n{_SAME_MEANS}"
 
 
-def _pairs(board: Board) -> Iterator[tuple[Row, Row, dict[str, list[float]]]]:
-    """Methods, variants of them, and by direction how they differ in runs with the same seed and split."""
+def _pairs(board: Board) -> Iterator[tuple[Row, Row, Pairs]]:
+    """Methods, variants of them, and their runs with the same seed and split."""
     rows = {row.experiment: row for row in board.rows}
     for name, base in sorted(variants(board.rows).items()):
-        if differences := _paired(rows[base], rows[name]):
-            yield rows[base], rows[name], differences
+        if pairs := _paired(rows[base], rows[name]):
+            yield rows[base], rows[name], pairs
 
 
-def _gain(differences: Sequence[float], board: Board) -> str:
-    found, digits = summary(differences), 2 if board.protocol.scale == 100 else 4
+def _gain(pairs: Pairs, direction: str, board: Board) -> str:
+    if _same(pairs) == len(pairs):
+        return _SAME
+    found = summary([one.value(direction) - other.value(direction) for one, other in pairs])
+    digits = 2 if board.protocol.scale == 100 else 4
 
     def signed(value: float) -> str:
-        return f"{value:+.{digits}f}".replace("-", "−")
+        return f"{value:+z.{digits}f}".replace("-", "−")
 
     return " ".join([signed(found.mean), *([f"[{', '.join(map(signed, found.interval))}]"] if found.interval else [])])
 
 
-def _paired(one: Row, other: Row) -> dict[str, list[float]]:
-    def by_run(row: Row) -> dict[tuple[int, str], Mapping[str, float]]:
-        return {(r.record.seed, r.record.split["checksum"]): r.record.metrics[r.record.protocol] for r in row.runs}
+def _count(pairs: Pairs) -> str:
+    same = _same(pairs)
+    return f"{len(pairs)}, {same} of them {_SAME}" if 0 < same < len(pairs) else str(len(pairs))
 
-    ours, theirs = by_run(one), by_run(other)
-    both = [run for run in ours if run in theirs]
-    return {d: [ours[run][d] - theirs[run][d] for run in both] for d in one.summaries} if both else {}
+
+def _same(pairs: Pairs) -> int:
+    """How many pairs have the same weights: those that agree in every metric, as no two trainings do by chance."""
+    return sum(one.record.metrics == other.record.metrics for one, other in pairs)
+
+
+def _paired(one: Row, other: Row) -> Pairs:
+    theirs = {(run.record.seed, run.record.split["checksum"]): run for run in other.runs}
+    both = [(run, theirs.get((run.record.seed, run.record.split["checksum"]))) for run in one.runs]
+    return [(ours, its) for ours, its in both if its is not None]
 
 
 def _other_protocols(board: Board) -> Iterator[str]:

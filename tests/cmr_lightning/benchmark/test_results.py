@@ -105,6 +105,35 @@ def test_boards_are_apart_and_a_variant_stands_below_its_method_with_the_paired_
     assert text.count("| toys/daml | no adversary |") == 1
 
 
+def test_pairs_whose_weights_were_chosen_before_they_differ_are_no_measured_zero() -> None:
+    for seed in (0, 1):
+        for name in ("daml", "ssal", "triplet"):
+            make_run(f"toys/{name}", 0.5 + seed / 10, seed, method=name)
+        make_run("toys/daml_no_adversary", 0.5 + seed / 10, seed, method="daml")
+        make_run("toys/ssal_no_adversary", 0.5, seed, method="ssal")
+    text = tables()
+    same = "the same weights"
+    assert f"| toys/daml | no adversary | {same} | {same} | {same} | 2 |" in text
+    assert re.search(r"\| toys/ssal \| no adversary \| \+0\.0500 .* \| 2, 1 of them the same weights \|", text)
+    assert (
+        text.count("Where it says the same weights, the checkpoints of a pair were chosen before the two differ") == 1
+    )
+
+
+def test_readme_says_what_the_same_weights_mean() -> None:
+    for name in ("daml", "daml_no_adversary"):
+        make_run(f"wikipedia/{name}", 0.5, dataset="Wikipedia")
+    tables()
+    text = Path("README.md").read_text()
+    assert "| DAML | no adversary | the same weights |\n\nWhere it says the same weights, the" in text
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    make_run("toys/daml", 0.5)
+    make_run("toys/daml_no_adversary", 0.50001)
+    assert "| toys/daml | no adversary | +0.0000 | +0.0000 | +0.0000 | 1 |" in tables()
+
+
 def test_published_numbers_stand_below_ours_or_apart() -> None:
     Path("experiments/claims").mkdir(parents=True)
     common = {"method": "DAML", "encoder": "toy | encoder", "values": {"mAP": {"i2t": 0.25}}, "standing": "code"}
