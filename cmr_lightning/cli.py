@@ -134,7 +134,7 @@ class RetrievalCLI(LightningCLI):
         options["enable_model_summary"] = False
         options["profiler"] = options["profiler"] or Unprofiled()
         options["plugins"] = [*_as_list(options["plugins"])]
-        if options["precision"] == "16-mixed" and torch.cuda.is_available():
+        if str(options["precision"]) in ("16", "16-mixed") and torch.cuda.is_available():
             options["precision"] = None
             options["plugins"].append(TwoPlayerPrecision())
         if not any(isinstance(plugin, CheckpointIO) for plugin in options["plugins"]):

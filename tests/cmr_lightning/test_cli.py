@@ -18,6 +18,7 @@ from cmr_lightning.batch import Pairs
 from cmr_lightning.cli import config_files
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.methods.daml import DAML
+from cmr_lightning.precision import TwoPlayerPrecision
 from datamodules.base import PartName
 from datamodules.loaders import Part
 from tests.building import Built, write_toy
@@ -115,6 +116,16 @@ def test_dotted_overrides_reach_the_model_and_the_config(toy: Path, tmp_path: Pa
     resolved = cli._config()
     assert resolved["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == 3e-4
     assert resolved["model"]["init_args"]["weights"] == {"adversarial": 0}
+
+
+@pytest.mark.parametrize("precision", ["16", "'16'", "16-mixed"])  # in YAML a number, and two words
+def test_fp16_keeps_a_scale_for_each_player_however_it_is_spelt(
+    precision: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fp16.yaml").write_text(f"trainer: {{precision: {precision}}}\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    cli = built(tmp_path, "--config", toy, "--config", tmp_path / "fp16.yaml")
+    assert isinstance(cli.trainer.precision_plugin, TwoPlayerPrecision)
 
 
 def test_short_class_names_on_the_command_line(toy: Path, tmp_path: Path) -> None:
