@@ -280,7 +280,7 @@ class Retriever(EmbeddingModel):
             self._update_discriminator()
         if "generator" in self.active:
             self._turn("generator")
-            self._generator_backward(batch, embeddings)
+            self._generator_backward(batch, embeddings, self._batches_of_update(batch_idx))
             if complete:
                 self._step_generator()
         if complete:
@@ -296,6 +296,11 @@ class Retriever(EmbeddingModel):
         """Whether gradients of some batches wait for the rest of their update."""
         return bool(self._window)
 
+    def _batches_of_update(self, batch_idx: int) -> int:
+        """How many batches the update in hand takes: the last of an epoch may have fewer than `accumulate`."""
+        first = batch_idx + 1 - len(self._window)
+        return int(min(self.accumulate, self.trainer.num_training_batches - first))
+
     def _update_discriminator(self) -> None:
         self._turn("discriminator")
         optimizer = self._optimizers()[1].optimizer
@@ -308,7 +313,7 @@ class Retriever(EmbeddingModel):
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
             optimizer.zero_grad()
 
-    def _generator_backward(self, batch: Pairs, embeddings: Embeddings) -> None:
+    def _generator_backward(self, batch: Pairs, embeddings: Embeddings, batches: int) -> None:
         with frozen(self.discriminator):
             losses = self.generator_losses(batch, embeddings)
         values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
@@ -317,7 +322,7 @@ class Retriever(EmbeddingModel):
         total = reduce(add, weighted.values()) if weighted else 0 * embeddings.image.sum()
         self._add("generator/total", sum(weights[name] * values[name] for name in weighted))
         self.stake = embeddings, weighted
-        self._backward(total, self.accumulate)
+        self._backward(total, batches)
         self.stake = None
 
     def _step_generator(self) -> None:

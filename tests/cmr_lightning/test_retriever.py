@@ -92,12 +92,13 @@ class Pull(Retriever):
         return {"pair": paired_difference(*embeddings)}
 
 
-def test_accumulated_gradients_equal_those_of_one_large_batch() -> None:
+@pytest.mark.parametrize(("large", "accumulate"), [(48, 4), (96, 100)])  # 100 are more than an epoch has
+def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumulate: int) -> None:
     weights = []
-    for batch_size, accumulate in ((48, 1), (12, 4)):
+    for batch_size, batches in ((large, 1), (12, accumulate)):
         data = Toy(batch_size=batch_size)
         torch.manual_seed(0)
-        model = Pull(data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(0.5), accumulate=accumulate)
+        model = Pull(data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(0.5), accumulate=batches)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0
