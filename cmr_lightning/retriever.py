@@ -408,6 +408,25 @@ class Retriever(EmbeddingModel):
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
 
+    def on_validation_start(self) -> None:
+        """Refuse to validate, and to save a checkpoint, in the middle of an update, of which the gradients get lost.
+
+        Nobody misses those of a training that ends here.
+
+        Raises:
+            UserError: If gradients wait for the rest of their update.
+        """
+        training = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if training and self.in_window and not self.trainer.should_stop:
+            raise self._validated_too_early()
+
+    def _validated_too_early(self) -> UserError:
+        return UserError(
+            f"A validation may come in the middle of an update, which takes model.accumulate = {self.accumulate} "
+            f"batches; set trainer.val_check_interval to a multiple of that, counted in batches, and "
+            f"trainer.check_val_every_n_epoch to 1, so that the count starts anew in each epoch as updates do."
+        )
+
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part; a plateau of the schedules is one of the main protocol's mean."""
         super().on_validation_epoch_end()
@@ -483,14 +502,11 @@ class Retriever(EmbeddingModel):
         """Go on as the checkpoint says, now that the sanity check has drawn its random numbers.
 
         Raises:
-            UserError: If a validation, and with it a checkpoint, would come in the middle of an update.
+            UserError: If validations would come in the middle of an update.
         """
-        interval, batches = self.trainer.val_check_batch, self.trainer.num_training_batches
-        if interval is not None and interval < batches and interval % self.accumulate:
-            raise UserError(
-                f"trainer.val_check_interval is {interval} batches, in the middle of an update of model.accumulate = "
-                f"{self.accumulate}; make it a multiple."
-            )
+        interval, batches = self.trainer.val_check_batch, self.trainer.num_training_batches  # None where it is a time
+        if self.accumulate > 1 and (interval is None or (interval < batches and interval % self.accumulate)):
+            raise self._validated_too_early()
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         states = self._resumed.get("random_states", [])
         if len(states) == world_size:

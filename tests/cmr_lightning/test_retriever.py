@@ -107,6 +107,30 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
     assert torch.allclose(*weights, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("interval", "every", "batches"),
+    [
+        (2, 1, 0),  # found out before the training
+        ("00:00:00:00", 1, 0),
+        (8, None, 8),  # an epoch has six batches, so that two of the next wait
+    ],
+)
+def test_validation_in_the_middle_of_an_update_is_refused(interval: int | str, every: int | None, batches: int) -> None:
+    data = Toy()
+    fit = trainer(max_epochs=4, val_check_interval=interval, check_val_every_n_epoch=every)
+    with pytest.raises(UserError, match=r"model\.accumulate = 3 .*trainer\.val_check_interval to a multiple"):
+        fit.fit(daml(data, accumulate=3), data)
+    assert fit.fit_loop.epoch_loop.total_batch_idx + 1 == batches
+
+
+@pytest.mark.parametrize("settings", [{"val_check_interval": 3}, {"max_time": {"seconds": 0}}])
+def test_validation_between_updates_or_at_the_end_is_none_of_these(settings: dict[str, Any]) -> None:
+    data = Toy()
+    model = daml(data, accumulate=3)
+    trainer(max_epochs=2, **settings).fit(model, data)
+    assert model.measurement is not None
+
+
 def test_test_part_is_not_read_by_fit() -> None:
     data = Toy()
     trainer(max_epochs=1).fit(daml(data), data)
