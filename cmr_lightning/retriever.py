@@ -95,6 +95,9 @@ class Retriever(EmbeddingModel):
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
     """The terms that need a discriminator, and follow the ramp."""
 
+    built_on_demand: ClassVar[tuple[str, ...]] = ()
+    """The terms with networks of their own, which are built only where `weights` gives the term a weight."""
+
     def __init__(
         self,
         spec: DataSpec,

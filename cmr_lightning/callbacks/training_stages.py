@@ -205,6 +205,11 @@ def _check(stage: Stage, retriever: Retriever) -> None:
             )
         if weight != 0 and term in retriever.adversarial_terms and retriever.discriminator is None:
             raise UserError(f"{where} gives {term} a weight, but there is no adversary; set model.discriminator.")
+        if weight != 0 and term in retriever.built_on_demand and retriever.weights[term] == 0:
+            raise UserError(
+                f"{where} gives {term} a weight, but the model was built without it; give it a weight in model.weights "
+                f"too, so that its network is built, and a weight of 0 in the stages that are to do without it."
+            )
     if stage.discriminator_lr is not None and retriever.discriminator is None:
         raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.discriminator.")
     if retriever.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):

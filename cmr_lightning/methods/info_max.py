@@ -86,6 +86,7 @@ class InfoMax(Triplet):
     """
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "text_image": 0.1, "text_map": 0.0}
+    built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
 
     def __init__(
         self,

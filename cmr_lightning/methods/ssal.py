@@ -97,6 +97,7 @@ class SSAL(Retriever):
         "adversarial_rotation": 1.0,
     }
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial_modality", "adversarial_rotation")
+    built_on_demand: ClassVar[tuple[str, ...]] = ("adversarial_rotation",)
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class TIRGInfoMax(TIRG):
     """
 
     terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "text_image": 0.1, "image_query": 0.1, "adversarial": 0.0}
+    built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "image_query")
 
     def __init__(
         self,

@@ -220,6 +220,21 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
     fit(model, data, len(terms), OneTermOut(terms))
 
 
+@pytest.mark.parametrize("method", RETRIEVERS)
+def test_a_term_without_a_weight_is_computed_or_built_on_demand(
+    method: str, invented_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what a training stage gives a weight is either there, or known to be missing."""
+    monkeypatch.setenv("CMR_DATA", str(invented_data))
+    kind = METHODS[method]
+    assert issubclass(kind, Retriever)
+    nothing = json.dumps(dict.fromkeys(kind.terms, 0.0))
+    experiment = max(experiments_of(method), key=lambda path: "shapes" in path.parent.name)  # pictures, not features
+    cli = build(experiment, tmp_path, [f"--model.init_args.weights={nothing}"])
+    found = all_losses(cli.model, a_batch(cli.datamodule, torch.arange(8)))
+    assert {term for term in kind.terms if f"generator/{term}" not in found} == set(kind.built_on_demand)
+
+
 # The losses ----------------------------------------------------------------------------------------------------------
 
 

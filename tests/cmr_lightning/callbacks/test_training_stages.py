@@ -17,6 +17,7 @@ from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.cca import CCA
+from cmr_lightning.methods.info_max import InfoMax
 from cmr_lightning.methods.miite import MIITE
 from cmr_lightning.metrics_file import MetricsFile
 from cmr_lightning.runs import Run
@@ -343,6 +344,14 @@ def test_stages_that_do_not_fit_the_model_are_refused(stage: Stage, settings: di
         settings = {**settings, "weights": {"adversarial": 0.0}}
     with pytest.raises(UserError, match=message):
         fit(miite(data, **settings), data, [stage])
+
+
+def test_a_term_whose_network_was_not_built_is_refused() -> None:
+    data = Toy()
+    model = InfoMax(data.spec, FeatureMLP, FeatureMLP, weights={"text_image": 0.0})
+    stages = TrainingStages([Stage("apart", 1), Stage("informed", weights={"text_image": 1.0})])
+    with pytest.raises(UserError, match=r"'informed'.* gives text_image a weight.* in model\.weights too"):
+        trainer(max_epochs=2, callbacks=[stages]).fit(model, data)
 
 
 def test_stages_need_an_end_in_epochs() -> None:
