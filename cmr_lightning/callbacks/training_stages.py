@@ -194,9 +194,11 @@ def _check(stage: Stage, retriever: Retriever) -> None:
                 f"{where} freezes {name}, which is no module of the model; its modules are "
                 f"{', '.join(name for name, _ in retriever.named_children())}, and those within them."
             )
+    present = {_owner(name) for name, _ in retriever.named_parameters()}
     moving = {_owner(name) for name, p in retriever.named_parameters() if p.requires_grad and not stage.freezes(name)}
-    if not moving or ("generator" in stage.players and "generator" not in moving):
-        raise UserError(f"{where} leaves nothing to train of {stage.players[0]}; take it out of the stage's players.")
+    for player in [player for player in stage.players if player in present] or stage.players:
+        if player not in moving:
+            raise UserError(f"{where} leaves nothing to train of {player}; take it out of the stage's players.")
     for term, weight in stage.weights.items():
         if term not in retriever.terms:
             raise UserError(

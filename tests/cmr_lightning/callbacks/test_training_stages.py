@@ -329,6 +329,12 @@ def test_impossible_stages_are_refused(stages: list[Stage], message: str) -> Non
     [
         (Stage("one", frozen=["image_encoder.layer"]), {}, "freezes image_encoder.layer, which is no module"),
         (Stage("one", frozen=["image_encoder", "text_encoder"]), {}, "leaves nothing to train of generator"),
+        (Stage("one", frozen=["discriminator"]), {}, "nothing to train of discriminator"),
+        (
+            Stage("one", players=["discriminator", "generator"], frozen=["image_encoder", "text_encoder"]),
+            {},
+            "nothing to train of generator",
+        ),
         (Stage("one", players=["discriminator"], frozen=["discriminator"]), {}, "nothing to train of discriminator"),
         (Stage("one", players=["discriminator"]), {"discriminator": None}, "nothing to train of discriminator"),
         (Stage("one", weights={"tripplet": 1.0}), {}, "tripplet"),
