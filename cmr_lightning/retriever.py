@@ -411,6 +411,20 @@ class Retriever(EmbeddingModel):
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
 
+    def on_fit_start(self) -> None:
+        """Refuse a plateau of falling scores where larger ones are better: it is torch's unless told otherwise.
+
+        Raises:
+            UserError: If the mode of the schedule is not that of the main protocol.
+        """
+        plateaus = self._plateaus()
+        mode = "max" if plateaus and self.protocols[0].higher_is_better else "min"
+        if any(plateau.mode != mode for plateau in plateaus):
+            raise UserError(
+                f"model.schedule takes a better {self.protocols[0].id} for a worse one, and would lower the learning "
+                f"rates of a training that goes well; set model.schedule.init_args.mode to {mode}."
+            )
+
     def on_validation_start(self) -> None:
         """Refuse to validate, and to save a checkpoint, in the middle of an update, of which the gradients get lost.
 
@@ -436,9 +450,11 @@ class Retriever(EmbeddingModel):
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             assert self.measurement is not None
             score = self.measurement.metrics[self.protocols[0].id]["mean"]
-            for scheduler in self._schedulers():
-                if isinstance(scheduler, ReduceLROnPlateau):
-                    scheduler.step(score)
+            for plateau in self._plateaus():
+                plateau.step(score)
+
+    def _plateaus(self) -> list[ReduceLROnPlateau]:
+        return [scheduler for scheduler in self._schedulers() if isinstance(scheduler, ReduceLROnPlateau)]
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers()

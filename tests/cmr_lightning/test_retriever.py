@@ -19,6 +19,7 @@ from cmr_lightning.batch import Pairs
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Protocol
 from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.precision import TwoPlayerPrecision
@@ -254,6 +255,15 @@ def test_plateau_schedule_watches_the_validation_score() -> None:
     fit = trainer(max_epochs=3)
     fit.fit(model, data)  # the generator does not move, so the score never improves on the first epoch's
     assert fit.optimizers[1].param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize(("metric", "right", "wrong"), [("r-precision", "max", "min"), ("median-rank", "min", "max")])
+def test_plateau_schedule_that_takes_better_for_worse_is_refused(metric: str, right: str, wrong: str) -> None:
+    data = Toy()
+    data.protocols = (Protocol(metric, "label", "cos"),)
+    trainer(max_epochs=1).fit(daml(data, schedule=partial(ReduceLROnPlateau, monitor="score", mode=right)), data)
+    with pytest.raises(UserError, match=rf"{metric}.*set model\.schedule\.init_args\.mode to {right}"):
+        trainer(max_epochs=1).fit(daml(data, schedule=partial(ReduceLROnPlateau, monitor="score", mode=wrong)), data)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
