@@ -34,6 +34,10 @@ class Embeddings(NamedTuple):
         """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
         return tuple(self)
 
+    def sources(self) -> tuple[Tensor, ...]:
+        """The tensors of images and of texts at which a loss is asked for its gradient."""
+        return tuple(self)
+
     def detach(self) -> Self:
         """The same values, cut off from the graph."""
         return type(self)(*(tensor.detach() for tensor in self.tensors()))

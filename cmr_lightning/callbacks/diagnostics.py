@@ -74,11 +74,11 @@ def gradient_share(embeddings: Embeddings, terms: dict[str, Tensor], adversarial
 
     def norm(names: set[str]) -> Tensor:
         parts = [terms[name] for name in sorted(names) if terms[name].requires_grad]
-        moving = [e for e in embeddings if e.requires_grad]  # those of a frozen encoder do not
+        moving = [e for e in embeddings.sources() if e.requires_grad]  # those of a frozen encoder do not
         if not parts or not moving:
             return embeddings.image.new_zeros(())
-        gradients = torch.autograd.grad(torch.stack(parts).sum(), moving, retain_graph=True, allow_unused=True)
-        return torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
+        gradients = torch.autograd.grad(torch.stack(parts).sum(), moving, retain_graph=True, materialize_grads=True)
+        return torch.stack([g.float().norm() for g in gradients]).norm()
 
     against, others = norm(set(terms) & set(adversarial)), norm(set(terms) - set(adversarial))
     return against / (against + others).clamp(min=torch.finfo(torch.float32).tiny)

@@ -54,20 +54,24 @@ class TurnedEmbeddings(Embeddings):
     """Embeddings of a batch, a pair of tensors as ever, that know those of the turned images, too.
 
     Attributes:
-        turned: Images at the four angles, `(N, 4, D)`; `turned[:, 0]` is `image`.
+        turned: Images at the four angles, `(N, 4, D)`, of which `image` is the first.
     """
 
     turned: Tensor
 
-    def __new__(cls, image: Tensor, text: Tensor, turned: Tensor) -> TurnedEmbeddings:
+    def __new__(cls, turned: Tensor, text: Tensor) -> TurnedEmbeddings:
         """Put the turned images beside the pair."""
-        embeddings = super().__new__(cls, image, text)
+        embeddings = super().__new__(cls, turned[:, 0], text)
         embeddings.turned = turned
         return embeddings
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
-        return self.image, self.text, self.turned
+        return self.turned, self.text
+
+    def sources(self) -> tuple[Tensor, ...]:
+        """Images at all angles, from which the upright ones are taken, and texts."""
+        return self.tensors()
 
 
 class SSAL(Retriever):
@@ -145,8 +149,8 @@ class SSAL(Retriever):
         if not self.turns:
             return super().embed(batch)
         assert not isinstance(batch.text, ComposedQuery)
-        upright, *others = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
-        return TurnedEmbeddings(upright, self.embed_texts(batch.text), torch.stack([upright, *others], dim=1))
+        turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
+        return TurnedEmbeddings(torch.stack(turned, dim=1), self.embed_texts(batch.text))
 
     def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
         """The modality head's logits `(N,)` of images and of texts; positive means image."""

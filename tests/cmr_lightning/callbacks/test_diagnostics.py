@@ -57,6 +57,7 @@ def test_gradient_share_of_one_side_only() -> None:
     assert gradient_share(embeddings, {"pair": image.sum()}, ("adversarial",)) == 0
     assert gradient_share(embeddings, {"adversarial": image.sum()}, ("adversarial",)) == 1
     assert gradient_share(embeddings, {"pair": torch.ones(())}, ("adversarial",)) == 0
+    assert gradient_share(embeddings, {"elsewhere": torch.ones((), requires_grad=True)}, ("adversarial",)) == 0
     assert gradient_share(embeddings, {}, ("adversarial",)) == 0
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Pairs
 from cmr_lightning.callbacks import AdversarialDiagnostics
+from cmr_lightning.callbacks.diagnostics import gradient_share
 from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, WordRNN
@@ -103,13 +104,34 @@ def test_turned_images_are_embedded_in_one_pass_with_the_upright_ones(shapes: Sh
 
 
 def test_turned_embeddings_stay_a_pair() -> None:
-    image, text, turned = (torch.randn(2, 3, requires_grad=True) for _ in range(3))
-    embeddings = TurnedEmbeddings(image, text, turned)
-    assert embeddings == Embeddings(image, text)
+    turned, text = torch.randn(2, 4, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    embeddings = TurnedEmbeddings(turned, text)
+    assert torch.equal(embeddings.image, turned[:, 0])
+    assert embeddings.text is text
     assert list(embeddings._asdict()) == ["image", "text"]
     cut = embeddings.detach()
     assert not any(tensor.requires_grad for tensor in (*cut, cut.turned))
     assert torch.equal(cut.turned, turned)
+
+
+@pytest.mark.parametrize("adversarial", [("adversarial_modality", "adversarial_rotation"), ("adversarial_rotation",)])
+def test_share_of_both_heads_is_the_same_with_the_batch_of_all_processes(
+    shapes: Shapes, adversarial: tuple[str, ...]
+) -> None:
+    model, batch = ssal(shapes).eval(), first_batch(shapes)
+    own = model.embed(batch)
+    gathered = type(own)(
+        *(tensor.detach().requires_grad_() for tensor in own.tensors())
+    )  # cut apart, as gathering does
+
+    def share(embeddings: Embeddings) -> float:
+        terms = model.generator_losses(batch, embeddings)
+        return gradient_share(embeddings, {name: terms[name] for name in ("pair", *adversarial)}, adversarial).item()
+
+    assert 0 < share(own) < 1
+    assert share(gathered) == pytest.approx(share(own))
+    alone = model.generator_losses(batch, gathered)["adversarial_rotation"]
+    assert gradient_share(gathered, {"adversarial_rotation": alone}, adversarial) == 1
 
 
 def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> None:
