@@ -14,6 +14,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.accelerators import MPSAccelerator
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -133,6 +134,8 @@ class RetrievalCLI(LightningCLI):
         options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
         options["profiler"] = options["profiler"] or Unprofiled()
+        if not self.model.needs_gradients and MPSAccelerator.is_available():
+            options["accelerator"] = "cpu"  # closed forms are solved in float64, which Apple's GPUs do not have
         options["plugins"] = [*_as_list(options["plugins"])]
         if str(options["precision"]) in ("16", "16-mixed") and torch.cuda.is_available():
             options["precision"] = None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.batch import Pairs
@@ -126,6 +127,18 @@ def test_fp16_keeps_a_scale_for_each_player_however_it_is_spelt(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     cli = built(tmp_path, "--config", toy, "--config", tmp_path / "fp16.yaml")
     assert isinstance(cli.trainer.precision_plugin, TwoPlayerPrecision)
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "mps"])
+def test_closed_forms_keep_off_apples_gpus(
+    accelerator: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These have no float64."""
+    monkeypatch.setattr("lightning_fabric.accelerators.mps.MPSAccelerator.is_available", lambda: True)
+    (tmp_path / "cca.yaml").write_text("model: {class_path: CCA, init_args: {components: 2}}\ndata: tests.toy.Toy\n")
+    settings = [f"--trainer.accelerator={accelerator}"]
+    assert isinstance(built(tmp_path, "--config", tmp_path / "cca.yaml", *settings).trainer.accelerator, CPUAccelerator)
+    assert isinstance(built(tmp_path, "--config", toy, *settings).trainer.accelerator, MPSAccelerator)
 
 
 def test_short_class_names_on_the_command_line(toy: Path, tmp_path: Path) -> None:
