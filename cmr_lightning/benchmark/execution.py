@@ -119,13 +119,26 @@ def _stopped(process: subprocess.Popen, ends: Callable[[], bool]) -> bool:
 def share(place: int, jobs: int) -> dict[str, str]:
     """Environment of the runs at one of `jobs` places: their share of the cores, and one GPU where there are any.
 
-    Where OMP_NUM_THREADS, as others may work on this machine, says fewer threads than the share, it is obeyed.
+    Others may work on this machine: where OMP_NUM_THREADS says fewer threads than the share, it is obeyed, and so is
+    CUDA_VISIBLE_DEVICES.
     """
     environment = {"OMP_NUM_THREADS": str(max(1, min(torch.get_num_threads(), cpu_count() // jobs)))}
-    gpus = torch.cuda.device_count()
-    if jobs > 1 and gpus > 0:
-        environment["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
+    gpus = _gpus()
+    if jobs > 1 and gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
     return environment
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES gives them."""
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(gpu) for gpu in range(count)]
+    names = [name.strip() for name in given.split(",")]
+    if count > 0 and names[0].startswith("MIG-"):
+        return names  # of which one process sees only the first
+    return names[:count]
 
 
 def _anew(planned: PlannedRun) -> list[list[str]]:

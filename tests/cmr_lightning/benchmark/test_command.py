@@ -192,12 +192,32 @@ def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "cpu_count", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     shares = [execution.share(place, 3) for place in range(3)]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
     assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
     assert "CUDA_VISIBLE_DEVICES" not in execution.share(0, 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 makes it
     assert execution.share(0, 3)["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("given", "seen", "used"),
+    [
+        ("2,3", 2, ["2", "3", "2"]),
+        ("GPU-8932f937, GPU-1f22a253", 2, ["GPU-8932f937", "GPU-1f22a253", "GPU-8932f937"]),
+        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b", "MIG-a"]),
+        ("4,-1,5", 1, ["4", "4", "4"]),
+        ("", 0, [None, None, None]),
+        ("MIG-a", 0, [None, None, None]),
+    ],
+)
+def test_jobs_stay_on_the_gpus_that_were_given(
+    given: str, seen: int, used: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    assert [execution.share(place, 3).get("CUDA_VISIBLE_DEVICES") for place in range(3)] == used
 
 
 @pytest.mark.slow
