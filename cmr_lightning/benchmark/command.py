@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,7 +23,8 @@ from cmr_lightning.cli import data_checksum, resolved_config
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 
-Todo = tuple[PlannedRun, list[list[str]]]
+Todo = tuple[PlannedRun, Callable[[], list[list[str]]]]
+"""A run, and what finds the commands that it misses, as others may work on it meanwhile."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -55,8 +57,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.dry_run:
         if benchmark.tuning is not None:
             console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
-        for planned, commands in todo:
-            console.print(f"{planned.name}: {', then '.join(command[0] for command in commands)}")
+        for planned, missing in todo:
+            console.print(f"{planned.name}: {', then '.join(command[0] for command in missing())}")
         _raise_if_failed(outcomes)
         return
     ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
@@ -105,14 +107,13 @@ def look(plan: Iterable[PlannedRun]) -> tuple[list[Todo], list[Outcome]]:
     for planned in plan:
         try:
             config = resolved_config(planned.fit)
-            commands = missing_commands(planned, config, _data_checksum(yaml.safe_dump(config["data"])))
+            missing = partial(missing_commands, planned, config, _data_checksum(yaml.safe_dump(config["data"])))
+            if missing():
+                todo.append((planned, missing))
+            else:
+                outcomes.append(Outcome(planned, 0.0))
         except UserError as error:
             outcomes.append(Outcome(planned, 0.0, str(error)))
-            continue
-        if commands:
-            todo.append((planned, commands))
-        else:
-            outcomes.append(Outcome(planned, 0.0))
     return todo, outcomes
 
 
@@ -126,11 +127,12 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
     places: SimpleQueue[dict[str, str]] = SimpleQueue()
     for place in range(jobs):
         places.put(share(place, jobs))
+    stopping = threading.Event()
 
-    def run(planned: PlannedRun, commands: list[list[str]]) -> Outcome:
+    def run(planned: PlannedRun, missing: Callable[[], list[list[str]]]) -> Outcome:
         environment = places.get()
         try:
-            return execute(planned, commands, environment)
+            return execute(planned, missing, environment, stopping.is_set)
         except UserError as error:
             return Outcome(planned, 0.0, str(error))
         finally:
@@ -144,6 +146,7 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
         finally:
             for waiting in futures:
                 waiting.cancel()
+            stopping.set()
 
 
 def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iterator[Outcome]:
@@ -159,7 +162,7 @@ def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iter
     executor = submitit.AutoExecutor(folder=benchmark.runs / "cluster", cluster=cluster)
     executor.update_parameters(**benchmark.cluster)
     with executor.batch():
-        jobs = [executor.submit(execute, planned, commands, {}) for planned, commands in todo]
+        jobs = [executor.submit(execute, planned, missing, {}) for planned, missing in todo]
     yield from _as_they_end(dict(zip(jobs, (planned for planned, _ in todo), strict=True)))
 
 

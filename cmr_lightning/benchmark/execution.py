@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import yaml
@@ -67,38 +67,53 @@ def missing_commands(planned: PlannedRun, config: dict[str, Any], data_checksum:
 
 def execute(
     planned: PlannedRun,
-    commands: list[list[str]],
+    missing: Callable[[], list[list[str]]],
     environment: dict[str, str],
     ends: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Run the commands in one new process, and wait for it.
+    """Run what is missing in one new process, and wait for it.
 
     What the process says goes into `<run folder>.log`. While it lives it holds a lock on that file, so that a benchmark
-    that was killed and started again does not begin a run that still goes on.
+    that was killed and started again, or another one, does not begin a run that still goes on: it waits for its end.
 
     Args:
         planned: The run.
-        commands: What to do, see `missing_commands`.
+        missing: Asked, once nobody else works on the run, for the commands that are left to do.
         environment: Environment variables of the process beside those of this one.
         ends: Asked now and then whether to stop the process before its end.
     """
-    start = time.monotonic()
     log = planned.run.path.with_name(planned.run.path.name + ".log")
-    with (
-        locked(log) as file,
-        subprocess.Popen(
-            [sys.executable, "-m", "cmr_lightning.benchmark.process", *_joined(commands)],
-            env={**os.environ, **environment},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            pass_fds=[file.fileno()],
-            start_new_session=ends is not None,  # whoever asks is the one who passes Ctrl-C on
-        ) as process,
-    ):
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        if not _locked_in_the_end(file, planned, ends):
+            return Outcome(planned, 0.0, stopped=True)
+        commands = missing()
+        if not commands:
+            return Outcome(planned, 0.0)
+        file.truncate(0)
+        return _run(planned, commands, environment, ends, file)
+
+
+def _run(
+    planned: PlannedRun,
+    commands: list[list[str]],
+    environment: dict[str, str],
+    ends: Callable[[], bool] | None,
+    log: BinaryIO,
+) -> Outcome:
+    start = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cmr_lightning.benchmark.process", *_joined(commands)],
+        env={**os.environ, **environment},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[log.fileno()],
+        start_new_session=ends is not None,  # whoever asks is the one who passes Ctrl-C on
+    ) as process:
         stopped = ends is not None and _stopped(process, ends)
         code = process.wait()
     seconds = time.monotonic() - start
-    return Outcome(planned, seconds, None if code == 0 or stopped else _reason(log, code), stopped)
+    return Outcome(planned, seconds, None if code == 0 or stopped else _reason(Path(log.name), code), stopped)
 
 
 def _stopped(process: subprocess.Popen, ends: Callable[[], bool]) -> bool:
@@ -155,21 +170,38 @@ def _joined(commands: list[list[str]]) -> list[str]:
     return words[:-1]
 
 
+def _locked_in_the_end(log: BinaryIO, planned: PlannedRun, ends: Callable[[], bool] | None) -> bool:
+    """Lock a run's log, however long another process holds it; whether that was so before somebody wanted to stop."""
+    if _lock(log):
+        return True
+    print(f"{planned.name} waits, as another process still works on it (it holds {log.name}).", flush=True)
+    while ends is None or not ends():
+        time.sleep(_SECONDS_BETWEEN_QUESTIONS)
+        if _lock(log):
+            return True
+    return False
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[Any]:
-    """Hold the lock on a file, which ends with the process, and yield the file, emptied.
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on a file, which ends with the process.
 
     Raises:
         UserError: If another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process still works on it (it holds {path})") from None
-        file.truncate(0)
-        yield file
+        if not _lock(file):
+            raise UserError(f"another process still works on it (it holds {path})")
+        yield
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take the lock on a file, if nobody holds it; whether that was so."""
+    with suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _reason(log: Path, code: int) -> str:

@@ -65,7 +65,7 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
     outcome = Outcome(planned, 0.0)
     if not planned.run.finished:
         way = "--resume=true" if planned.run.checkpoints() else "--overwrite=true"
-        outcome = execute(planned, [[*planned.fit, way]], environment, ends)
+        outcome = execute(planned, lambda: [[*planned.fit, way]], environment, ends)
     ends()
     seconds = None if before is None else before + outcome.seconds
     trial.set_user_attr("seconds", seconds)

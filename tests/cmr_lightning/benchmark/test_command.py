@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ import yaml
 from cmr_lightning.__main__ import main
 from cmr_lightning.benchmark import command, execution
 from cmr_lightning.benchmark.execution import Outcome
-from cmr_lightning.benchmark.plan import PlannedRun
+from cmr_lightning.benchmark.plan import PlannedRun, read_benchmark
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from tests.building import ROOT, write_toy
@@ -43,9 +45,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs happen in this process and its main thread, which is faster; their names are noted."""
     started: list[str] = []
 
-    def run(planned: PlannedRun, commands: list[list[str]]) -> Outcome:
+    def run(planned: PlannedRun, missing: Callable[[], list[list[str]]]) -> Outcome:
         started.append(planned.name)
-        failed = any(main(words) != 0 for words in commands)
+        failed = any(main(words) != 0 for words in missing())
         return Outcome(planned, 1.0, "it failed" if failed else None)
 
     monkeypatch.setattr(command, "on_this_machine", lambda todo, jobs: (run(*each) for each in todo))
@@ -174,7 +176,7 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
     both = threading.Barrier(2, timeout=10)
     places = []
 
-    def execute(planned: PlannedRun, commands: list[list[str]], environment: dict[str, str]) -> Outcome:
+    def execute(planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Any) -> Outcome:
         places.append(environment)
         both.wait()
         if planned.seed == 1:
@@ -182,10 +184,19 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
         return Outcome(planned, 1.0)
 
     monkeypatch.setattr(command, "execute", execute)
-    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), [["fit"]]) for seed in range(4)]
+    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
     outcomes = list(command.on_this_machine(todo, jobs=2))
     assert {outcome.planned.seed: outcome.error for outcome in outcomes} == {0: None, 1: "no", 2: None, 3: None}
     assert all(place["OMP_NUM_THREADS"] for place in places)
+
+
+def test_what_another_benchmark_has_finished_meanwhile_is_kept(tmp_path: Path, no_pictures: None) -> None:
+    plan = read_benchmark(write_benchmark(tmp_path, seeds="[0]")).plan()[:1]
+    todo, _ = command.look(plan)
+    assert [main(words) for words in todo[0][1]()] == [0, 0]
+    written = plan[0].run.record.stat().st_mtime_ns
+    assert list(command.on_this_machine(todo, jobs=1)) == [Outcome(plan[0], 0.0)]
+    assert plan[0].run.record.stat().st_mtime_ns == written
 
 
 def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

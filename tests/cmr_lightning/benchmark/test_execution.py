@@ -2,8 +2,7 @@ import itertools
 import os
 import pkgutil
 import signal
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +10,10 @@ import pytest
 import yaml
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.benchmark.execution import execute, missing_commands
+from cmr_lightning.benchmark import execution
+from cmr_lightning.benchmark.execution import Outcome, execute, locked, missing_commands
 from cmr_lightning.benchmark.plan import PlannedRun
 from cmr_lightning.cli import data_checksum, resolved_config
-from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.runs import Run
 from tests.building import write_toy
@@ -64,23 +63,34 @@ def test_resolved_config_is_what_a_run_writes(planned: PlannedRun) -> None:
 
 
 def test_the_reason_of_a_failure_is_told(planned: PlannedRun, tmp_path: Path) -> None:
-    ends = execute(planned, [["test", f"--config={tmp_path / 'none.yaml'}"], planned.test], {})
+    ends = execute(planned, lambda: [["test", f"--config={tmp_path / 'none.yaml'}"], planned.test], {})
     assert ends.error is not None
     assert "none.yaml" in ends.error
     assert "Traceback" not in ends.error
 
 
-def test_a_run_that_another_process_works_on_is_left_alone(planned: PlannedRun) -> None:
+def test_a_run_that_another_process_works_on_is_waited_for(
+    planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(execution, "_SECONDS_BETWEEN_QUESTIONS", 0.01)
     log = planned.run.path.with_name("run.log")
-    hold = f"import fcntl, sys; f = open({str(log)!r}, 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print(1); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-uc", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "1\n"
-        with pytest.raises(UserError, match="another process still works on it"):
-            execute(planned, [planned.fit], {})
-        holder.communicate("")
+    said, found = "", [[["fit"]]]
+    with ThreadPoolExecutor() as pool:
+        with locked(log):
+            log.write_text("what the other one said")
+            outcome = pool.submit(execute, planned, lambda: found[-1], {})
+            while "waits" not in said and not outcome.done():
+                said += capsys.readouterr().out
+            found.append([])  # the other one has finished the run
+        assert outcome.result(60) == Outcome(planned, 0.0)
+    said += capsys.readouterr().out
+    assert said == f"toy seed 3 waits, as another process still works on it (it holds {log}).\n"
+    assert log.read_text() == "what the other one said"
+
+
+def test_nobody_waits_longer_than_wanted(planned: PlannedRun) -> None:
+    with locked(planned.run.path.with_name("run.log")):
+        assert execute(planned, lambda: [planned.fit], {}, ends=lambda: True) == Outcome(planned, 0.0, stopped=True)
 
 
 class Killed(NamedTuple):

@@ -65,7 +65,7 @@ class Pretence:
         self.failing: set[int] = set()
 
     def __call__(
-        self, planned: PlannedRun, commands: list[list[str]], environment: dict[str, str], ends: Callable[[], bool]
+        self, planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Callable[[], bool]
     ) -> Outcome:
         number = int(planned.run.path.name)
         self.started.append(number)
