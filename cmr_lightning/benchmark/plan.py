@@ -123,10 +123,13 @@ class Benchmark:
             tuned: Files that take the places of experiments, and are called like them.
 
         Raises:
-            UserError: If a pattern matches no file, a variant none of the experiments, or a variant is called like an
-                experiment or another variant.
+            UserError: If a pattern matches no file, a variant none of the experiments, a variant is called like an
+                experiment or another variant, or splits or a reference are of no experiment.
         """
         files = self.files
+        folders = sorted({file.parent.name for file in files})
+        if unknown := [f"splits.{folder}" for folder in self.splits if folder not in folders]:
+            raise UserError(f"{', '.join(unknown)} is no folder of the experiments; there are {', '.join(folders)}.")
         cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
         cases += [
             (file, variant, {**self.overrides, **overrides})
@@ -137,6 +140,9 @@ class Benchmark:
         names = Counter(_called(file, variant) for file, variant, _ in cases)
         if twice := [name for name, times in names.items() if times > 1]:
             raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
+        rows = {name.rpartition("/")[2] for name in names}
+        if unknown := [name for name in self.reference if name not in rows]:
+            raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(sorted(rows))}.")
         cases = [(tuned.get(file, file), variant, overrides) for file, variant, overrides in cases]
         return [self._run(*case, row) for row in range(len(self.seeds)) for case in cases]
 
@@ -155,56 +161,90 @@ def read_benchmark(path: Path) -> Benchmark:
     """Read and check a benchmark file.
 
     Raises:
-        UserError: If the file is missing, or a key is unknown, missing or not of the right form.
+        UserError: If the file is missing, a key is unknown, missing or not of the right form, or there can be no plan.
     """
     content = read_yaml(path, "benchmark file")
+    try:
+        benchmark = _benchmark(path, content)
+        benchmark.plan()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return benchmark
+
+
+def _benchmark(path: Path, content: Any) -> Benchmark:
     known = [field.name for field in fields(Benchmark)]
     if not isinstance(content, dict) or not content.get("experiments") or set(content) - set(known):
-        raise UserError(f"{path} must name `experiments`, and may have no other keys than {', '.join(known)}.")
-    seeds = tuple(content.get("seeds", (0,)))
-    splits = content.get("splits") or {}
-    for folder, values in splits.items():
-        if len(values) != len(seeds):
-            raise UserError(
-                f"{path}: splits.{folder} has {len(values)} entries for {len(seeds)} seeds; name one for each seed."
-            )
+        raise UserError(f"the file must name `experiments`, and may have no other keys than {', '.join(known)}.")
+    seeds = _checked_seeds(content.get("seeds", [0]))
+    reference = content.get("reference") or []
     return Benchmark(
-        experiments=tuple(content["experiments"]),
+        experiments=_texts("experiments", content["experiments"]),
         seeds=seeds,
-        splits=splits,
-        overrides=content.get("overrides") or {},
-        variants=_checked_variants(content.get("variants") or {}, path),
-        reference=_listed(content.get("reference") or ()),
+        splits=_checked_splits(_settings("splits", content), len(seeds)),
+        overrides=_settings("overrides", content),
+        variants=_checked_variants(content.get("variants") or {}),
+        reference=_texts("reference", [reference] if isinstance(reference, str) else reference),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
-        cluster=content.get("cluster") or {},
-        tuning=_tuning(path, content.get("tuning")),
+        cluster=_settings("cluster", content),
+        tuning=_tuning(content.get("tuning")),
     )
 
 
-def _tuning(path: Path, content: Any) -> Tuning | None:
+def _tuning(content: Any) -> Tuning | None:
     if content is None:
         return None
     known = [field.name for field in fields(Tuning)]
     if not isinstance(content, dict) or not {"trials", "sweeps"} <= set(content) <= set(known):
-        raise UserError(f"{path}: `tuning` must say `trials` and `sweeps`, and may have no other keys than `without`.")
-    return Tuning(content["trials"], tuple(content["sweeps"]), tuple(content.get("without", ())))
+        raise UserError("`tuning` must say `trials` and `sweeps`, and may have no other keys than `without`.")
+    trials = content["trials"]
+    if type(trials) is not int or trials < 1:
+        raise UserError(f"tuning.trials is {trials}, but must be a whole number of at least 1.")
+    without = _texts("tuning.without", content.get("without") or [])
+    return Tuning(trials, _texts("tuning.sweeps", content["sweeps"]), without)
 
 
-def _checked_variants(variants: Any, path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def _checked_seeds(seeds: Any) -> tuple[int, ...]:
+    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds is {seeds}, but must be a list of different whole numbers, such as [0, 1, 2].")
+    return tuple(seeds)
+
+
+def _checked_splits(splits: dict[str, Any], seeds: int) -> dict[str, list[Any]]:
+    for folder, values in splits.items():
+        if not isinstance(values, list):
+            raise UserError(f"splits.{folder} is {values}, but must be a list of splits, one for each seed.")
+        if len(values) != seeds:
+            raise UserError(f"splits.{folder} has {len(values)} entries for {seeds} seeds; name one for each seed.")
+    return splits
+
+
+def _checked_variants(variants: Any) -> dict[str, dict[str, dict[str, Any]]]:
     shaped = isinstance(variants, dict) and all(
         isinstance(patterns, dict) and all(isinstance(overrides, dict) for overrides in patterns.values())
         for patterns in variants.values()
     )
     if not shaped:
         raise UserError(
-            f"{path}: variants must be names, below them experiments, and below these settings, such as no_adversary: "
-            f"{{experiments/wikipedia/daml.yaml: {{model.weights.adversarial: 0}}}}."
+            "variants must be names, below them experiments, and below these settings, such as no_adversary: "
+            "{experiments/wikipedia/daml.yaml: {model.weights.adversarial: 0}}."
         )
     return variants
 
 
-def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _settings(key: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The names and values below a key, none if it is absent."""
+    settings = content.get(key) or {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{key} is {settings}, but must have a `name: value` in each line.")
+    return settings
+
+
+def _texts(key: str, texts: Any) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{key} is {texts}, but must be a list of texts, such as [one, another].")
+    return tuple(texts)
 
 
 def _called(file: Path, variant: str | None) -> str:

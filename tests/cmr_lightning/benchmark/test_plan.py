@@ -61,9 +61,17 @@ def test_a_winner_runs_in_the_place_of_its_experiment_and_of_the_variants(folder
 
 
 def test_tuning_is_read(folder: Path) -> None:
-    text = "experiments: [x]\ntuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
-    assert read_benchmark(write(folder, text)).tuning == Tuning(20, ("sweeps/*.yaml",), ("random",))
-    assert read_benchmark(write(folder, "experiments: [x]")).tuning is None
+    experiments = "experiments: [experiments/wikipedia/cca.yaml]"
+    tuning = "tuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
+    assert read_benchmark(write(folder, f"{experiments}\n{tuning}")).tuning == Tuning(
+        20, ("sweeps/*.yaml",), ("random",)
+    )
+    assert read_benchmark(write(folder, experiments)).tuning is None
+
+
+def test_a_variant_and_one_of_several_may_be_a_reference(folder: Path) -> None:
+    assert read_benchmark(write(folder, f"{VARIANT}reference: daml_small")).reference == ("daml_small",)
+    assert read_benchmark(write(folder, f"{VARIANT}reference: [cca, daml]")).reference == ("cca", "daml")
 
 
 def test_a_file_that_two_patterns_match_runs_once(folder: Path) -> None:
@@ -122,7 +130,6 @@ def test_benchmarks_of_the_project_can_be_planned(path: Path, monkeypatch: pytes
     benchmark = read_benchmark(path)
     plan = benchmark.plan()
     assert {run.seed for run in plan} == set(benchmark.seeds)
-    assert not benchmark.reference or set(benchmark.reference) & {run.experiment.stem for run in plan}
     for run in _without_adversary(plan):
         weights = resolved_config(run.fit)["model"]["init_args"]["weights"]
         assert {weight for term, weight in weights.items() if term.startswith("adversarial")} == {0}, run.name
@@ -144,11 +151,36 @@ def _without_adversary(plan: list[PlannedRun]) -> list[PlannedRun]:
         ("experiments: [experiments/wikipedia/none.yaml]", "No experiment matches"),
         ("experiments: [x]\ntuning: {trials: 3}", "`tuning` must say `trials` and `sweeps`"),
         ("experiments: [x]\ntuning: {trials: 3, sweeps: [x], count: 3}", "no other keys than `without`"),
+        ("experiments: [x]\ntuning: {trials: 0, sweeps: [x]}", "tuning.trials is 0, but must be a whole number"),
+        ("experiments: [x]\ntuning: {trials: many, sweeps: [x]}", "tuning.trials is many"),
+        ("experiments: [x]\ntuning: {trials: true, sweeps: [x]}", "tuning.trials is True"),
+        ("experiments: [x]\ntuning: {trials: 3, sweeps: x}", "tuning.sweeps is x, but must be a list of texts"),
+        ("experiments: [x]\ntuning: {trials: 3, sweeps: [x], without: cca}", "tuning.without is cca"),
+        ("experiments: path.yaml", "experiments is path.yaml, but must be a list of texts"),
+        ("experiments: [x]\nseeds: []", "seeds is .., but must be a list of different whole numbers"),
+        ("experiments: [x]\nseeds: [0, 0]", "seeds is .0, 0., but"),
+        ("experiments: [x]\nseeds: [zero]", "seeds is .'zero'., but"),
+        ("experiments: [x]\nseeds: [-1]", "seeds is .-1., but"),
+        ("experiments: [x]\nseeds: 3", "seeds is 3, but"),
+        ("experiments: [x]\nseeds:", "seeds is None, but"),
+        ("experiments: [x]\noverrides: [a]", "overrides is .'a'., but must have a `name: value`"),
+        ("experiments: [x]\ncluster: [a]", "cluster is .'a'., but"),
+        ("experiments: [x]\nsplits: [1]", "splits is .1., but"),
+        ("experiments: [x]\nsplits: {wikipedia: 3}", "splits.wikipedia is 3, but must be a list"),
+        (
+            "experiments: [experiments/*/*.yaml]\nsplits: {pascal-sentence: [0]}",
+            "splits.pascal-sentence is no folder of the experiments; there are pascal_sentence, wikipedia",
+        ),
+        (
+            "experiments: [experiments/*/*.yaml]\nreference: [cca, tripplet]",
+            "reference tripplet is none of the experiments cca, daml",
+        ),
+        ("experiments: [x]\nreference: {cca: 1}", "reference is {'cca': 1}, but must be a list of texts"),
     ],
 )
-def test_what_is_wrong_is_said(folder: Path, text: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        read_benchmark(write(folder, text)).plan()
+def test_what_is_wrong_is_said_with_the_file(folder: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"^small\.yaml.*{said}"):
+        read_benchmark(write(folder, text).relative_to(folder))
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
