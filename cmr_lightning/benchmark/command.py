@@ -66,6 +66,9 @@ def main(arguments: Sequence[str]) -> None:
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
+        if others := _others(benchmark, finished):
+            said = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
+            console.print(said, markup=False, soft_wrap=True)
     _raise_if_failed(outcomes)
 
 
@@ -78,10 +81,17 @@ def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
-    """The command that puts the runs side by side, against those references that have a finished run."""
-    arguments = ["report", str(benchmark.runs), f"--output={benchmark.runs / 'report'}"]
+    """The command that puts these runs side by side, against those references that have one among them."""
+    folders = [str(planned.run.path) for planned in finished]
+    arguments = ["report", *folders, f"--output={benchmark.runs / 'report'}"]
     names = {planned.experiment_name.rpartition("/")[2] for planned in finished}
     return arguments + [f"--reference={name}" for name in benchmark.reference if name in names]
+
+
+def _others(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> int:
+    """How many other runs with a record the folder holds: of an earlier plan, or with settings that failed since."""
+    records = {planned.run.record for planned in finished}
+    return sum(path not in records for path in benchmark.runs.rglob(finished[0].run.record.name))
 
 
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:

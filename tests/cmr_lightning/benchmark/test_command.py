@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cmr_lightning.benchmark.plan import PlannedRun, read_benchmark
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from tests.building import ROOT, write_toy
+from tests.cmr_lightning.benchmark.made_runs import make_run
 from tests.cmr_lightning.sweep.made import Pretence, resolve, write_sweep
 
 
@@ -61,7 +63,9 @@ def test_runs_everything_once(
     assert main(["benchmark", f"--config={bench}"]) == 0
     names = [f"toy/{name} seed {seed}" for seed in (0, 1) for name in ("one", "two")]
     assert in_process == names
-    assert "[4/4]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "[4/4]" in said
+    assert "leaves out" not in said
     assert main(["benchmark", f"--config={bench}"]) == 0
     assert in_process == names
     assert "0 of 4 runs to do" in capsys.readouterr().out
@@ -93,6 +97,27 @@ def test_a_reason_that_runs_share_is_told_once(
     assert "10 of 10 runs failed" in said
     assert said.count("got eight") == said.count("got ten") == 1
     assert "toy/one seed 0 and 4 more: " in said
+
+
+def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def made(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
+        for planned, _ in todo:
+            make_run(planned.run.path, experiment=planned.experiment_name, seed=planned.seed)
+            yield Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "on_this_machine", made)
+    bench = write_benchmark(tmp_path, seeds="[1]")
+    bench.write_text(bench.read_text() + "reference: one\n")
+    one = tmp_path / "experiments" / "toy" / "one.yaml"
+    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    for left in ("one/seed0", "one/seed1", "two/seed0"):  # of more seeds, and of settings that were right
+        make_run(tmp_path / "runs" / "toy" / left, experiment=f"toy/{left.partition('/')[0]}")
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert f"leaves out runs in {tmp_path}/runs that this benchmark did not finish: 3." in capsys.readouterr().out
+    report = (tmp_path / "runs/report/report.csv").read_text()
+    assert {(row["experiment"], row["seeds"]) for row in csv.DictReader(report.splitlines())} == {("toy/two", "1")}
 
 
 @pytest.fixture
