@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -49,27 +51,39 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
+    outcomes: list[Outcome] = []
+    try:
+        _run(benchmark, options, outcomes, console)
+    except KeyboardInterrupt:
+        finished = sum(outcome.error is None for outcome in outcomes)
+        console.print(f"\nStopped after {finished} of {len(benchmark.plan())} runs; the same command goes on.")
+        sys.exit(130)
+    _raise_if_failed(outcomes)
+
+
+def _run(benchmark: Benchmark, options: argparse.Namespace, outcomes: list[Outcome], console: Console) -> None:
+    """Run what is left and report it; outcomes are added as runs end, so that they outlive an interruption."""
     winners, failed = ({}, {}) if options.dry_run else _tuned(benchmark, options.jobs)
     plan = benchmark.plan(winners)
-    todo, outcomes = look(planned for planned in plan if planned.experiment not in failed)
-    outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
+    todo, known = look(planned for planned in plan if planned.experiment not in failed)
+    outcomes += [*known, *(Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed)]
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
         if benchmark.tuning is not None:
             console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
         for planned, missing in todo:
             console.print(f"{planned.name}: {', then '.join(command[0] for command in missing())}")
-        _raise_if_failed(outcomes)
         return
     ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
-    outcomes += list(watch(ends, len(todo), console))
+    with closing(ends):
+        for outcome in watch(ends, len(todo), console):
+            outcomes.append(outcome)
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
         if others := _others(benchmark, finished):
             said = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
             console.print(said, markup=False, soft_wrap=True)
-    _raise_if_failed(outcomes)
 
 
 def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
@@ -132,7 +146,7 @@ def _data_checksum(config: str) -> str:
     return data_checksum(yaml.safe_load(config))
 
 
-def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
+def on_this_machine(todo: Sequence[Todo], jobs: int) -> Generator[Outcome, None, None]:
     """Outcomes as runs end, `jobs` at the same time; each has its share of the cores, and a GPU in turn."""
     places: SimpleQueue[dict[str, str]] = SimpleQueue()
     for place in range(jobs):
@@ -159,7 +173,7 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Iterator[Outcome]:
             stopping.set()
 
 
-def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Iterator[Outcome]:
+def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Generator[Outcome, None, None]:
     """Outcomes as runs end on a cluster, one job a run.
 
     Raises:

@@ -215,6 +215,45 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
     assert all(place["OMP_NUM_THREADS"] for place in places)
 
 
+def test_ctrl_c_is_answered_with_the_count_of_finished_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
+        yield Outcome(todo[0][0], 1.0, "it failed")
+        planned = todo[1][0]
+        make_run(planned.run.path, examples=False)
+        yield Outcome(planned, 1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "on_this_machine", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
+    assert stop.value.code == 130
+    assert "\nStopped after 1 of 4 runs; the same command goes on.\n" in capsys.readouterr().out
+
+
+def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, goes_on, stopped = [], threading.Event(), threading.Event()
+
+    def execute(planned: PlannedRun, missing: Any, environment: Any, ends: Callable[[], bool]) -> Outcome:
+        started.append(planned.seed)
+        deadline = time.monotonic() + 10
+        while planned.seed == 1 and time.monotonic() < deadline and not stopped.is_set():
+            goes_on.set()
+            if ends():
+                stopped.set()
+        return Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "execute", execute)
+    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
+    ends = command.on_this_machine(todo, jobs=1)
+    next(ends)
+    assert goes_on.wait(10)
+    ends.close()
+    assert stopped.is_set()
+    assert started == [0, 1]
+
+
 def test_what_another_benchmark_has_finished_meanwhile_is_kept(tmp_path: Path, no_pictures: None) -> None:
     plan = read_benchmark(write_benchmark(tmp_path, seeds="[0]")).plan()[:1]
     todo, _ = command.look(plan)
