@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cmr_lightning.benchmark.board import Board, Notes, boards, find_runs
 from cmr_lightning.benchmark.claims import CLAIMS, Claim, read_claims
-from cmr_lightning.benchmark.tables import markdown, terminal, write_csv
+from cmr_lightning.benchmark.tables import LEGEND, markdown, remarks, terminal, write_csv
 from cmr_lightning.whole_file import write_whole
 
 
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str]) -> None:
     console = Console()
     for board in tables:
         console.print(terminal(board))
+        for remark in remarks(board):
+            console.print(remark, markup=False, soft_wrap=True)
+    console.print(LEGEND, markup=False, soft_wrap=True)
     write(tables, notes, options.output)
     for sentence in notes.sentences:
         console.print(f"Note: {sentence}", markup=False, soft_wrap=True)

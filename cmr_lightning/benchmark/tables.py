@@ -68,6 +68,12 @@ def title(board: Board) -> str:
     return f"{conditions.dataset}, {splits}, {conditions.protocol}, test part"
 
 
+def remarks(board: Board) -> list[str]:
+    """What the marks of a board refer to, and why there are none, if so."""
+    reference = [] if board.reference is None else [f"Reference: {board.reference}."]
+    return reference if board.refusal is None else [*reference, f"Not compared: {board.refusal}"]
+
+
 def terminal(board: Board) -> Table:
     """A board for the terminal: one row per experiment, best first."""
     result = Table(title=f"{escape(title(board))}\n{escape(board.conditions.features)}", title_justify="left")
@@ -89,10 +95,8 @@ def markdown(boards: Sequence[Board]) -> str:
     lines = ["# Report", "", LEGEND, ""]
     for board in boards:
         lines += [f"## {cell(title(board))}", "", f"Features: {cell(board.conditions.features)}.", ""]
-        if board.reference is not None:
-            lines += [f"Reference: {cell(board.reference)}.", ""]
-        if board.refusal is not None:
-            lines += [f"Not compared: {cell(board.refusal)}", ""]
+        for remark in remarks(board):
+            lines += [cell(remark), ""]
         columns = board.protocol.columns
         lines += [
             f"| experiment | method | encoders | {' | '.join(columns)} | seeds | fit | memory |",

@@ -13,6 +13,7 @@ from cmr_lightning.__main__ import main as run_command
 from cmr_lightning.benchmark.board import Notes, find_runs
 from cmr_lightning.benchmark.page import repeating_command
 from cmr_lightning.benchmark.report import main
+from cmr_lightning.benchmark.tables import LEGEND
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from tests.building import write_toy
@@ -198,6 +199,24 @@ def test_terminal_shows_the_table_and_where_the_report_is(capsys: pytest.Capture
     assert printed.count("toys/daml") == 1  # the same run given twice is one run
     assert str(Path("elsewhere/report.html")) in printed
     assert Path("elsewhere/report.csv").exists()
+
+
+def test_marks_in_the_terminal_have_their_legend(capsys: pytest.CaptureFixture) -> None:
+    for name, noise in (("good", 0.5), ("bad", 5.0)):
+        make_run(Path("runs") / name, noise=noise, experiment=f"toys/{name}")
+    main(["report", "runs", "--reference=bad"])
+    printed = capsys.readouterr().out
+    assert "▲" in printed.partition("Reference: toys/bad.\n")[0]
+    assert f"\n{LEGEND}\n" in printed
+
+
+def test_why_nothing_was_compared_is_said_everywhere(capsys: pytest.CaptureFixture) -> None:
+    for name in ("a", "b"):
+        make_run(Path("runs/daml") / name)  # two runs with one seed
+    make_run(Path("runs/other"), experiment="toys/other")
+    main(["report", "runs"])
+    for said in (capsys.readouterr().out, Path("report/report.md").read_text().replace("\\", "")):
+        assert "\nNot compared: toys/daml has 2 runs with seed 0" in said
 
 
 @pytest.mark.slow
