@@ -303,6 +303,16 @@ def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
 
 
+def kill_with_runs(process: subprocess.Popen) -> None:
+    """Kill a benchmark and the processes of its runs, as the end of a machine does."""
+    process.send_signal(signal.SIGSTOP)  # so that it begins no other
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True)
+    for child in children.stdout.split():
+        os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     draw = random.Random(0)
@@ -310,12 +320,17 @@ def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> N
     (tmp_path / "killed").mkdir()
     (tmp_path / "calm").mkdir()
     killed = [*words, f"--config={write_benchmark(tmp_path / 'killed', '[0]')}", "--jobs=2"]
-    for _ in range(2):
-        process = subprocess.Popen(killed, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
-        time.sleep(draw.uniform(8, 20))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "runs").rglob("record.json")}
+    runs = tmp_path / "killed" / "runs"
+    for sign in ("*.log", "config.yaml"):  # the process of a run begins, and so does its training
+        process = subprocess.Popen(killed, cwd=ROOT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(runs.rglob(sign)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 0.5))
+        kill_with_runs(process)
+        assert list(runs.rglob(sign))
+        assert len(list(runs.rglob("record.json"))) < 2
+    finished = {path: path.stat().st_mtime_ns for path in runs.rglob("record.json")}
     subprocess.run(killed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([*words, f"--config={write_benchmark(tmp_path / 'calm', '[0]')}", "--jobs=2"], cwd=ROOT, check=True)
     assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
