@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -15,14 +16,21 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from cmr_lightning.runs import Run
 
 
-class Interruption(pl.Callback):
+class Interruption(Checkpoint):
     """Lets a signal end the training after the update in hand, the same in all processes, with a checkpoint.
+
+    Where a validation is due after that update, it comes first, for a resumed run would not make up for it. It has to
+    fit into the time that a cluster leaves after its signal; SLURM gives 30 seconds or more. An epoch's last update
+    without a validation is followed by one of the next epoch.
 
     - Ctrl-C saves `last.ckpt`; a second one stops at once.
     - SIGTERM saves `last.ckpt` and exits with code 143, as a process does that it ended.
     - The signal by which SLURM announces the end of a job (SIGUSR1, unless the trainer's `SLURMEnvironment` says
       otherwise) lets Lightning save its checkpoint and requeue the job, as it would have done in the middle of an
       update.
+
+    It is given after the checkpoint callbacks and is one itself, because Lightning calls these after all others: at the
+    end of a batch or of a validation nothing is left to do when it stops.
 
     Args:
         run: The run.
@@ -45,19 +53,29 @@ class Interruption(pl.Callback):
         self._asked = number
         if number == signal.SIGINT:
             signal.signal(number, self._before[number])
-            _say("\nStopping after this update; press Ctrl-C again to stop at once.")
+            _say("\nStopping after this update and, if one is due, its validation; press Ctrl-C again to stop at once.")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if any process was asked to and all gradients have been used."""
-        if getattr(pl_module, "in_window", False):
-            return
-        asked = self._asked
-        if trainer.world_size > 1:
-            asked = int(trainer.strategy.reduce(torch.tensor(asked, device=pl_module.device), reduce_op="max"))
+        """Save and stop if asked to, where Lightning can go on: not before a validation, and not at an epoch's end."""
+        asked = self._asked_of_any(trainer, pl_module)
+        if asked and not trainer.is_last_batch and not _validation_is_due(trainer):
+            self._stop(trainer, asked)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save and stop if asked to."""
+        asked = self._asked_of_any(trainer, pl_module)
         if asked:
             self._stop(trainer, asked)
+
+    def _asked_of_any(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
+        """The signal that any process was sent, once all gradients have been used; 0 if there is none."""
+        if getattr(pl_module, "in_window", False):
+            return 0
+        if trainer.world_size > 1:
+            return int(trainer.strategy.reduce(torch.tensor(self._asked, device=pl_module.device), reduce_op="max"))
+        return self._asked
 
     def _stop(self, trainer: pl.Trainer, number: int) -> None:
         if number not in (signal.SIGINT, signal.SIGTERM):
@@ -77,6 +95,12 @@ class Interruption(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self.on_train_end(trainer, pl_module)
+
+
+def _validation_is_due(trainer: pl.Trainer) -> bool:
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 @rank_zero_only
