@@ -35,6 +35,17 @@ class _RunCheckpoint(ModelCheckpoint):
         """Lightning's, put together once: it is asked for at each hook."""
         return super().state_key
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the scores so far, which Lightning would forget if the run's folder was moved or copied."""
+        path, score = self.format_checkpoint_name({}), state_dict["best_model_score"]
+        here = {
+            "dirpath": self.dirpath,
+            "best_model_path": path,
+            "kth_best_model_path": path,
+            "best_k_models": {} if score is None else {path: score},
+        }
+        super().load_state_dict({**state_dict, **here})
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, whether or not `global_step` has moved on since the last time, as Lightning wants it to."""
         self._last_global_step_saved = -1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,15 +37,24 @@ class Scores(pl.Callback):
         model.log("told", self.scores[trainer.current_epoch])
 
 
-def fit(run: Run, model: pl.LightningModule, data: Toy, mode: Literal["max", "min"], scores: tuple[float, ...]) -> None:
-    callbacks = [Scores(*scores), BestCheckpoint(run, "told", mode), LastCheckpoint(run)]
+def fit(
+    run: Run,
+    model: pl.LightningModule,
+    data: Toy,
+    mode: Literal["max", "min"],
+    scores: tuple[float, ...],
+    resume: bool = False,
+) -> BestCheckpoint:
+    best = BestCheckpoint(run, "told", mode)
+    callbacks = [Scores(*scores), best, LastCheckpoint(run)]
     trainer(
         max_epochs=len(scores),
         enable_checkpointing=True,
         limit_val_batches=None,
         num_sanity_val_steps=0,
         callbacks=callbacks,
-    ).fit(model, data)
+    ).fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
+    return best
 
 
 def epochs(run: Run) -> dict[str, int]:
@@ -56,6 +66,21 @@ def test_best_and_newest_are_kept_under_fixed_names(tmp_path: Path, mode: Litera
     data, run = Toy(), Run(tmp_path)
     fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, mode, (0.2, 0.9, 0.1, 0.5))
     assert epochs(run) == {"best.ckpt": best, "last.ckpt": 3}
+
+
+@pytest.mark.parametrize(("later", "best"), [((), 1), ((0.5,), 1), ((0.5, 0.95), 3)])
+def test_best_is_remembered_where_the_folder_is_another(tmp_path: Path, later: tuple[float, ...], best: int) -> None:
+    """With nothing left to train, with a worse epoch, and with a better one."""
+    data, run, copy = Toy(), Run(tmp_path / "run"), Run(tmp_path / "copy")
+    scores = (0.2, 0.9)
+    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", scores)
+    shutil.copytree(run.path, copy.path)
+    shutil.rmtree(run.path)
+    found = fit(copy, Triplet(data.spec, encoder, encoder, dim=8), data, "max", scores + later, resume=True)
+    assert found.best_model_path == str(copy.best)
+    assert found.best_model_score == pytest.approx(max(scores + later))
+    assert epochs(copy) == {"best.ckpt": best, "last.ckpt": 1 + len(later)}
+    assert not run.path.exists()
 
 
 def test_of_equal_scores_the_first_is_kept(tmp_path: Path) -> None:
