@@ -80,19 +80,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint of a run that can be read, and what it holds.
 
+    Which one that is, the checkpoints say themselves: copies of files, and archives of them, may all have one time.
+
     Raises:
         UserError: If there is none, or it was written before checkpoints said what a metrics file held.
     """
+    newest: tuple[Path, dict[str, Any]] | None = None
     errors = []
     for path in run.checkpoints():
+        if newest is not None and path == run.previous:
+            continue
         try:
             checkpoint = read_checkpoint(path)
         except UserError as error:
             errors.append(str(error))
             continue
-        if "metrics_rows" not in checkpoint:
-            raise UserError(f"{path} was written by an earlier version; start anew with --overwrite=true.")
-        for damage in errors:
-            rank_zero_warn(f"{damage} The run goes on from the checkpoint before it, {path}.")
-        return path, checkpoint
-    raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")
+        if newest is None or _progress(checkpoint) > _progress(newest[1]):
+            newest = path, checkpoint
+    if newest is None:
+        raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")
+    if "metrics_rows" not in newest[1]:
+        raise UserError(f"{newest[0]} was written by an earlier version; start anew with --overwrite=true.")
+    for damage in errors:
+        rank_zero_warn(f"{damage} The run goes on from the newest of the others, {newest[0]}.")
+    return newest
+
+
+def _progress(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    return checkpoint["epoch"], checkpoint["global_step"]

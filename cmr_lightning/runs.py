@@ -44,9 +44,9 @@ class Run:
         return self.path / "checkpoints" / "previous.ckpt"
 
     def checkpoints(self) -> list[Path]:
-        """What a run can be resumed from, the newest first; among them what Lightning saves when SLURM requeues."""
-        found = [path for path in (self.last, self.previous) if path.exists()] + list(self.path.glob("hpc_ckpt_*.ckpt"))
-        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        """What a run can be resumed from: the last before the previous one, and what Lightning saves for SLURM."""
+        own = [path for path in (self.last, self.previous) if path.exists()]
+        return own + sorted(self.path.glob("hpc_ckpt_*.ckpt"))
 
     @property
     def record(self) -> Path:

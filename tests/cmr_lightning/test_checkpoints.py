@@ -26,8 +26,13 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+def checkpoint(update: int) -> dict[str, Any]:
+    """A checkpoint without weights, of an epoch of two updates."""
+    return {"epoch": (update - 1) // 2, "global_step": update, "metrics_rows": 0}
+
+
 def save(run: Run, update: int) -> None:
-    RunCheckpoints(run).save_checkpoint({"global_step": update, "metrics_rows": 0}, run.last)
+    RunCheckpoints(run).save_checkpoint(checkpoint(update), run.last)
 
 
 def test_the_last_two_are_kept(run: Run) -> None:
@@ -40,9 +45,9 @@ def test_the_last_two_are_kept(run: Run) -> None:
 def test_truncated_newest_gives_way_to_the_one_before(run: Run, share: float) -> None:
     content = run.last.read_bytes()
     run.last.write_bytes(content[: int(share * len(content))])
-    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the checkpoint before it, .*previous\.ckpt"):
-        path, checkpoint = newest_checkpoint(run)
-    assert (path, checkpoint["global_step"]) == (run.previous, 1)
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*previous\.ckpt"):
+        path, found = newest_checkpoint(run)
+    assert (path, found["global_step"]) == (run.previous, 1)
 
 
 def test_newest_is_taken_without_a_word(run: Run) -> None:
@@ -51,11 +56,29 @@ def test_newest_is_taken_without_a_word(run: Run) -> None:
         assert newest_checkpoint(run)[0] == run.last
 
 
-def test_what_slurm_requeued_with_is_taken_where_it_is_newer(run: Run) -> None:
-    requeued = run.path / "hpc_ckpt_1.ckpt"
-    torch.save({"global_step": 3, "metrics_rows": 0}, requeued)
-    os.utime(run.last, (0, 0))
-    assert newest_checkpoint(run)[1]["global_step"] == 3
+@pytest.mark.parametrize("time", [0, 2e9])
+def test_newest_is_not_told_by_the_time_of_its_file(run: Run, time: float) -> None:
+    os.utime(run.last, (time, time))
+    assert newest_checkpoint(run)[0] == run.last
+
+
+@pytest.mark.parametrize("time", [0, 2e9])
+@pytest.mark.parametrize(("requeued", "newest"), [([1], 2), ([3], 3), ([10, 9], 10), ([2], 2)])
+def test_what_slurm_requeued_with_is_taken_where_it_is_newer(
+    run: Run, requeued: list[int], newest: int, time: float
+) -> None:
+    for number, update in enumerate(requeued, start=1):
+        path = run.path / f"hpc_ckpt_{number}.ckpt"
+        torch.save(checkpoint(update), path)
+        os.utime(path, (time, time))
+    assert newest_checkpoint(run)[1]["global_step"] == newest
+
+
+def test_damaged_last_gives_way_to_what_slurm_requeued_with(run: Run) -> None:
+    torch.save(checkpoint(2), run.path / "hpc_ckpt_1.ckpt")
+    run.last.write_bytes(b"PK")
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*hpc_ckpt_1\.ckpt"):
+        assert newest_checkpoint(run)[1]["global_step"] == 2
 
 
 def test_nothing_that_can_be_read_is_an_error(run: Run) -> None:
