@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import struct
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,6 +17,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs import Run
 from cmr_lightning.whole_file import whole_file
+
+_NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
+"""What torch raises on bytes that nobody pickled: it takes the letters of a text for commands, and follows them."""
 
 
 class RunCheckpoints(TorchCheckpointIO):
@@ -62,19 +66,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What `fit` wrote, onto the CPU. Nothing but tensors, numbers, texts and collections of them is ever unpickled.
 
     Raises:
-        UserError: If the file is missing or damaged, or holds something else.
+        UserError: If the file is missing, damaged or closed to the user, or holds something else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"There is no checkpoint {path}.") from None
-    except UnpicklingError:
+    except PermissionError as error:
+        raise UserError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+    except _NO_PICKLE as error:
         raise UserError(
             f"{path} is not loaded: it is no checkpoint of `fit`, or holds objects that could run any program."
-        ) from None
+        ) from error
     except (EOFError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise UserError(f"The checkpoint {path} is damaged: {reason}.") from error
+    if not isinstance(checkpoint, dict) or not {"pytorch-lightning_version", "state_dict"} <= checkpoint.keys():
+        raise UserError(
+            f"{path} is not loaded: it is no checkpoint of `fit`; give the best.ckpt or last.ckpt of a run."
+        )
+    return checkpoint
 
 
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ def run(tmp_path: Path) -> Run:
 
 def checkpoint(update: int) -> dict[str, Any]:
     """A checkpoint without weights, of an epoch of two updates."""
-    return {"epoch": (update - 1) // 2, "global_step": update, "metrics_rows": 0}
+    told = {"epoch": (update - 1) // 2, "global_step": update, "metrics_rows": 0}
+    return {"pytorch-lightning_version": pl.__version__, "state_dict": {}, **told}
 
 
 def save(run: Run, update: int) -> None:
@@ -86,6 +89,48 @@ def test_nothing_that_can_be_read_is_an_error(run: Run) -> None:
     run.previous.unlink()
     with pytest.raises(UserError, match=r"last\.ckpt"):
         newest_checkpoint(run)
+
+
+def saved(content: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved({"state_dict": {}}),
+        saved({"pytorch-lightning_version": "2.6.0"}),
+        saved(torch.zeros(2)),
+        pickle.dumps({"state_dict": {}}),
+        b"a: 1\n",
+        b"X",
+        b"\x80\x02X\x01\x00\x00\x00\xff",
+        b"\x80\x02h\x07",
+    ],
+)
+def test_what_fit_did_not_write_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"other\.pt (is not loaded: it is no checkpoint of `fit`|is damaged)"):
+        read_checkpoint(path)
+
+
+def test_weights_alone_are_refused_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, toy = tmp_path / "other.pt", write_toy(tmp_path / "toy.yaml")
+    torch.save({"state_dict": {}}, path)
+    assert main(["test", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", f"--ckpt_path={path}"]) == 2
+    assert f"{path} is not loaded: it is no checkpoint of `fit`; give" in capsys.readouterr().err
+
+
+def test_closed_checkpoint_is_not_called_damaged(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(run.last))
+
+    monkeypatch.setattr(torch, "load", closed)  # the administrator, as who tests may run, may read everything
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be read: Permission denied\.$"):
+        read_checkpoint(run.last)
 
 
 class Weapon:
