@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of torch on the CPU and, if that is it, on a CUDA device, of Python and of NumPy."""
+    """States of torch on the CPU and, if that is it, on a CUDA device or Apple's, of Python and of NumPy."""
     kind, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (what libraries draw from)
     states = {
         "cpu": torch.get_rng_state(),
@@ -21,6 +21,8 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     }
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
     return states
 
 
@@ -33,6 +35,8 @@ def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     np.random.set_state((kind, np.array(key, dtype=np.uint32), *rest))  # noqa: NPY002
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 def _encoded(state: Any) -> Tensor:
