@@ -32,9 +32,10 @@ python -m cmr_lightning results runs/benchmarks/class_level    # the same, after
 
 All numbers are of the test part; mAP is from 0 to 1, recall in percent, and protocols are explained in the
 [README](../README.md#protocols). ± is the standard deviation over runs, brackets hold the 95 % interval of their mean
-(Student's t). Times are means, memory is the largest of a row's runs. A published number stands below ours with the
-difference only where data set, method, protocol and features agree; all others are listed at the end of a data set and
-compare with nothing here. How a published number is known:
+(Student's t): somewhat too short where they are on several splits, whose training parts overlap, and not corrected for
+the number of comparisons. Times are means, memory is the largest of a row's runs. A published number stands below ours
+with the difference only where data set, method, protocol and features agree; all others are listed at the end of a data
+set and compare with nothing here. How a published number is known:
 """
 
 _NOTHING = "No records are committed yet."

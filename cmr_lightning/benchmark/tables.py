@@ -15,9 +15,10 @@ from cmr_lightning.benchmark.statistics import Summary
 from cmr_lightning.whole_file import write_whole
 
 LEGEND = (
-    "± is the standard deviation over runs, brackets hold the 95 % interval of their mean. Rows that share a letter "
-    "cannot be told apart at 5 %; ▲ and ▼ were found better and worse than the reference, = neither (paired "
-    "randomisation test over queries, corrected by Holm)."
+    "± is the standard deviation over runs, brackets hold the 95 % interval of their mean, somewhat too short where "
+    "runs are on several splits, whose training parts overlap. Rows that share a letter cannot be told apart at 5 %; "
+    "▲ and ▼ were found better and worse than the reference, = neither (paired randomisation test over queries, "
+    "corrected by Holm)."
 )
 
 
