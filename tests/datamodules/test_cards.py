@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import datamodules
+from datamodules.image_inputs import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.shapes import Shapes
@@ -27,6 +28,10 @@ def checksums(name):
     return set(re.findall("`([0-9a-f]{16})`", card(name)))
 
 
+def pascal(root, split, sizes):
+    return PascalSentence(str(root), split, sizes, image=FeatureArchive("mobilenetv2_features.npz"))
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the cards say so of x86-64")
 @pytest.mark.parametrize(("name", "data"), [("shapes", Shapes), ("shapes_composed", ShapesComposed)])
 def test_content_of_what_is_drawn(name, data):
@@ -36,7 +41,7 @@ def test_content_of_what_is_drawn(name, data):
 def test_splits_of_pascal_sentence(tmp_path):
     write_pascal_sentence(tmp_path / "published")
     write_pascal_sentence_dscmr(tmp_path / "dscmr")
-    splits = [PascalSentence(str(tmp_path / "published"), s, sizes).split for s in range(5) for sizes in SIZES]
+    splits = [pascal(tmp_path / "published", s, sizes).split for s in range(5) for sizes in SIZES]
     splits += [PascalSentenceDSCMR(str(tmp_path / "dscmr"), split).split for split in ("official", "official-all")]
     assert checksums("pascal_sentence") == {split.checksum for split in splits}
 
@@ -49,5 +54,5 @@ def test_splits_of_wikipedia(real_data):
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_words_of_pascal_sentence(real_data, sizes):
-    words = [PascalSentence(str(real_data / "pascal_sentence"), split=s, sizes=sizes).spec.text.size for s in range(5)]
+    words = [pascal(real_data / "pascal_sentence", s, sizes).spec.text.size for s in range(5)]
     assert f"{min(words):,} to {max(words):,}" in card("pascal_sentence")
