@@ -417,9 +417,8 @@ class Retriever(EmbeddingModel):
         Raises:
             UserError: If the mode of the schedule is not that of the main protocol.
         """
-        plateaus = self._plateaus()
-        mode = "max" if plateaus and self.protocols[0].higher_is_better else "min"
-        if any(plateau.mode != mode for plateau in plateaus):
+        mode = "max" if self.protocols[0].higher_is_better else "min"
+        if any(plateau.mode != mode for plateau in self._plateaus()):
             raise UserError(
                 f"model.schedule takes a better {self.protocols[0].id} for a worse one, and would lower the learning "
                 f"rates of a training that goes well; set model.schedule.init_args.mode to {mode}."

@@ -51,39 +51,37 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
     benchmark = read_benchmark(options.config)
     console = Console()
-    outcomes: list[Outcome] = []
     try:
-        _run(benchmark, options, outcomes, console)
+        outcomes = _run(benchmark, options, console)
     except KeyboardInterrupt:
-        finished = sum(outcome.error is None for outcome in outcomes)
-        console.print(f"\nStopped after {finished} of {len(benchmark.plan())} runs; the same command goes on.")
+        console.print("\nStopped; the same command goes on.")
         sys.exit(130)
     _raise_if_failed(outcomes)
 
 
-def _run(benchmark: Benchmark, options: argparse.Namespace, outcomes: list[Outcome], console: Console) -> None:
-    """Run what is left and report it; outcomes are added as runs end, so that they outlive an interruption."""
+def _run(benchmark: Benchmark, options: argparse.Namespace, console: Console) -> list[Outcome]:
+    """Run what is left and report it; how all runs of the plan ended."""
     winners, failed = ({}, {}) if options.dry_run else _tuned(benchmark, options.jobs)
     plan = benchmark.plan(winners)
-    todo, known = look(planned for planned in plan if planned.experiment not in failed)
-    outcomes += [*known, *(Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed)]
+    todo, outcomes = look(planned for planned in plan if planned.experiment not in failed)
+    outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
     if options.dry_run:
         if benchmark.tuning is not None:
             console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
         for planned, missing in todo:
             console.print(f"{planned.name}: {', then '.join(command[0] for command in missing())}")
-        return
+        return outcomes
     ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
     with closing(ends):
-        for outcome in watch(ends, len(todo), console):
-            outcomes.append(outcome)
+        outcomes += watch(ends, len(todo), console)
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
         if others := _others(benchmark, finished):
             said = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
             console.print(said, markup=False, soft_wrap=True)
+    return outcomes
 
 
 def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:

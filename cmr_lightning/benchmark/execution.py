@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,8 +18,8 @@ import yaml
 from joblib import cpu_count
 
 from cmr_lightning.benchmark.plan import PlannedRun
-from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
+from cmr_lightning.file_lock import lock
 
 _NOT_THE_EXPERIMENT = ("run_dir", "experiment")
 _SECONDS_BETWEEN_QUESTIONS = 0.5
@@ -172,35 +171,13 @@ def _joined(commands: list[list[str]]) -> list[str]:
 
 def _locked_in_the_end(log: BinaryIO, planned: PlannedRun, ends: Callable[[], bool] | None) -> bool:
     """Lock a run's log, however long another process holds it; whether that was so before somebody wanted to stop."""
-    if _lock(log):
+    if lock(log):
         return True
     print(f"{planned.name} waits, as another process still works on it (it holds {log.name}).", flush=True)
     while ends is None or not ends():
         time.sleep(_SECONDS_BETWEEN_QUESTIONS)
-        if _lock(log):
+        if lock(log):
             return True
-    return False
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, which ends with the process.
-
-    Raises:
-        UserError: If another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        if not _lock(file):
-            raise UserError(f"another process still works on it (it holds {path})")
-        yield
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Take the lock on a file, if nobody holds it; whether that was so."""
-    with suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
     return False
 
 

@@ -45,7 +45,7 @@ _SAME_MEANS = (
     f"Where it says {_SAME}, the checkpoints of a pair were chosen before the two differ: nothing is measured there."
 )
 
-Pairs = Sequence[tuple[MeasuredRun, MeasuredRun]]
+RunPairs = Sequence[tuple[MeasuredRun, MeasuredRun]]
 """Runs of a method and of its variant with the same seed and split."""
 
 
@@ -144,7 +144,7 @@ def _published(published: Published, directions: Sequence[str]) -> str:
 
 def _without(board: Board) -> Iterator[str]:
     """What a method gains over its variants, paired over runs with the same seed and split."""
-    found = list(_pairs(board))
+    found = list(_against_variants(board))
     if not found:
         return
     directions = board.protocol.columns
@@ -166,7 +166,7 @@ def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for name, board in chosen.items():
         labels = {row.experiment: label for label, row in _by_label(board)}
-        for one, other, pairs in _pairs(board):
+        for one, other, pairs in _against_variants(board):
             pair = labels[one.experiment], _variant_words(other.experiment, one.experiment)
             found.setdefault(pair, {})[name] = _gain(pairs, "mean", board)
     if not found:
@@ -181,7 +181,7 @@ def _gains(chosen: Mapping[str, Board]) -> Iterator[str]:
         yield f"\n{_SAME_MEANS}"
 
 
-def _pairs(board: Board) -> Iterator[tuple[Row, Row, Pairs]]:
+def _against_variants(board: Board) -> Iterator[tuple[Row, Row, RunPairs]]:
     """Methods, variants of them, and their runs with the same seed and split."""
     rows = {row.experiment: row for row in board.rows}
     for name, base in sorted(variants(board.rows).items()):
@@ -189,7 +189,7 @@ def _pairs(board: Board) -> Iterator[tuple[Row, Row, Pairs]]:
             yield rows[base], rows[name], pairs
 
 
-def _gain(pairs: Pairs, direction: str, board: Board) -> str:
+def _gain(pairs: RunPairs, direction: str, board: Board) -> str:
     if _same(pairs) == len(pairs):
         return _SAME
     found = summary([one.value(direction) - other.value(direction) for one, other in pairs])
@@ -201,17 +201,17 @@ def _gain(pairs: Pairs, direction: str, board: Board) -> str:
     return " ".join([signed(found.mean), *([f"[{', '.join(map(signed, found.interval))}]"] if found.interval else [])])
 
 
-def _count(pairs: Pairs) -> str:
+def _count(pairs: RunPairs) -> str:
     same = _same(pairs)
     return f"{len(pairs)}, {same} of them {_SAME}" if 0 < same < len(pairs) else str(len(pairs))
 
 
-def _same(pairs: Pairs) -> int:
+def _same(pairs: RunPairs) -> int:
     """How many pairs have the same weights: those that agree in every metric, as no two trainings do by chance."""
     return sum(one.record.metrics == other.record.metrics for one, other in pairs)
 
 
-def _paired(one: Row, other: Row) -> Pairs:
+def _paired(one: Row, other: Row) -> RunPairs:
     theirs = {(run.record.seed, run.record.split["checksum"]): run for run in other.runs}
     both = [(run, theirs.get((run.record.seed, run.record.split["checksum"]))) for run in one.runs]
     return [(ours, its) for ours, its in both if its is not None]

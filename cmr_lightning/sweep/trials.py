@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from cmr_lightning.benchmark.execution import locked
 from cmr_lightning.benchmark.plan import PlannedRun, as_options
 from cmr_lightning.errors import UserError
+from cmr_lightning.file_lock import is_locked, locked, locked_in_turn
 from cmr_lightning.runs import Run
 from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
@@ -52,7 +51,7 @@ class Trials:
         folder.mkdir(parents=True, exist_ok=True)
         early = sweep.early_terminate
         pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
-        with _waiting_for(folder / "taking.lock"):
+        with locked_in_turn(folder / "taking.lock"):
             self.study = optuna.create_study(
                 storage=RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}),
                 study_name=folder.name,
@@ -79,7 +78,7 @@ class Trials:
         Raises:
             UserError: If the trials that are there are of another kind.
         """
-        with _waiting_for(self.folder / "taking.lock"):
+        with locked_in_turn(self.folder / "taking.lock"):
             known = self.study.user_attrs.get("experiment")
             if known is None:
                 self.study.set_user_attr("experiment", dict(experiment))
@@ -133,7 +132,7 @@ class Trials:
             yield trial
 
     def _take(self, count: int, held: ExitStack) -> optuna.Trial | None:
-        with _waiting_for(self.folder / "taking.lock"):
+        with locked_in_turn(self.folder / "taking.lock"):
             trials = self.study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
             self.study.sampler = self._sampler(len(trials))
             for left in trials[:count]:
@@ -171,11 +170,11 @@ class Trials:
 
     def _lives(self, number: int) -> bool:
         """Whether a process holds the trial, or its run."""
-        return _held(self._lock(number)) or _held(self.run(number).path.with_suffix(".log"))
+        return is_locked(self._lock(number)) or is_locked(self.run(number).path.with_suffix(".log"))
 
     def _others_run(self, count: int) -> bool:
         """Whether any of the first `count` trials is run, or waits to be taken up from here."""
-        with _waiting_for(self.folder / "taking.lock"):
+        with locked_in_turn(self.folder / "taking.lock"):
             return any(t.number not in self._taken or self._lives(t.number) for t in self.left(count))
 
     # Runs ------------------------------------------------------------------------------------------------------------
@@ -199,21 +198,3 @@ class _Grid(GridSampler):
 
     def after_trial(self, *args: Any, **kwargs: Any) -> None:
         """Nothing to stop."""
-
-
-@contextmanager
-def _waiting_for(path: Path) -> Iterator[None]:
-    """Hold a lock, however long it takes to get it."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _held(path: Path) -> bool:
-    """Whether anybody holds the lock on a file."""
-    if not path.exists():
-        return False
-    with path.open("ab") as file, suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    return True

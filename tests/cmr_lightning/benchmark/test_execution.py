@@ -11,10 +11,11 @@ import yaml
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.benchmark import execution
-from cmr_lightning.benchmark.execution import Outcome, execute, locked, missing_commands
+from cmr_lightning.benchmark.execution import Outcome, execute, missing_commands
 from cmr_lightning.benchmark.plan import PlannedRun
 from cmr_lightning.cli import data_checksum, resolved_config
 from cmr_lightning.evaluation import Record
+from cmr_lightning.file_lock import locked
 from cmr_lightning.runs import Run
 from tests.building import write_toy
 

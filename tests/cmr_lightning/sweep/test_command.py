@@ -20,8 +20,8 @@ import yaml
 from optuna.trial import TrialState
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.benchmark.execution import locked
 from cmr_lightning.cli import resolved_config
+from cmr_lightning.file_lock import locked
 from cmr_lightning.sweep.command import saved_by_pruning
 from tests.building import ROOT
 from tests.cmr_lightning.sweep.made import EPOCHS, METRIC, Pretence, resolve, write_sweep
