@@ -185,6 +185,9 @@ class CrossModalData(pl.LightningDataModule, ABC):
                 f"data.batch_size is {self.batch_size} on {world_size} process(es), more than an epoch of "
                 f"{type(self).__name__} has; choose a smaller batch."
             )
+        if self.trainer:
+            limit = self.trainer.limit_train_batches
+            loader.limit = limit if isinstance(limit, int) else int(limit * len(loader))
         return loader
 
     def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:

@@ -99,7 +99,12 @@ class PairLoader:
         rank: Which share of each epoch's rows this process serves.
         world_size: Number of processes that share an epoch.
         epoch_of: What an epoch goes through once: every text, or every image with one of its texts drawn at random.
+
+    Attributes:
+        limit: Most batches of an epoch that are asked for, None for all: an epoch is over where nobody asks for more.
     """
+
+    limit: int | None = None
 
     def __init__(
         self,
@@ -132,11 +137,14 @@ class PairLoader:
         else:
             self._epoch, self._position = self._epoch + 1, 0
         order = self._order()
-        numbers = range(self._position, len(self))
+        numbers = range(self._position, self._last(len(self)))
         numbered = [(i, order[i * self.batch_size : (i + 1) * self.batch_size]) for i in numbers]
         for pairs in batches(self._pairs, numbered, (self.part.image, self.part.text)):
             self._position += 1
             yield pairs
+
+    def _last(self, batches: int) -> int:
+        return batches if self.limit is None else min(batches, self.limit)
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
@@ -172,7 +180,7 @@ class PairLoader:
             UserError: If that was in the middle of an epoch, with batches of another size.
         """
         self._epoch, self._position = state["epoch"], state["position"]
-        self._resumed = self._epoch >= 0 and self._position < self._batches_of(state["pairs"])
+        self._resumed = self._epoch >= 0 and self._position < self._last(self._batches_of(state["pairs"]))
         if self._resumed and state["pairs"] != self.batch_size * self.world_size:
             raise UserError(
                 f"The checkpoint was written in the middle of an epoch with batches of {state['pairs']} pairs, but "

@@ -107,6 +107,15 @@ def test_a_finished_epoch_is_not_served_again():
     assert texts(resumed) == texts(finished)
 
 
+def test_an_epoch_of_which_no_more_is_asked_for_is_finished():
+    whole, limited, resumed = (PairLoader(features_part(), 4, seed=5) for _ in range(3))
+    limited.limit = resumed.limit = 2
+    epochs = [texts(whole)[:2] for _ in range(2)]
+    assert texts(limited) == epochs[0]
+    resumed.load_state_dict(limited.state_dict())
+    assert texts(resumed) == epochs[1]
+
+
 @pytest.mark.parametrize("batch_size", [2, 9])
 def test_a_finished_epoch_is_finished_for_batches_of_another_size(batch_size: int):
     finished, resumed = PairLoader(features_part(), 4, seed=5), PairLoader(features_part(), batch_size, seed=5)

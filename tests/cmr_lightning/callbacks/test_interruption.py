@@ -111,6 +111,7 @@ def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
         (18, [], 18),
         (9, ["--trainer.val_check_interval=3"], 9),
         (6, ["--trainer.check_val_every_n_epoch=2"], 7),
+        (8, ["--trainer.limit_train_batches=4"], 8),
     ],
 )
 def test_interrupted_and_resumed_equals_undisturbed(
