@@ -195,6 +195,7 @@ def train(root: Path, run_dir: Path, options: argparse.Namespace, way: Way, mete
 def measure(root: Path, output: Path, options: argparse.Namespace, way: Way) -> dict[str, float]:
     """Train, test, and train once more with the adversary in every other step."""
     cuda = torch.cuda.is_available()
+    torch.compiler.reset()  # else the compilations of all ways add up to torch's limit, above which nothing is compiled
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     built, meter = train(root, output / "run", options, way, Meter())
