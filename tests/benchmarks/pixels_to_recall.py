@@ -9,7 +9,8 @@ GPU everything is small, and says only that it works. Printed are medians over t
 
     pairs/s     in training, after the first batches, with all that reading, decoding and logging cost
     step ms     a training step on the device, without waiting for data
-    waiting     share of the time that training waits for the next batch
+    waiting     share of the time between two steps: for the next batch, its copy to the device, and before it the work
+                that the device has left
     GPU         mean of the utilisation that the driver reports while training
     memory MiB  most memory in tensors
     adversary   share of a step that discriminator and adversarial term cost: steps with and without them take turns
