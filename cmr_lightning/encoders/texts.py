@@ -20,7 +20,7 @@ class WordRNN(nn.Module):
     """Word embeddings, a recurrent network, pooling over the words, a linear layer into the common space.
 
     A bidirectional LSTM with `max` over time is the text encoder of CMPL (Zhang and Lu 2018), a unidirectional GRU with
-    its `last` state that of VSE++ (Faghri et al. 2018).
+    its `last` state that of VSE++ (Faghri et al. 2018); that of an LSTM, with dropout, that of TIRG (Vo et al. 2019).
 
     Args:
         source: Form of the input; must be words.
@@ -33,6 +33,7 @@ class WordRNN(nn.Module):
             each direction.
         vectors: Path of published word vectors, from which the embeddings of the words that it has start: a text file
             in which a word and its numbers make a line, as GloVe's; None to start at random.
+        dropout: Share of that vector's numbers that are left out in training.
 
     Raises:
         UserError: If the data set serves something else than words, or `vectors` cannot be used.
@@ -48,6 +49,7 @@ class WordRNN(nn.Module):
         bidirectional: bool = True,
         pooling: Literal["mean", "max", "last"] = "mean",
         vectors: str | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if not isinstance(source, Words):
@@ -55,6 +57,7 @@ class WordRNN(nn.Module):
         self.pooling = pooling
         self.embedding = nn.Embedding(source.vocabulary, embedding, padding_idx=source.padding)
         self.rnn = _CELLS[cell](embedding, hidden, batch_first=True, bidirectional=bidirectional)
+        self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(hidden * (1 + bidirectional), dim)
         if vectors is not None:
             self._start_from(Path(vectors).expanduser(), source)
@@ -76,11 +79,13 @@ class WordRNN(nn.Module):
         outputs, last = self.rnn(packed)
         if self.pooling == "last":
             state = last[0] if isinstance(last, tuple) else last  # an LSTM has a cell state beside it
-            return self.projection(state.transpose(0, 1).flatten(1))
-        states, _ = pad_packed_sequence(outputs, batch_first=True)
-        mask = tokens.mask[:, : states.shape[1], None]
-        if self.pooling == "max":
-            pooled = states.masked_fill(~mask, torch.finfo(states.dtype).min).amax(1)
+            pooled = state.transpose(0, 1).flatten(1)
         else:
-            pooled = states.masked_fill(~mask, 0).sum(1) / lengths[:, None]
-        return self.projection(pooled)
+            pooled = self._pooled(pad_packed_sequence(outputs, batch_first=True)[0], tokens.mask, lengths)
+        return self.projection(self.dropout(pooled))
+
+    def _pooled(self, states: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
+        there = mask[:, : states.shape[1], None]
+        if self.pooling == "max":
+            return states.masked_fill(~there, torch.finfo(states.dtype).min).amax(1)
+        return states.masked_fill(~there, 0).sum(1) / lengths[:, None]

@@ -52,6 +52,12 @@ def test_order_of_the_words_matters(encoder: WordRNN) -> None:
     assert not torch.allclose(one, other, atol=1e-4)
 
 
+def test_dropout_is_between_state_and_common_space_and_in_training_alone() -> None:
+    text, encoder = tokens([3, 4, 5], length=3), rnn(dropout=0.999999)
+    assert torch.equal(encoder(text)[0], encoder.projection.bias)
+    assert torch.equal(encoder.eval()(text), rnn()(text))
+
+
 def test_gradients_reach_all_weights(encoder: WordRNN) -> None:
     encoder(tokens([3, 4, 5], [6, 7], length=4)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
