@@ -172,7 +172,7 @@ def on_this_machine(todo: Sequence[Todo], jobs: int) -> Generator[Outcome, None,
 
 
 def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Generator[Outcome, None, None]:
-    """Outcomes as runs end on a cluster, one job a run.
+    """Outcomes as runs end on a cluster, one job a run; what has not ended when this is closed is cancelled.
 
     Raises:
         UserError: If submitit is not installed.
@@ -184,11 +184,17 @@ def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Gene
     executor = submitit.AutoExecutor(folder=benchmark.runs / "cluster", cluster=cluster)
     executor.update_parameters(**benchmark.cluster)
     with executor.batch():
-        jobs = [executor.submit(execute, planned, missing, {}) for planned, missing in todo]
-    yield from _as_they_end(dict(zip(jobs, (planned for planned, _ in todo), strict=True)))
+        submitted = [executor.submit(execute, planned, missing, {}) for planned, missing in todo]
+    jobs = dict(zip(submitted, (planned for planned, _ in todo), strict=True))
+    try:
+        yield from _as_they_end(jobs)
+    finally:
+        for job in jobs:
+            job.cancel(check=False)
 
 
 def _as_they_end(jobs: dict[Any, PlannedRun], pause: float = 1.0) -> Iterator[Outcome]:
+    """Outcomes of jobs, which are taken out of `jobs` meanwhile."""
     while jobs:
         for job in [job for job in jobs if job.done()]:
             planned = jobs.pop(job)

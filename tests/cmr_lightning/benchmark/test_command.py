@@ -303,6 +303,43 @@ def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
 
 
+class Job:
+    """A job of a cluster, which ends at once or never."""
+
+    def __init__(self, planned: PlannedRun, ends: bool) -> None:
+        self.planned = planned
+        self.ends = ends
+        self.cancelled = False
+
+    def done(self) -> bool:
+        return self.ends
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> Outcome:
+        return Outcome(self.planned, 1.0)
+
+    def cancel(self, check: bool = True) -> None:
+        self.cancelled = True
+
+
+def test_who_stops_a_benchmark_cancels_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    jobs: list[Job] = []
+
+    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> Job:
+        jobs.append(Job(planned, ends=not jobs))
+        return jobs[-1]
+
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
+    benchmark = read_benchmark(write_benchmark(tmp_path))
+    ends = command.on_cluster([(planned, list) for planned in benchmark.plan({})], "local", benchmark)
+    assert next(ends).planned == jobs[0].planned
+    ends.close()
+    assert [job.cancelled for job in jobs] == [False, True, True, True]
+
+
 def kill_with_runs(process: subprocess.Popen) -> None:
     """Kill a benchmark and the processes of its runs, as the end of a machine does."""
     process.send_signal(signal.SIGSTOP)  # so that it begins no other
