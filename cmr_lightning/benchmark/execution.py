@@ -109,8 +109,12 @@ def _run(
         pass_fds=[log.fileno()],
         start_new_session=ends is not None,  # whoever asks is the one who passes Ctrl-C on
     ) as process:
-        stopped = ends is not None and _stopped(process, ends)
-        code = process.wait()
+        try:
+            stopped = ends is not None and _stopped(process, ends)
+            code = process.wait()
+        except KeyboardInterrupt:  # a cluster may cancel a job by it, and tells this process alone
+            process.send_signal(signal.SIGINT)
+            raise
     seconds = time.monotonic() - start
     return Outcome(planned, seconds, None if code == 0 or stopped else _reason(Path(log.name), code), stopped)
 

@@ -74,18 +74,18 @@ class WordRNN(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Tokens `(N, L)` to embeddings `(N, D)`; what stands at masked places does not matter."""
-        lengths = tokens.mask.sum(1)
-        packed = pack_padded_sequence(self.embedding(tokens.ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        lengths = tokens.mask.sum(1).cpu()
+        packed = pack_padded_sequence(self.embedding(tokens.ids), lengths, batch_first=True, enforce_sorted=False)
         outputs, last = self.rnn(packed)
         if self.pooling == "last":
             state = last[0] if isinstance(last, tuple) else last  # an LSTM has a cell state beside it
             pooled = state.transpose(0, 1).flatten(1)
         else:
-            pooled = self._pooled(pad_packed_sequence(outputs, batch_first=True)[0], tokens.mask, lengths)
+            pooled = self._pooled(pad_packed_sequence(outputs, batch_first=True)[0], tokens.mask)
         return self.projection(self.dropout(pooled))
 
-    def _pooled(self, states: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
         there = mask[:, : states.shape[1], None]
         if self.pooling == "max":
             return states.masked_fill(~there, torch.finfo(states.dtype).min).amax(1)
-        return states.masked_fill(~there, 0).sum(1) / lengths[:, None]
+        return states.masked_fill(~there, 0).sum(1) / there.sum(1)

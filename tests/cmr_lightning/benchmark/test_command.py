@@ -215,7 +215,7 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
     assert all(place["OMP_NUM_THREADS"] for place in places)
 
 
-def test_ctrl_c_is_answered_with_the_count_of_finished_runs(
+def test_ctrl_c_is_answered_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def interrupted(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:

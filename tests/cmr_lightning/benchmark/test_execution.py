@@ -2,6 +2,7 @@ import itertools
 import os
 import pkgutil
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +93,23 @@ def test_a_run_that_another_process_works_on_is_waited_for(
 def test_nobody_waits_longer_than_wanted(planned: PlannedRun) -> None:
     with locked(planned.run.path.with_name("run.log")):
         assert execute(planned, lambda: [planned.fit], {}, ends=lambda: True) == Outcome(planned, 0.0, stopped=True)
+
+
+def test_a_run_ends_with_who_waits_for_it(planned: PlannedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[subprocess.Popen] = []
+
+    class Interrupted(subprocess.Popen):
+        def wait(self, timeout: float | None = None) -> int:
+            if self not in processes:
+                processes.append(self)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(planned, lambda: [planned.fit], {})
+    assert processes[0].wait(60) != 0
+    assert not planned.run.finished
 
 
 class Killed(NamedTuple):
