@@ -5,6 +5,7 @@ import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import pytest
@@ -75,17 +76,20 @@ def test_a_run_that_another_process_works_on_is_waited_for(
     planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(execution, "_SECONDS_BETWEEN_QUESTIONS", 0.01)
-    log = planned.run.path.with_name("run.log")
-    said, found = "", [[["fit"]]]
+    log, found, waits = planned.run.path.with_name("run.log"), [[["fit"]]], Event()
+
+    def ends() -> bool:
+        waits.set()
+        return False
+
     with ThreadPoolExecutor() as pool:
         with locked(log):
             log.write_text("what the other one said")
-            outcome = pool.submit(execute, planned, lambda: found[-1], {})
-            while "waits" not in said and not outcome.done():
-                said += capsys.readouterr().out
+            outcome = pool.submit(execute, planned, lambda: found[-1], {}, ends)
+            assert waits.wait(60)
             found.append([])  # the other one has finished the run
         assert outcome.result(60) == Outcome(planned, 0.0)
-    said += capsys.readouterr().out
+    said = capsys.readouterr().out
     assert said == f"toy seed 3 waits, as another process still works on it (it holds {log}).\n"
     assert log.read_text() == "what the other one said"
 
