@@ -29,8 +29,11 @@ from cmr_lightning.whole_file import whole_file
 _BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
 """Similarities that are computed at once: some hundred queries even with hundreds of thousands of items."""
 
-_CACHE = 2**18
-"""Similarities that are looked through at once on a CPU, or those of one query: they stay in its cache meanwhile."""
+_CACHE = 2**19
+"""Similarities that are looked through at once on a CPU, or those of one query.
+
+They stay in its cache meanwhile; with fewer, threads would wait longer for Python's lock than they compute.
+"""
 
 
 @dataclass(frozen=True)

@@ -50,21 +50,21 @@ def _by_counting(similarities: NDArray[np.int32], relevant: NDArray[np.bool_]) -
     found = np.flatnonzero(relevant)
     row, value = found // items, similarities.ravel()[found]
     nth = np.arange(len(row)) - np.searchsorted(row, row)
-    above, at_least = np.empty((2, len(row)), np.int64)
+    above, size = np.empty((2, len(row)), np.int64)
     for n in range(nth.max(initial=-1) + 1):
         of = np.flatnonzero(nth == n)
         compared = similarities if len(of) == len(similarities) else similarities[row[of]]
         above[of] = _true_in_rows(compared > value[of, None])
-        at_least[of] = _true_in_rows(compared >= value[of, None])
+        equal = compared == value[of, None]
+        size[of] = 1 if np.count_nonzero(equal) == len(of) else _true_in_rows(equal)  # ties are rare
     _, first, relevant_in_group = np.unique(row * items + above, return_index=True, return_counts=True)
     counts = np.bincount(row[first], minlength=len(similarities))
-    size = at_least[first] - above[first]
-    return TieGroups(counts, *(a.astype(np.int32) for a in (above[first], size, relevant_in_group)))
+    return TieGroups(counts, *(a.astype(np.int32) for a in (above[first], size[first], relevant_in_group)))
 
 
-def _true_in_rows(matrix: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _true_in_rows(matrix: NDArray[np.bool_]) -> NDArray[np.int32]:
     """How often each row of `(b, G)` is true; on packed bits several times as fast as `count_nonzero` by rows."""
-    return np.bitwise_count(np.packbits(matrix, axis=1)).sum(axis=1, dtype=np.int64)
+    return np.bitwise_count(np.packbits(matrix, axis=1)).sum(axis=1, dtype=np.int32)
 
 
 def _sorted_keys(similarities: NDArray[np.int32], relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -85,7 +85,7 @@ def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
     """The tie groups of rows of keys in ascending order, `(b, G)`, which are even where an item is relevant."""
     flat = keys.ravel()
     row_starts = np.arange(len(keys) + 1) * keys.shape[1]
-    places = np.flatnonzero((flat.astype(np.uint8) & 1) == 0)
+    places = _even(flat)
     of_row = np.searchsorted(places, row_starts)
     value = flat[places]
     starts_group = np.ones(len(places), dtype=bool)
@@ -102,6 +102,18 @@ def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
     most = np.minimum(next_start, row_start[longer] + keys.shape[1])
     end[longer] = _ends(flat, end[longer], most, value[longer] + 1)
     return TieGroups(counts, *(a.astype(np.int32) for a in (start - row_start, end - start, relevant)))
+
+
+def _even(flat: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The places of even keys, ascending.
+
+    NumPy looks for what is true without branches, which may be four times as fast, where it is more than a tenth. So it
+    is given an eighth more, all true.
+    """
+    more = len(flat) // 8 + 1
+    even = np.ones(len(flat) + more, dtype=bool)
+    np.equal(flat.astype(np.uint8) & 1, 0, out=even[: len(flat)])
+    return np.flatnonzero(even)[:-more]
 
 
 def _ends(flat: NDArray, low: NDArray, high: NDArray, last: NDArray) -> NDArray:
