@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_CACHE = 2**15
+"""Relevances by several labels that are computed at once, or those of one query: they stay in a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,30 @@ class Relevance:
 
     def block(self, rows: slice) -> Tensor:
         """Whether each gallery item is relevant to each of the queries `rows`, `(b, G)` bool."""
+        if self.query.device.type == "cpu":  # NumPy compares several times as fast
+            return torch.from_numpy(self._block(rows))
         if self.query.ndim == 2:
             return self.query[rows].float() @ self.gallery.float().T > 0
-        if self.query.device.type == "cpu":  # NumPy compares several times as fast
-            return torch.from_numpy(np.equal(self.query[rows, None].numpy(), self.gallery.numpy()))
         return self.query[rows, None] == self.gallery
+
+    def _block(self, rows: slice) -> NDArray[np.bool_]:
+        """The same by NumPy."""
+        if self.query.ndim == 1:
+            return np.equal(self.query[rows, None].numpy(), self.gallery.numpy())
+        query, gallery = _words(self.query[rows])[:, :, None], self._gallery_words
+        relevant = np.empty((query.shape[1], self.gallery_size), dtype=bool)
+        at_once = max(1, _CACHE // self.gallery_size)
+        for start in range(0, len(relevant), at_once):
+            part = slice(start, start + at_once)
+            shared = query[0, part] & gallery[0]
+            for word, classes in zip(query[1:, part], gallery[1:], strict=True):
+                shared |= word & classes
+            np.not_equal(shared, 0, out=relevant[part])
+        return relevant
+
+    @cached_property
+    def _gallery_words(self) -> NDArray[np.uint64]:
+        return _words(self.gallery)
 
     def transposed(self) -> Relevance:
         """The same with queries and gallery exchanged."""
@@ -56,7 +80,16 @@ class Relevance:
 
     def to(self, device: torch.device) -> Relevance:
         """The same with the keys on `device`."""
+        if self.query.device == self.gallery.device == device:
+            return self
         return Relevance(self.query.to(device), self.gallery.to(device))
+
+
+def _words(keys: Tensor) -> NDArray[np.uint64]:
+    """Multi-hot keys `(N, C)` as the bits of whole numbers, `(W, N)`: 64 classes are compared at once."""
+    octets = np.packbits(keys.numpy() != 0, axis=1)
+    octets = np.pad(octets, ((0, 0), (0, -octets.shape[1] % 8)))
+    return np.ascontiguousarray(octets.view(np.uint64).T)
 
 
 @dataclass(frozen=True)

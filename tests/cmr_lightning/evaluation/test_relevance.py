@@ -20,6 +20,17 @@ def test_multi_hot_keys_are_relevant_when_they_share_a_class(dtype):
     assert relevant.tolist() == [[True, False, True, False], [False] * 4]
 
 
+@pytest.mark.parametrize("at_once", [1, 40, 10**6])
+@pytest.mark.parametrize("classes", [1, 63, 64, 65, 130])
+def test_any_number_of_classes_is_compared(classes, at_once, monkeypatch):
+    monkeypatch.setattr("cmr_lightning.evaluation.relevance._CACHE", at_once)
+    generator = torch.Generator().manual_seed(classes)
+    query, gallery = (torch.rand(n, classes, generator=generator) < 0.5 / classes**0.5 for n in (7, 19))
+    expected = [[bool((q & g).any()) for g in gallery] for q in query]
+    assert Relevance(query, gallery).block(slice(None)).tolist() == expected
+    assert 0 < sum(map(sum, expected)) < 7 * 19
+
+
 def test_transposed_exchanges_queries_and_gallery():
     relevance = Relevance(torch.tensor([3, 1]), torch.tensor([1, 3, 3]))
     assert torch.equal(relevance.transposed().block(slice(None)), relevance.block(slice(None)).T)
