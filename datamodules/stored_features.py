@@ -171,8 +171,11 @@ def open_store(root: Path, folder: str, encoder: str, modality: Literal["image",
     stores = root / Path(folder).expanduser()
     if not (stores / encoder / modality).is_dir():
         there = sorted(path.parent.name for path in stores.glob(f"*/{modality}"))
+        config = Path("experiments/features", f"{root.name}_{encoder}.yaml")
+        known = config if config.is_file() else "experiments/features/<dataset>_<encoder>.yaml"
         raise UserError(
             f"{stores / encoder} holds no features for data.{modality}; make them with `python -m cmr_lightning "
-            f"extract`, or set data.{modality}.encoder to one of those there: {', '.join(there) or 'none yet'}."
+            f"extract --config {known}`, or set data.{modality}.encoder to one of those there: "
+            f"{', '.join(there) or 'none yet'}."
         )
     return FeatureStore(stores / encoder / modality)

@@ -16,7 +16,7 @@ from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_chec
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_nce import InfoNCE
 from cmr_lightning.methods.ssal import SSAL
-from datamodules.stored_features import StoredImages, StoredTexts
+from datamodules.stored_features import StoredImages, StoredTexts, open_store
 from tests.building import trainer
 from tests.cmr_lightning.features.album import PARTS, PICTURES, Album, write_album
 from tests.toy import encoder
@@ -185,6 +185,13 @@ def test_absent_stores_are_named_with_those_there(root: Path) -> None:
     texts = StoredTexts("upright")
     with pytest.raises(UserError, match=r"data\.text\.encoder to one of those there: turned"):
         _ = Album(str(root), StoredImages("upright"), texts).spec
+
+
+def test_an_absent_store_is_made_with_the_config_that_comes_with_the_project(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"extract --config experiments/features/<dataset>_<encoder>\.yaml"):
+        open_store(root, "features", "missing", "text")
+    with pytest.raises(UserError, match=r"extract --config experiments/features/wikipedia_vgg19\.yaml"):
+        open_store(tmp_path / "wikipedia", "features", "vgg19", "image")
 
 
 def test_stores_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
