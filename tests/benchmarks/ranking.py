@@ -4,8 +4,9 @@
 
 The floor of a ranking is its matrix product in blocks of queries, and the cheapest sort that could give the ranks: of
 the int32 keys of as many numbers, by NumPy, which sorts on one core. Ours computes products in float64, so that equal
-embeddings tie; so there are two floors, in float32 and in float64. All are measured in turn, and the medians of the
-ratios are printed, for one thread and for as many as there are. The next lines are the peak memory that a ranking
+embeddings tie; so there are two floors, in float32 and in float64. All are measured in turn, each round in another
+order, as what ran before leaves the memory in another state, and the medians of the ratios are printed, for one thread
+and for as many as there are. The next lines are the peak memory that a ranking
 adds, measured in processes of their own, as the gallery grows fiftyfold in a file that is mapped into memory (Linux
 alone tells it); and, for a small case that they can do at all, the time of other libraries.
 """
@@ -18,8 +19,9 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle, islice, permutations
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -72,11 +74,15 @@ def product_and_sort(queries: Tensor, gallery: Tensor) -> None:
         keys.sort(axis=1)
 
 
-def in_turn(queries: Tensor, gallery: Tensor, relevant: Relevance) -> tuple[float, float, float]:
+def in_turn(queries: Tensor, gallery: Tensor, relevant: Relevance, order: Sequence[int]) -> tuple[float, float, float]:
     """The time of a ranking as a multiple of the floors in float32 and in float64, and in seconds."""
-    single = seconds(lambda: product_and_sort(queries, gallery))
-    double = seconds(lambda: product_and_sort(queries.double(), gallery.double()))
-    ours = seconds(lambda: rank(queries, gallery, relevant, "cos"))
+    works: list[Callable[[], object]] = [
+        lambda: product_and_sort(queries, gallery),
+        lambda: product_and_sort(queries.double(), gallery.double()),
+        lambda: rank(queries, gallery, relevant, "cos"),
+    ]
+    took = {work: seconds(works[work]) for work in order}
+    single, double, ours = (took[work] for work in range(3))
     return ours / single, ours / double, ours
 
 
@@ -151,7 +157,7 @@ def main(rounds: int) -> None:
         print(f"ranking by {threads} thread(s), relative to product + sort in float32, in float64, and in seconds")
         for name, (queries, gallery, kind) in CASES.items():
             case = embeddings(queries, 0), embeddings(gallery, 1), relevance(queries, gallery, kind)
-            measured = [in_turn(*case) for _ in range(rounds)]
+            measured = [in_turn(*case, order) for order in islice(cycle(permutations(range(3))), rounds)]
             single, double, took = (statistics.median(column) for column in zip(*measured, strict=True))
             print(f"{name:<28} {single:5.2f} {double:6.2f}   {took:6.1f} s", flush=True)
     for gallery in (20_000, 200_000, 1_000_000):
@@ -163,4 +169,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
