@@ -110,8 +110,12 @@ def test_a_run_ends_with_who_waits_for_it(planned: PlannedRun, monkeypatch: pyte
             return super().wait(timeout)
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        execute(planned, lambda: [planned.fit], {})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            execute(planned, lambda: [planned.fit], {})
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert processes[0].wait(60) != 0
     assert not planned.run.finished
 
