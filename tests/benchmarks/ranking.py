@@ -6,9 +6,9 @@ The floor of a ranking is its matrix product in blocks of queries, and the cheap
 the int32 keys of as many numbers, by NumPy, which sorts on one core. Ours computes products in float64, so that equal
 embeddings tie; so there are two floors, in float32 and in float64. All are measured in turn, each round in another
 order, as what ran before leaves the memory in another state, and the medians of the ratios are printed, for one thread
-and for as many as there are. The next lines are the peak memory that a ranking
-adds, measured in processes of their own, as the gallery grows fiftyfold in a file that is mapped into memory (Linux
-alone tells it); and, for a small case that they can do at all, the time of other libraries.
+and for as many as there are. The next lines are the peak memory that a ranking adds, measured in processes of their
+own, as the gallery grows fiftyfold in a file that is mapped into memory (Linux alone tells it); and, for a small case
+that they can do at all, the time of other libraries.
 """
 
 from __future__ import annotations
