@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
+from torch import Tensor
 from torch.optim import Optimizer
 
 from cmr_lightning.errors import UserError
@@ -44,6 +45,10 @@ class TwoPlayerPrecision(MixedPrecision):
         """From now on backward passes and steps are `player`'s."""
         self._turn = player
         self.scaler = self._scalers[player]
+
+    def pre_backward(self, tensor: Tensor, module: pl.LightningModule) -> Tensor:  # type: ignore[override]
+        """Scale, and let a loss that overflowed show in every gradient, as it may not by itself."""
+        return super().pre_backward(tensor * torch.where(tensor.isfinite(), 1.0, torch.nan), module)
 
     def optimizer_step(  # type: ignore[override]
         self, optimizer: Optimizer, model: pl.LightningModule, closure: Callable[[], Any], **kwargs: Any

@@ -84,6 +84,8 @@ class Retriever(EmbeddingModel):
         active: The players that move; training stages may leave one out.
         ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
         stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
+        recent_loss: What the generator minimises, a mean over the batches between the last two logs; None where the
+            generator has not moved.
 
     Raises:
         UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
@@ -137,6 +139,7 @@ class Retriever(EmbeddingModel):
         self.active: set[Player] = {"generator", "discriminator"}
         self.ramp_span: tuple[int, int] | None = None
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
+        self.recent_loss: float | None = None
         self._player: Player = "generator"
         self._window: list[tuple[Pairs, Embeddings]] = []
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -342,8 +345,6 @@ class Retriever(EmbeddingModel):
         """The gradients of one of so many batches, of whose losses the mean is minimised."""
         if batches > 1:
             loss = loss / batches
-        if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
-            loss = loss * torch.where(loss.isfinite(), 1.0, torch.nan)  # gradients alone may not show an overflow
         self.manual_backward(loss)
 
     def _turn(self, player: Player) -> None:
@@ -464,7 +465,9 @@ class Retriever(EmbeddingModel):
     # Logging and safety ----------------------------------------------------------------------------------------------
 
     def _check(self, embeddings: Embeddings) -> None:
-        """Refuse embeddings that are not finite."""
+        """Refuse embeddings that are not finite, which one sum tells of them all."""
+        if math.isfinite(reduce(add, (values.sum() for values in embeddings.tensors())).item()):
+            return
         witnesses = {name: _witness(value) for name, value in embeddings._asdict().items()}
         self._refuse("embeddings of", witnesses, "a smaller model.generator_optimizer.lr or model.generator_clip")
 
@@ -498,8 +501,7 @@ class Retriever(EmbeddingModel):
             means |= {f"train/{player}/skipped": precision.skipped[player] for player in self.players()}
         for logger in self.loggers:
             logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
-        if "train/generator/total" in means:
-            self.log("loss", means["train/generator/total"], prog_bar=True, logger=False)
+        self.recent_loss = means.get("train/generator/total")
         self._sums.clear()
         self._summed.clear()
 

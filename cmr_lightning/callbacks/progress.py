@@ -11,6 +11,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from cmr_lightning.retriever import Retriever
+
 _SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -74,6 +76,11 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The model's recent loss, and what was logged for the bar."""
+        loss = pl_module.recent_loss if isinstance(pl_module, Retriever) else None
+        return {**({} if loss is None else {"loss": loss}), **super().get_metrics(trainer, pl_module)}
 
     def _move(self, bar: Progress, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rate, metrics = self._texts(trainer, pl_module)

@@ -334,6 +334,17 @@ def test_fp16_overflow_costs_a_player_one_update_and_is_counted(tmp_path: Path) 
         assert [row["train/generator/skipped"] for row in csv.DictReader(file) if row["train/generator/total"]] == ["1"]
 
 
+def test_recent_loss_is_the_last_one_logged(tmp_path: Path) -> None:
+    data = Toy()
+    model = daml(data)
+    assert model.recent_loss is None
+    trainer(max_epochs=2, logger=CSVLogger(tmp_path), log_every_n_steps=4).fit(model, data)
+    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
+        logged = [float(row["train/generator/total"]) for row in csv.DictReader(file) if row["train/generator/total"]]
+    assert len(logged) == 3
+    assert model.recent_loss == logged[-1]
+
+
 class Hopeless(Pull):
     """Its term is never a number."""
 
