@@ -317,7 +317,7 @@ class Retriever(EmbeddingModel):
                 self._backward(reduce(add, losses.values()), len(self._window))
             # Straight through the strategy: a step of the LightningOptimizer would be counted in `global_step`.
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
-            optimizer.zero_grad()
+            _drop_gradients(optimizer)
 
     def _generator_backward(self, batch: Pairs, embeddings: Embeddings, batches: int) -> None:
         with frozen(self.discriminator):
@@ -334,7 +334,7 @@ class Retriever(EmbeddingModel):
     def _step_generator(self) -> None:
         optimizer = self._optimizers()[0]
         optimizer.step()
-        optimizer.zero_grad()
+        _drop_gradients(optimizer)
         self.after_update()
         if self.schedule_every == "update":
             self._step_schedules()
@@ -549,6 +549,13 @@ def _witness(values: Tensor) -> float:
         return total
     astray = values[~values.isfinite()]  # none, where finite numbers are too large for a sum
     return astray[0].item() if len(astray) else 0.0
+
+
+def _drop_gradients(optimizer: Optimizer | LightningOptimizer) -> None:
+    """Do what `zero_grad` does, but not the notes for a profiler, which cost small networks more than the rest."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def _times(weight: float, loss: Tensor) -> Tensor:
