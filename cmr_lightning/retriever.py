@@ -84,8 +84,6 @@ class Retriever(EmbeddingModel):
         active: The players that move; training stages may leave one out.
         ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
         stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
-        recent_loss: What the generator minimises, a mean over the batches between the last two logs; None where the
-            generator has not moved.
 
     Raises:
         UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
@@ -139,7 +137,7 @@ class Retriever(EmbeddingModel):
         self.active: set[Player] = {"generator", "discriminator"}
         self.ramp_span: tuple[int, int] | None = None
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
-        self.recent_loss: float | None = None
+        self._logged_loss: float | None = None
         self._player: Player = "generator"
         self._window: list[tuple[Pairs, Embeddings]] = []
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -493,6 +491,14 @@ class Retriever(EmbeddingModel):
         self._sums[name] += value
         self._summed[name] += 1
 
+    @property
+    def recent_loss(self) -> float | None:
+        """What the generator minimises, as last logged, until then as a mean so far; None where it has not moved."""
+        batches = self._summed["generator/total"]
+        if self._logged_loss is None and batches:
+            return self._sums["generator/total"] / batches
+        return self._logged_loss
+
     def _log_sums(self) -> None:
         """Log means since the last time, straight to the loggers: `self.log` would cost a third of a small step."""
         means = {f"train/{name}": total / self._summed[name] for name, total in self._sums.items()}
@@ -501,7 +507,7 @@ class Retriever(EmbeddingModel):
             means |= {f"train/{player}/skipped": precision.skipped[player] for player in self.players()}
         for logger in self.loggers:
             logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.global_step)
-        self.recent_loss = means.get("train/generator/total")
+        self._logged_loss = means.get("train/generator/total")
         self._sums.clear()
         self._summed.clear()
 

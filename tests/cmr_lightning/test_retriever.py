@@ -334,15 +334,21 @@ def test_fp16_overflow_costs_a_player_one_update_and_is_counted(tmp_path: Path) 
         assert [row["train/generator/skipped"] for row in csv.DictReader(file) if row["train/generator/total"]] == ["1"]
 
 
-def test_recent_loss_is_the_last_one_logged(tmp_path: Path) -> None:
-    data = Toy()
-    model = daml(data)
-    assert model.recent_loss is None
-    trainer(max_epochs=2, logger=CSVLogger(tmp_path), log_every_n_steps=4).fit(model, data)
-    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
-        logged = [float(row["train/generator/total"]) for row in csv.DictReader(file) if row["train/generator/total"]]
-    assert len(logged) == 3
-    assert model.recent_loss == logged[-1]
+def test_recent_loss_is_the_last_one_logged_and_until_then_the_mean_so_far(tmp_path: Path) -> None:
+    recent = {}
+    for log_every_n_steps in (1, 2, 50):
+        data = Toy()
+        torch.manual_seed(0)
+        model = daml(data)
+        assert model.recent_loss is None
+        folder = tmp_path / str(log_every_n_steps)
+        trainer(max_steps=4, logger=CSVLogger(folder), log_every_n_steps=log_every_n_steps).fit(model, data)
+        recent[log_every_n_steps] = model.recent_loss
+    with next((tmp_path / "1").rglob("metrics.csv")).open(newline="") as file:
+        losses = [float(row["train/generator/total"]) for row in csv.DictReader(file) if row["train/generator/total"]]
+    assert len(losses) == 4
+    means = {1: losses[3], 2: sum(losses[2:]) / 2, 50: sum(losses) / 4}
+    assert recent == pytest.approx(means)
 
 
 class Hopeless(Pull):
