@@ -71,7 +71,7 @@ class Relevance:
         return relevant
 
     @cached_property
-    def _gallery_words(self) -> NDArray[np.uint64]:
+    def _gallery_words(self) -> NDArray[np.unsignedinteger]:
         return _words(self.gallery)
 
     def transposed(self) -> Relevance:
@@ -85,11 +85,12 @@ class Relevance:
         return Relevance(self.query.to(device), self.gallery.to(device))
 
 
-def _words(keys: Tensor) -> NDArray[np.uint64]:
-    """Multi-hot keys `(N, C)` as the bits of whole numbers, `(W, N)`: 64 classes are compared at once."""
+def _words(keys: Tensor) -> NDArray[np.unsignedinteger]:
+    """Multi-hot keys `(N, C)` as the bits of whole numbers, `(W, N)`: 32 or 64 classes are compared at once."""
     octets = np.packbits(keys.numpy() != 0, axis=1)
-    octets = np.pad(octets, ((0, 0), (0, -octets.shape[1] % 8)))
-    return np.ascontiguousarray(octets.view(np.uint64).T)
+    word = np.dtype(np.uint32 if octets.shape[1] <= 4 else np.uint64)
+    octets = np.pad(octets, ((0, 0), (0, -octets.shape[1] % word.itemsize)))
+    return np.ascontiguousarray(octets.view(word).T)
 
 
 @dataclass(frozen=True)

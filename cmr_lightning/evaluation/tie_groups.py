@@ -87,21 +87,21 @@ def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
     row_starts = np.arange(len(keys) + 1) * keys.shape[1]
     places = _even(flat)
     of_row = np.searchsorted(places, row_starts)
-    value = flat[places]
+    value = flat.take(places)
     starts_group = np.ones(len(places), dtype=bool)
     np.not_equal(value[1:], value[:-1], out=starts_group[1:])
     starts_group[of_row[:-1][of_row[:-1] < of_row[1:]]] = True
     first = np.flatnonzero(starts_group)
-    relevant = np.diff(first, append=len(places))
-    start, value = places[first], value[first]
+    relevant = np.diff(first, append=len(places)).astype(np.int32)
+    start, value = places.take(first), value.take(first)
     counts = np.diff(np.searchsorted(first, of_row))
     row_start = np.repeat(row_starts[:-1], counts)
-    end = start + relevant
+    size, end = relevant.copy(), start + relevant
     longer = np.flatnonzero(flat.take(end, mode="clip") == value + 1)  # few groups go on behind their relevant items
     next_start = np.append(start, flat.size)[longer + 1]
     most = np.minimum(next_start, row_start[longer] + keys.shape[1])
-    end[longer] = _ends(flat, end[longer], most, value[longer] + 1)
-    return TieGroups(counts, *(a.astype(np.int32) for a in (start - row_start, end - start, relevant)))
+    size[longer] = _ends(flat, end[longer], most, value[longer] + 1) - start[longer]
+    return TieGroups(counts, (start - row_start).astype(np.int32), size, relevant)
 
 
 def _even(flat: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ def test_multi_hot_keys_are_relevant_when_they_share_a_class(dtype):
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 10**6])
-@pytest.mark.parametrize("classes", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("classes", [1, 31, 32, 33, 63, 64, 65, 130])
 def test_any_number_of_classes_is_compared(classes, at_once, monkeypatch):
     monkeypatch.setattr("cmr_lightning.evaluation.relevance._CACHE", at_once)
     generator = torch.Generator().manual_seed(classes)
