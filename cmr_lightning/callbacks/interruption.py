@@ -44,7 +44,7 @@ class Interruption(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the signals, from Lightning too, which would save at once."""
         signals = [signal.SIGINT, signal.SIGTERM]
-        environment = getattr(trainer.strategy, "cluster_environment", None)
+        environment = trainer._accelerator_connector.cluster_environment  # a strategy for one device does not know it
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             signals.append(environment.requeue_signal or signal.SIGUSR1)
         self._before = {number: signal.signal(number, self._ask) for number in signals}
@@ -80,6 +80,7 @@ class Interruption(Checkpoint):
     def _stop(self, trainer: pl.Trainer, number: int) -> None:
         if number not in (signal.SIGINT, signal.SIGTERM):
             self._before[number](number, None)
+            _say(f"Saved a checkpoint after {trainer.global_step} updates, and asked SLURM to start the job again.")
             raise SIGTERMException(0)
         trainer.save_checkpoint(self.run.last)
         _say(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume=true.")

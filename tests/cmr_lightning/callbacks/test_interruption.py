@@ -1,4 +1,4 @@
-"""Ctrl-C in a training; the toy experiment presses it itself, at an update of its own choice."""
+"""Signals in a training; the toy experiment sends them itself, at an update of its own choice."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from tests.building import ROOT, write_toy
 from tests.cmr_lightning.killing import differences
 
 
-class PressCtrlC(pl.Callback):
-    """Sends the signal of Ctrl-C to this process before a batch.
+class SendSignal(pl.Callback):
+    """Sends a signal, that of Ctrl-C unless told otherwise, to this process before a batch.
 
     Args:
         batch: Which batch, counted over the epochs from 1.
         times: How often.
+        number: Which signal.
     """
 
-    def __init__(self, batch: int, times: int = 1) -> None:
+    def __init__(self, batch: int, times: int = 1, number: int = signal.SIGINT) -> None:
         self.batch = batch
         self.times = times
+        self.number = number
         self.seen = 0
 
     def on_train_batch_start(self, *_: object) -> None:
         self.seen += 1
         if self.seen == self.batch:
             for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)  # handled before the next one, unlike os.kill
+                signal.raise_signal(self.number)  # handled before the next one, unlike os.kill
 
 
 @pytest.fixture
@@ -44,9 +46,18 @@ def toy(tmp_path: Path) -> Path:
     return write_toy(tmp_path / "toy.yaml")
 
 
-def press(batch: int, times: int = 1) -> list[str]:
-    callback = "--trainer.callbacks+=tests.cmr_lightning.callbacks.test_interruption.PressCtrlC"
-    return [callback, f"--trainer.callbacks.batch={batch}", f"--trainer.callbacks.times={times}"]
+def send(batch: int, times: int = 1, number: int = signal.SIGINT) -> list[str]:
+    callback = "--trainer.callbacks+=tests.cmr_lightning.callbacks.test_interruption.SendSignal"
+    options = {"batch": batch, "times": times, "number": int(number)}
+    return [callback, *(f"--trainer.callbacks.{name}={value}" for name, value in options.items())]
+
+
+def fit(options: list[str], run: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Train in a process of its own."""
+    command = [sys.executable, "-m", "cmr_lightning", "fit", *options, f"--run_dir={run}"]
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, **own, **environment}
+    return subprocess.run(command, cwd=run.parent, env=environment, capture_output=True, text=True, check=False)
 
 
 def validations(run: Path) -> list[str]:
@@ -63,7 +74,7 @@ def test_training_ends_after_the_update_in_hand_with_a_checkpoint(
     """In the second case four of an epoch's six batches make an update and two another: batch 8 waits for batch 10."""
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
-        main(["fit", f"--config={toy}", f"--run_dir={run}", f"--model.accumulate={accumulate}", *press(batch)])
+        main(["fit", f"--config={toy}", f"--run_dir={run}", f"--model.accumulate={accumulate}", *send(batch)])
     assert stop.value.code not in (0, None)
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == updates
     assert not (run / "fit.json").exists()
@@ -87,7 +98,7 @@ def test_validation_that_is_due_comes_first(
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
-        main(["fit", f"--config={toy}", f"--run_dir={run}", "--trainer.log_every_n_steps=1", *options, *press(batch)])
+        main(["fit", f"--config={toy}", f"--run_dir={run}", "--trainer.log_every_n_steps=1", *options, *send(batch)])
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == updates
     assert validations(run) == validated
@@ -98,7 +109,7 @@ def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers that run in parallel ignore Ctrl-C
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
-        main(["fit", f"--config={toy}", f"--run_dir={run}", *press(9, times=2)])
+        main(["fit", f"--config={toy}", f"--run_dir={run}", *send(9, times=2)])
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6  # of the first epoch
 
 
@@ -121,11 +132,52 @@ def test_interrupted_and_resumed_equals_undisturbed(
     options = [f"--config={toy}", "--trainer.max_epochs=3", *options]
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
     assert main(["fit", *options, f"--run_dir={whole.path}"]) == 0
-    command = [sys.executable, "-m", "cmr_lightning", "fit", *options, f"--run_dir={parts.path}", *press(batch)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    stopped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    stopped = fit([*options, *send(batch)], parts.path)
     assert stopped.returncode != 0
     assert "Traceback" not in stopped.stderr
     assert f"after {updates} updates" in stopped.stdout
     assert main(["fit", *options, f"--run_dir={parts.path}", "--resume=true"]) == 0
+    assert differences(whole, parts) == []
+
+
+def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    stopped = fit([f"--config={toy}", *send(9, number=signal.SIGTERM)], run.path)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert "after 9 updates; go on with --resume=true" in stopped.stdout
+    assert "Traceback" not in stopped.stderr
+    assert torch.load(run.last, weights_only=True)["global_step"] == 9
+
+
+SLURM = {
+    "SLURM_NTASKS": "1",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_JOB_ID": "77",
+    "SLURM_JOB_NODELIST": "localhost",
+    **{f"SLURM_{name}ID": "0" for name in ("NODE", "LOCAL", "PROC")},
+}
+"""What SLURM tells the one process of a job."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "updates"), [(9, 9), (12, 12), (18, 18)])
+def test_slurm_takes_an_announced_job_up_again_where_it_was(
+    batch: int, updates: int, toy: Path, tmp_path: Path
+) -> None:
+    """The same command is started anew, as SLURM does, and ends bit for bit like an undisturbed training."""
+    (tmp_path / "bin").mkdir()
+    requeue = tmp_path / "bin" / "scontrol"
+    requeue.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    requeue.chmod(0o755)
+    job = {**SLURM, "PATH": f"{requeue.parent}:{os.environ['PATH']}"}
+    options = [f"--config={toy}", "--trainer.max_epochs=3"]
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    assert main(["fit", *options, f"--run_dir={whole.path}"]) == 0
+    stopped = fit([*options, *send(batch, number=signal.SIGUSR1)], parts.path, **job)
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert f"Saved a checkpoint after {updates} updates, and asked SLURM to start the job again." in stopped.stdout
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    assert not parts.finished
+    again = fit(options, parts.path, **job, SLURM_RESTART_COUNT="1")
+    assert (again.returncode, again.stderr) == (0, "")
     assert differences(whole, parts) == []
