@@ -149,6 +149,22 @@ def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -
     assert torch.load(run.last, weights_only=True)["global_step"] == 9
 
 
+def test_command_that_slurm_starts_again_goes_on(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the newest checkpoint if there is one, else from the beginning."""
+    command = ["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", "--trainer.max_epochs=2"]
+    with pytest.raises(SystemExit):
+        main([*command, *send(1, times=2)])
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(SystemExit):
+        main([*command, *send(9)])
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    assert main(command) == 0
+    assert validations(tmp_path / "run") == ["6", "12"]
+    assert "fit 12/12 batches" in capsys.readouterr().out
+
+
 SLURM = {
     "SLURM_NTASKS": "1",
     "SLURM_JOB_NAME": "train",
