@@ -78,9 +78,9 @@ class RunProgress(ProgressBar):
             self._bar = None
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """The model's recent loss, and what was logged for the bar."""
+        """The model's recent loss if it has one, and what was logged for the bar."""
         loss = pl_module.recent_loss if isinstance(pl_module, Retriever) else None
-        return {**({} if loss is None else {"loss": loss}), **super().get_metrics(trainer, pl_module)}
+        return {"loss": loss, **super().get_metrics(trainer, pl_module)}
 
     def _move(self, bar: Progress, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rate, metrics = self._texts(trainer, pl_module)
