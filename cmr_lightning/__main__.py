@@ -14,7 +14,7 @@ import cmr_lightning
 from cmr_lightning.errors import UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "prepare": ("cmr_lightning.prepare.command", "fetch and verify the files of a data set: <dataset>, or --list"),
+    "prepare": ("cmr_lightning.prepare.prepare_data", "fetch and verify the files of a data set: <dataset>, or --list"),
     "fit": ("cmr_lightning.cli", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
     "validate": (
         "cmr_lightning.cli",
@@ -22,22 +22,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
     "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
-    "search": ("cmr_lightning.search", "find the nearest items of every query: RUN/embeddings.npz"),
+    "search": ("cmr_lightning.model.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
-        "cmr_lightning.benchmark.command",
+        "cmr_lightning.benchmark.run_benchmark",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
     ),
     "sweep": (
-        "cmr_lightning.sweep.command",
+        "cmr_lightning.sweep.run_sweep",
         "search for an experiment's best settings: --config experiments/sweeps/<dataset>_<method>.yaml --count N",
     ),
     "extract": (
-        "cmr_lightning.features.extract",
+        "cmr_lightning.extract.extract_features",
         "keep a data set's pretrained features: --config experiments/features/<dataset>_<encoder>.yaml",
     ),
-    "report": ("cmr_lightning.benchmark.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
+    "report": ("cmr_lightning.reports.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
     "results": (
-        "cmr_lightning.benchmark.results",
+        "cmr_lightning.reports.results",
         "keep the records of a benchmark in experiments/results, and write the tables: runs/benchmarks/<name>",
     ),
 }

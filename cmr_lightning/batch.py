@@ -33,7 +33,7 @@ class ComposedQuery(NamedTuple):
     """A batch of composed queries: images with texts that say what should be different in the answer.
 
     Attributes:
-        source: Images to start from, as `Pairs.image`.
+        source: Images to start from, as `Batch.image`.
         text: What to change in them.
     """
 
@@ -41,7 +41,7 @@ class ComposedQuery(NamedTuple):
     text: Text
 
 
-class Pairs(NamedTuple):
+class Batch(NamedTuple):
     """A training batch: N images, each with one of its texts, or with a composed query that it answers.
 
     Attributes:
@@ -64,8 +64,8 @@ class Items(NamedTuple):
     """An evaluation batch: N items of one modality, each of them encoded exactly once.
 
     Attributes:
-        content: What is encoded, as `Pairs.image` or `Pairs.text`.
-        label: As in `Pairs`, of the image itself, of that of the text, or of the source of a composed query.
+        content: What is encoded, as `Batch.image` or `Batch.text`.
+        label: As in `Batch`, of the image itself, of that of the text, or of the source of a composed query.
         image_id: That image, `(N,)` int64.
         position: Row of the item in its part, `(N,)` int64.
         query: Which items are queries, `(N,)` bool, all others being the gallery; None where every item is both.

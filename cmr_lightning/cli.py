@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import MPSAccelerator
 from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -24,10 +20,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-import cmr_lightning.discriminators
-import cmr_lightning.encoders
-import cmr_lightning.methods
-import cmr_lightning.schedules  # noqa: F401  (makes the short class names known)
 from cmr_lightning.callbacks import (
     AdversarialDiagnostics,
     BestCheckpoint,
@@ -39,69 +31,24 @@ from cmr_lightning.callbacks import (
     RetrievalGallery,
     RunProgress,
 )
-from cmr_lightning.checkpoints import RunCheckpoints, newest_checkpoint, read_checkpoint
+from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
-from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
+from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation.memory import peak_memory
-from cmr_lightning.metrics_file import MetricsFile
-from cmr_lightning.precision import TwoPlayerPrecision
-from cmr_lightning.runs import Run, experiment_name, run_of_config
+from cmr_lightning.experiment import ExperimentCLI, quieten
+from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint, read_checkpoint
+from cmr_lightning.runs.memory import peak_memory
+from cmr_lightning.runs.metrics_file import MetricsFile
+from cmr_lightning.runs.run import Run, experiment_name, run_of_config
 from cmr_lightning.unprofiled import Unprofiled
-from cmr_lightning.wandb_logging import RunLogger, WandbReport, finished_at_the_end
-from cmr_lightning.whole_file import write_whole
-from datamodules import CrossModalData
 
 _LOGGED = ("pytorch_lightning", "py.warnings")
-_ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
 
-class RetrievalCLI(LightningCLI):
-    """Parses an experiment, builds its parts and runs one command in the run's folder."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.config_files = config_files(arguments)
-        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-        super().__init__(
-            EmbeddingModel,
-            CrossModalData,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
-            args=list(arguments),
-        )
-
-    # Parsing ---------------------------------------------------------------------------------------------------------
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
-        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's folder, and the one link between data and model."""
-        parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
-        parser.add_argument(
-            "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
-        )
-        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "fit":
-            parser.add_argument("--resume", type=bool, default=False, help="Go on from the run's last checkpoint.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Throw an earlier run's folder away.")
-        return parser
-
-    def _parse_ckpt_path(self) -> None:
-        """Keep to the config: Lightning would let a checkpoint's settings win over it."""
-
-    @property
-    def options(self) -> Namespace:
-        """The resolved options of the command."""
-        return self.config[self.subcommand]
+class RetrievalCLI(ExperimentCLI):
+    """Builds the parts of an experiment and runs one command in the run's folder."""
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what should not be done there before anything that takes long."""
@@ -158,7 +105,7 @@ class RetrievalCLI(LightningCLI):
     def _loggers(self, configured: Any) -> list[Logger]:
         """The configured loggers, W&B's made to fit the run."""
         loggers = _as_list(None if isinstance(configured, bool) else configured)
-        config, scores = self._config(), validation_scores(self.datamodule.protocols)
+        config, scores = self.resolved(), validation_scores(self.datamodule.protocols)
         go_on = self.subcommand == "test" or bool(self.options.get("resume"))
         return [
             RunLogger(self.run, config, settings, scores, go_on) if isinstance(logger, WandbLogger) else logger
@@ -178,7 +125,7 @@ class RetrievalCLI(LightningCLI):
                 *([] if self.options.trainer.enable_progress_bar is False else [RunProgress()]),
             ]
         if self.subcommand == "test":
-            record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self._config())
+            record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self.resolved())
             to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
             return [record, RetrievalGallery(self.run), ExamplesWriter(self.run), *to_wandb]
         return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
@@ -186,14 +133,6 @@ class RetrievalCLI(LightningCLI):
     def _monitor(self) -> tuple[str, Any]:
         main = self.datamodule.protocols[0]
         return f"val/{main.id}/mean", "max" if main.higher_is_better else "min"
-
-    def _config(self) -> dict[str, Any]:
-        """The resolved config as plain values, good for `fit` and for every other command."""
-        options = self.options.clone()
-        for key in _ONLY_FOR_THIS_CALL:
-            options.pop(key, None)
-        dumped = self._parser(self.subcommand).dump(options, skip_none=False, skip_validation=True)
-        return yaml.safe_load(dumped)
 
     # Running ---------------------------------------------------------------------------------------------------------
 
@@ -206,7 +145,7 @@ class RetrievalCLI(LightningCLI):
             if isinstance(logger, RunLogger):
                 logger.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
-        write_whole(self.run.config, header + yaml.safe_dump(self._config(), sort_keys=False))
+        write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
         _log_to(self.run)
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
@@ -278,66 +217,6 @@ class RetrievalCLI(LightningCLI):
         Console().print(table)
 
 
-class _Resolving(RetrievalCLI):
-    """Parses an experiment and builds nothing."""
-
-    def before_instantiate_classes(self) -> None:
-        pass
-
-    def instantiate_classes(self) -> None:
-        pass
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
-def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
-    """What `config.yaml` of a run will say, without building or running anything.
-
-    Args:
-        arguments: A command and its options.
-
-    Raises:
-        UserError: If the config is not right.
-    """
-    _quieten()
-    with errors_for_people():
-        return _Resolving(arguments)._config()
-
-
-def data_checksum(config: dict[str, Any]) -> str:
-    """Checksum of the data that the part `data` of a resolved config names, as they are now.
-
-    Raises:
-        UserError: If they cannot be read.
-    """
-    with errors_for_people():
-        return _datamodule(config).checksum()
-
-
-def scores_in_validation(config: dict[str, Any]) -> list[str]:
-    """Names of the scores that `fit` logs on the validation part of the data that the part `data` of a config names.
-
-    Raises:
-        UserError: If the data cannot be had.
-    """
-    with errors_for_people():
-        return list(validation_scores(_datamodule(config).protocols))
-
-
-def _datamodule(config: dict[str, Any]) -> CrossModalData:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(CrossModalData, "data")
-    return parser.instantiate_classes(parser.parse_object({"data": config})).data
-
-
-def config_files(arguments: Sequence[str]) -> list[Path]:
-    """The files that a command line gives by `--config` or `-c`, which the parsed options no longer tell."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="append", type=Path, default=[])
-    return parser.parse_known_args(list(arguments))[0].config
-
-
 def _as_list(given: Any) -> list[Any]:
     """What a key that takes one thing or several was given."""
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
@@ -345,24 +224,6 @@ def _as_list(given: Any) -> list[Any]:
 
 def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _quieten() -> None:
-    """Keep what says nothing about the run away from the terminal."""
-    for message in (
-        ".*LightningCLI's args parameter is intended to run from within Python.*",
-        ".*does not have many workers.*",
-        ".*is smaller than the logging interval.*",
-        ".*`LightningModule.configure_optimizers` returned `None`.*",
-        ".*callbacks used to create the checkpoint need to be provided.*",
-        ".*isinstance.treespec, LeafSpec.*",
-        ".*Couldn't infer the batch indices fetched from your dataloader.*",
-        ".*It is recommended to use .*sync_dist=True.*",  # all processes measure the same
-    ):
-        warnings.filterwarnings("ignore", message)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        for handler in logging.getLogger(name).handlers:
-            handler.setLevel(logging.WARNING)
 
 
 def _log_to(run: Run) -> None:
@@ -391,7 +252,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: If an interpolation of the config cannot be resolved, or the user has something else to mend.
     """
-    _quieten()
+    quieten()
     try:
         with errors_for_people(), finished_at_the_end():
             RetrievalCLI(arguments)

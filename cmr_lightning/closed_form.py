@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import EmbeddingModel
 
 
@@ -21,7 +21,7 @@ class Untrained(EmbeddingModel):
     def configure_optimizers(self) -> None:
         """Nothing to optimise."""
 
-    def training_step(self, batch: Pairs, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing to do, and no reason to go on."""
         self.trainer.should_stop = True
 
@@ -30,7 +30,7 @@ class ClosedForm(Untrained):
     """An embedding model whose parameters are the solution of an equation."""
 
     @abstractmethod
-    def solve(self, pairs: Pairs) -> None:
+    def solve(self, pairs: Batch) -> None:
         """Fit to all training pairs at once; what is found goes into buffers."""
 
     def on_train_start(self) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Items, Task, Text
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Measurement, Protocol, measure, measure_composed, ranking_as
-from cmr_lightning.gathering import Processes, gather_rows
-from cmr_lightning.strategy import TwoPlayerDDP
+from cmr_lightning.parallel.gathering import Processes, gather_rows
+from cmr_lightning.parallel.strategy import TwoPlayerDDP
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
@@ -108,11 +108,11 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images, as `Pairs.image`, to points `(N, D)` of the common space."""
+        """Images, as `Batch.image`, to points `(N, D)` of the common space."""
 
     @abstractmethod
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts, as `Pairs.text`, to points `(N, D)` of the common space."""
+        """Texts, as `Batch.text`, to points `(N, D)` of the common space."""
 
     def after_gathering(self) -> list[nn.Module]:
         """The parts of the model that see the batch of all processes, not of one."""

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Pairs, Pixels, Text, Words
+from cmr_lightning.batch import Batch, ComposedQuery, DataSpec, Features, Pixels, Text, Words
 from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
-from cmr_lightning.gathering import gather_batch, gather_objects
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, modality_loss, same_class, same_image
-from cmr_lightning.precision import Player, TwoPlayerPrecision
-from cmr_lightning.random_state import random_state, set_random_state
+from cmr_lightning.parallel.gathering import gather_batch, gather_objects
+from cmr_lightning.parallel.random_state import random_state, set_random_state
+from cmr_lightning.parallel.two_player_precision import Player, TwoPlayerPrecision
 
 ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
 """Makes an image encoder from the form of its input and the size of the common space."""
@@ -139,7 +139,7 @@ class Retriever(EmbeddingModel):
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
         self._logged_loss: float | None = None
         self._player: Player = "generator"
-        self._window: list[tuple[Pairs, Embeddings]] = []
+        self._window: list[tuple[Batch, Embeddings]] = []
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._summed: Counter[str] = Counter()
         self._resumed: dict[str, Any] = {}
@@ -163,10 +163,10 @@ class Retriever(EmbeddingModel):
     # What a method says ----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The method's terms, unweighted, each a scalar that the generator minimises."""
 
-    def discriminator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """What the discriminator minimises on detached embeddings: the modality cross-entropy."""
         return {"modality": modality_loss(*self.modality_logits(embeddings))}
 
@@ -184,7 +184,7 @@ class Retriever(EmbeddingModel):
             return embeddings.image.new_zeros(())
         return adversarial_modality(*self.modality_logits(embeddings), mode=self.adversary)
 
-    def related(self, batch: Pairs) -> Tensor:
+    def related(self, batch: Batch) -> Tensor:
         """Which rows of a batch are relevant to each other, `(N, N)` bool: these are never negatives."""
         if self.spec.relevance == "label":
             return same_class(batch.label, batch.label)
@@ -192,12 +192,12 @@ class Retriever(EmbeddingModel):
 
     # Embedding -------------------------------------------------------------------------------------------------------
 
-    def embed(self, batch: Pairs) -> Embeddings:
+    def embed(self, batch: Batch) -> Embeddings:
         """The pairs of a batch in the common space."""
         assert not isinstance(batch.text, ComposedQuery)
         return Embeddings(self.embed_images(batch.image), self.embed_texts(batch.text))
 
-    def gather(self, batch: Pairs, embeddings: Embeddings) -> tuple[Pairs, Embeddings]:
+    def gather(self, batch: Batch, embeddings: Embeddings) -> tuple[Batch, Embeddings]:
         """The batch of all processes: embeddings, with gradients, and what relates them to each other.
 
         Images and texts themselves are not gathered: what reads them is done in `embed`.
@@ -212,11 +212,11 @@ class Retriever(EmbeddingModel):
         return [] if self.discriminator is None else [self.discriminator]
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images, as `Pairs.image`, to `(N, D)`."""
+        """Images, as `Batch.image`, to `(N, D)`."""
         return self.image_encoder(images)
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts, as `Pairs.text`, to `(N, D)`."""
+        """Texts, as `Batch.text`, to `(N, D)`."""
         return self.text_encoder(texts)
 
     def encoder_names(self) -> dict[str, str]:
@@ -272,7 +272,7 @@ class Retriever(EmbeddingModel):
             groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
         return [{"params": members, "lr_scale": scale} for scale, members in groups.items()]
 
-    def training_step(self, batch: Pairs, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One move of each player."""
         batch, embeddings = self.gather(batch, self.embed(batch))
         fixed = embeddings.detach()
@@ -317,7 +317,7 @@ class Retriever(EmbeddingModel):
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
             _drop_gradients(optimizer)
 
-    def _generator_backward(self, batch: Pairs, embeddings: Embeddings, batches: int) -> None:
+    def _generator_backward(self, batch: Batch, embeddings: Embeddings, batches: int) -> None:
         with frozen(self.discriminator):
             losses = self.generator_losses(batch, embeddings)
         values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")

@@ -5,7 +5,7 @@ from pkgutil import iter_modules
 
 import cmr_lightning  # noqa: F401  (before Lightning, so that torchvision loads beside a CPU build of torch)
 from datamodules.base import CrossModalData, Split
-from datamodules.loaders import Part
+from datamodules.reading.loaders import Part
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

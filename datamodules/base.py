@@ -13,11 +13,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Features, Pairs, Task, Tokens, Words
+from cmr_lightning.batch import Batch, DataSpec, Features, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
-from datamodules.content import Content, fingerprints, form, take
-from datamodules.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
+from datamodules.reading.content import Content, fingerprints, form, take
+from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 
 PartName = Literal["train", "val", "test"]
 
@@ -161,12 +161,12 @@ class CrossModalData(pl.LightningDataModule, ABC):
                     digest.update(piece)
         return digest.hexdigest()[:16]
 
-    def training_pairs(self) -> Pairs:
+    def training_pairs(self) -> Batch:
         """All training pairs at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
         image = take(part.image, part.owner)
         assert isinstance(image, Tensor)
-        return Pairs(image, take(part.text, torch.arange(part.num_texts)), part.label[part.owner], part.owner)
+        return Batch(image, take(part.text, torch.arange(part.num_texts)), part.label[part.owner], part.owner)
 
     @property
     def _process(self) -> tuple[int, int]:

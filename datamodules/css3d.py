@@ -12,15 +12,15 @@ from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
-from datamodules.composed import ComposedPart
-from datamodules.content import form
-from datamodules.flat_scenes import FlatScenes, Scene
-from datamodules.image_inputs import ImageInput
-from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.listing import no_labels
-from datamodules.published_files import find, got_by_prepare
-from datamodules.safe_pickle import read_pickled
-from datamodules.text_inputs import TextInput
+from datamodules.drawn.flat_scenes import FlatScenes, Scene
+from datamodules.families.composed_data import ComposedPart
+from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.content import form
+from datamodules.reading.listing import no_labels
+from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.safe_pickle import read_pickled
 
 _FILE = "css_toy_dataset_novel2_small.dup.npy"
 _SOURCE = (
@@ -142,11 +142,11 @@ class CSS3D(ListedCompositions):
             if (change.modification % HELD_OUT == HELD_OUT - 1) == held_out
         ]
 
-    def _published(self, part: Literal["train", "test"]) -> Published:
+    def _published(self, part: Literal["train", "test"]) -> PublishedPart:
         return self._content[part]
 
     @cached_property
-    def _content(self) -> dict[str, Published]:
+    def _content(self) -> dict[str, PublishedPart]:
         path = find(self.root, _FILE, _SOURCE)
         content = read_pickled(path, _SOURCE)
         parts: tuple[Literal["train", "test"], ...] = ("train", "test")
@@ -172,7 +172,7 @@ class Change(NamedTuple):
     modification: int
 
 
-class Published(NamedTuple):
+class PublishedPart(NamedTuple):
     """One part of the published file.
 
     Attributes:
@@ -195,7 +195,7 @@ def picture_file(number: int, part: str) -> str:
     return f"images/css_{part}_{number:06d}.png"
 
 
-def _read(content: dict[str, Any], part: str) -> Published:
+def _read(content: dict[str, Any], part: str) -> PublishedPart:
     pictures = len(content["objects_img"])
     scenes = tuple(int(scene) for scene in content.get("labels", range(pictures)))
     modifications = content["mods"]
@@ -206,7 +206,7 @@ def _read(content: dict[str, Any], part: str) -> Published:
     ]
     if len(scenes) != pictures or any(not 0 <= n < pictures for change in changes for n in change[:2]):
         raise ValueError(f"labels or modifications of {part} do not fit its {pictures} pictures")
-    return Published(
+    return PublishedPart(
         part,
         content["objects_img"],
         scenes,

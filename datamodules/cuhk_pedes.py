@@ -11,10 +11,10 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
-from datamodules.listed_data import ListedData
-from datamodules.listing import Listing
-from datamodules.loaders import Part
-from datamodules.published_files import find, got_by_prepare
+from datamodules.families.listed_data import ListedData
+from datamodules.reading.listing import Listing
+from datamodules.reading.loaders import Part
+from datamodules.reading.published_files import find, got_by_prepare
 
 _LIST = "reid_raw.json"
 _SOURCE = (

@@ -15,12 +15,12 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
-from datamodules.held_out import held_out
-from datamodules.image_inputs import ImageInput
-from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.listing import Listing
-from datamodules.published_files import find, got_by_prepare
-from datamodules.text_inputs import TextInput
+from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.held_out import held_out
+from datamodules.reading.listing import Listing
+from datamodules.reading.published_files import find, got_by_prepare
 
 ParentRule = Literal["substring", "word"]
 _LABELS_SOURCE = (

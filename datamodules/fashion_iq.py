@@ -10,9 +10,9 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
-from datamodules.held_out import held_out
-from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.published_files import find, got_by_prepare, read_json_list
+from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.reading.held_out import held_out
+from datamodules.reading.published_files import find, got_by_prepare, read_json_list
 
 _SOURCE = (
     "the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq belong into the folder given as "

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cmr_lightning.errors import UserError
 from datamodules.base import PartName
-from datamodules.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
-from datamodules.published_files import find, got_by_prepare
+from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
+from datamodules.reading.published_files import find, got_by_prepare
 
 _TEXT_SOURCE = (
     "it is part of Flickr8k_text.zip, whose content belongs into the folder given as data.root. "

@@ -15,10 +15,10 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, Protocol
 from datamodules.base import PartName
-from datamodules.held_out import held_out
-from datamodules.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.listing import Listing
-from datamodules.published_files import got_by_prepare
+from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
+from datamodules.reading.held_out import held_out
+from datamodules.reading.listing import Listing
+from datamodules.reading.published_files import got_by_prepare
 
 _SOURCE = (
     "release_dataset.zip of MIT-States (wednesday.csail.mit.edu/joseph_result/state_and_transformation) holds it, and "

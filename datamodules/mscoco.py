@@ -8,11 +8,11 @@ from pathlib import Path
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
 from datamodules.base import PartName
-from datamodules.image_inputs import ImageInput
-from datamodules.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
-from datamodules.loaders import EpochOf
-from datamodules.published_files import read_json
-from datamodules.text_inputs import TextInput
+from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.loaders import EpochOf
+from datamodules.reading.published_files import read_json
 
 _JSON = "dataset_coco.json"
 _JUDGEMENTS = "eccv_caption"

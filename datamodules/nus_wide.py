@@ -17,13 +17,13 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
-from datamodules.image_inputs import ImageInput
-from datamodules.listed_data import ListedData
-from datamodules.listing import Listing
-from datamodules.loaders import Part
-from datamodules.published_files import find, got_by_prepare
-from datamodules.sparse_rows import SparseRows, dense_if_small
-from datamodules.text_inputs import TextInput
+from datamodules.families.listed_data import ListedData
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.listing import Listing
+from datamodules.reading.loaders import Part
+from datamodules.reading.published_files import find, got_by_prepare
 
 _SOURCE = (
     "it is part of the lists, tags and ground truth on the NUS-WIDE page (lms.comp.nus.edu.sg), whose folders belong "

@@ -13,13 +13,13 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
 from datamodules.base import PartName
-from datamodules.image_inputs import ImageInput, Pictures
-from datamodules.listed_data import PARTS, ListedData
-from datamodules.listing import Listing, no_labels
-from datamodules.loaders import EpochOf
-from datamodules.published_files import find
-from datamodules.tables import Row, Table, read_table
-from datamodules.text_inputs import TextInput, WordTokens
+from datamodules.families.listed_data import PARTS, ListedData
+from datamodules.inputs.image_inputs import ImageInput, Pictures
+from datamodules.inputs.text_inputs import TextInput, WordTokens
+from datamodules.reading.listing import Listing, no_labels
+from datamodules.reading.loaders import EpochOf
+from datamodules.reading.published_files import find
+from datamodules.reading.table_files import Table, TableRow, read_table
 
 _SOURCE = "it is the table of pairs given as data.table, relative to data.root"
 
@@ -225,7 +225,7 @@ class Pairs(ListedData):
             picture.texts[text] = row.place
         return pictures
 
-    def _labels_in(self, row: Row, where: str) -> tuple[str, ...]:
+    def _labels_in(self, row: TableRow, where: str) -> tuple[str, ...]:
         if self._label_column is None:
             return ()
         cell = row.cells.get(self._label_column)
@@ -243,7 +243,7 @@ class Pairs(ListedData):
             )
         return tuple(sorted(labels))
 
-    def _split_in(self, row: Row, where: str) -> PartName | None:
+    def _split_in(self, row: TableRow, where: str) -> PartName | None:
         if self._split_column is None:
             return None
         name = _text(row, self._split_column, where)
@@ -293,7 +293,7 @@ class Pairs(ListedData):
         return find(self.root, str(Path(self.table).expanduser()), _SOURCE)
 
 
-def _text(row: Row, column: str, where: str) -> str:
+def _text(row: TableRow, column: str, where: str) -> str:
     """A cell that holds text, without spaces around it; empty where the row lacks it."""
     cell = row.cells.get(column)
     if not isinstance(cell, str | None):

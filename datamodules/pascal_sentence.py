@@ -11,14 +11,14 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
-from datamodules.committed_splits import read_split
-from datamodules.image_inputs import ImageInput
-from datamodules.listed_data import ListedData
-from datamodules.listing import Listing
-from datamodules.loaders import EpochOf
-from datamodules.published_files import find, got_by_prepare, read_json
-from datamodules.stored_features import StoredImages
-from datamodules.text_inputs import TextInput, WordWeights
+from datamodules.families.listed_data import ListedData
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.stored_features import StoredImages
+from datamodules.inputs.text_inputs import TextInput, WordWeights
+from datamodules.reading.committed_splits import read_split
+from datamodules.reading.listing import Listing
+from datamodules.reading.loaders import EpochOf
+from datamodules.reading.published_files import find, got_by_prepare, read_json
 
 _SENTENCES = "pascal_sentences.json"
 _SENTENCES_SOURCE = (

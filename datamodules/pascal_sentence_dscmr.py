@@ -11,9 +11,9 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
-from datamodules.committed_splits import read_rows
-from datamodules.loaders import Part
-from datamodules.published_files import feature_rows, find, read_mat
+from datamodules.reading.committed_splits import read_rows
+from datamodules.reading.loaders import Part
+from datamodules.reading.published_files import feature_rows, find, read_mat
 
 _SOURCE = "it is in the folder data/pascal of the public code penghu-cs/DSCMR and belongs into the folder data.root"
 _COUNTS = {"train": 800, "test": 100}

@@ -13,9 +13,9 @@ from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
-from datamodules.loaders import EpochOf, Part
-from datamodules.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
-from datamodules.vocabulary import Vocabulary, longest
+from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
+from datamodules.inputs.vocabulary import Vocabulary, longest
+from datamodules.reading.loaders import EpochOf, Part
 
 PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
 

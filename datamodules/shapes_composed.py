@@ -13,9 +13,9 @@ from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
 from datamodules.base import PartName, Split, split_checksum
-from datamodules.composed import ComposedData, ComposedPart
-from datamodules.scenes import KINDS, Scene, invent, modify, paint, stream
-from datamodules.vocabulary import Vocabulary, longest
+from datamodules.drawn.scenes import KINDS, Scene, invent, modify, paint, stream
+from datamodules.families.composed_data import ComposedData, ComposedPart
+from datamodules.inputs.vocabulary import Vocabulary, longest
 
 
 class ShapesComposed(ComposedData):

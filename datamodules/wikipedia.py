@@ -14,13 +14,13 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
-from datamodules.committed_splits import read_rows
-from datamodules.image_inputs import ImageInput
-from datamodules.listed_data import ListedData
-from datamodules.listing import Listing
-from datamodules.loaders import EpochOf
-from datamodules.published_files import feature_rows, find, got_by_prepare, read_lines, read_mat
-from datamodules.text_inputs import TextInput
+from datamodules.families.listed_data import ListedData
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.committed_splits import read_rows
+from datamodules.reading.listing import Listing
+from datamodules.reading.loaders import EpochOf
+from datamodules.reading.published_files import feature_rows, find, got_by_prepare, read_lines, read_mat
 
 _ARCHIVE = (
     "it is part of wikipedia_dataset.zip from the cross-modal page of SVCL (svcl.ucsd.edu/projects/crossmodal), whose "

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import timm
 
-from cmr_lightning.features.extract import build_parser
-from datamodules.image_inputs import Pictures
-from datamodules.subword_tokens import SubwordTokens
+from cmr_lightning.extract.extract_features import build_parser
+from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.subword_tokens import SubwordTokens
 from tests.building import EXPERIMENTS, ROOT, read
 from tests.datamodules.published import DATASETS
 from tests.datamodules.published.stores import CONFIGS, read_config

@@ -7,8 +7,8 @@ import torch
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.evaluation import CLASS_LEVEL, COMPOSED_CAPTION, COMPOSED_TARGET, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split
-from datamodules.composed import ComposedData, ComposedPart
-from datamodules.loaders import Part
+from datamodules.families.composed_data import ComposedData, ComposedPart
+from datamodules.reading.loaders import Part
 
 CLASSES = 4
 IMAGE, TEXT = 12, 8

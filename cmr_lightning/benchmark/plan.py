@@ -9,57 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from cmr_lightning.errors import UserError
-from cmr_lightning.runs import Run, experiment_name
-from cmr_lightning.yaml_file import read_yaml
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One experiment with one seed.
-
-    Attributes:
-        experiment: The experiment's file.
-        seed: Its seed.
-        options: What is set beside the file and the seed, as on the command line.
-        run: Where the run lives.
-        variant: What it is called behind the experiment, if it is a variant of it.
-    """
-
-    experiment: Path
-    seed: int
-    options: tuple[str, ...]
-    run: Run
-    variant: str | None = None
-
-    @property
-    def experiment_name(self) -> str:
-        """The experiment as boards call it, e.g. `wikipedia/daml` or `wikipedia/daml_no_adversary`."""
-        return _called(self.experiment, self.variant)
-
-    @property
-    def name(self) -> str:
-        """The run as people call it, e.g. `wikipedia/daml seed 3`."""
-        return f"{self.experiment_name} seed {self.seed}"
-
-    @property
-    def fit(self) -> list[str]:
-        """The command that trains it, without `--resume` or `--overwrite`."""
-        return [
-            "fit",
-            f"--config={self.experiment}",
-            f"--seed_everything={self.seed}",
-            *self.options,
-            *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
-            f"--run_dir={self.run.path}",
-        ]
-
-    @property
-    def test(self) -> list[str]:
-        """The command that measures it."""
-        return ["test", f"--config={self.run.config}"]
+from cmr_lightning.files.yaml_file import read_yaml
+from cmr_lightning.runs.planned_run import PlannedRun, as_options, row_name
+from cmr_lightning.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -137,7 +90,7 @@ class Benchmark:
             for pattern, overrides in patterns.items()
             for file in _among(files, pattern, variant)
         ]
-        names = Counter(_called(file, variant) for file, variant, _ in cases)
+        names = Counter(row_name(file, variant) for file, variant, _ in cases)
         if twice := [name for name, times in names.items() if times > 1]:
             raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
         rows = {name.rpartition("/")[2] for name in names}
@@ -154,7 +107,7 @@ class Benchmark:
         if splits is not None:
             options.append(f"--data.init_args.split={splits[row]}")
             folder += f"-split{splits[row]}".replace("/", "-")
-        return PlannedRun(file, seed, tuple(options), Run(self.runs / _called(file, variant) / folder), variant)
+        return PlannedRun(file, seed, tuple(options), Run(self.runs / row_name(file, variant) / folder), variant)
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -247,11 +200,6 @@ def _texts(key: str, texts: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _called(file: Path, variant: str | None) -> str:
-    name = experiment_name([file])
-    return name if variant is None else f"{name}_{variant}"
-
-
 def matching(pattern: str) -> Sequence[Path]:
     """The files that a pattern names, relative to the working directory.
 
@@ -269,17 +217,3 @@ def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path
     if not chosen:
         raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
     return chosen
-
-
-def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings by their dotted names as options of a command line."""
-    return [f"--{key}={as_option(value)}" for key, value in settings.items()]
-
-
-def as_option(value: Any) -> str:
-    """A setting as one word of a command line."""
-    return (
-        value
-        if isinstance(value, str)
-        else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
-    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cmr_lightning.benchmark.plan import Benchmark, Tuning, as_options, matching
+from cmr_lightning.benchmark.plan import Benchmark, Tuning, matching
 from cmr_lightning.errors import UserError
-from cmr_lightning.sweep.command import run_sweep
+from cmr_lightning.runs.planned_run import as_options
 from cmr_lightning.sweep.file import SweepFile, read_sweep
+from cmr_lightning.sweep.run_sweep import run_sweep
 
 
 def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:

@@ -1,14 +1,14 @@
 """What happens beside training and testing: checkpoints, progress, diagnostics, records, pictures."""
 
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
-from cmr_lightning.callbacks.diagnostics import AdversarialDiagnostics
 from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile
-from cmr_lightning.callbacks.examples import ExamplesWriter
+from cmr_lightning.callbacks.examples_writer import ExamplesWriter
 from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
-from cmr_lightning.callbacks.progress import RunProgress
+from cmr_lightning.callbacks.progress_bar import RunProgress
 from cmr_lightning.callbacks.record import RecordWriter
-from cmr_lightning.callbacks.training_stages import Stage, TrainingStages
+from cmr_lightning.game.diagnostics import AdversarialDiagnostics
+from cmr_lightning.game.stages import Stage, TrainingStages
 
 __all__ = [
     "AdversarialDiagnostics",

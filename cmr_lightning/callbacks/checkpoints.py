@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from cmr_lightning.metrics_file import MetricsFile
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.metrics_file import MetricsFile
+from cmr_lightning.runs.run import Run
 
 
 class _RunCheckpoint(ModelCheckpoint):

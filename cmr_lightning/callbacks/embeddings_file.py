@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from cmr_lightning.gathering import gather_rows
-from cmr_lightning.runs import Run
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.files.whole_file import whole_file
+from cmr_lightning.parallel.gathering import gather_rows
+from cmr_lightning.runs.run import Run
 
 
 class EmbeddingsFile(BasePredictionWriter):

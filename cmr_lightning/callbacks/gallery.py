@@ -13,9 +13,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cmr_lightning.callbacks.results import SIDES, asking, first_results
+from cmr_lightning.callbacks.retrieved import SIDES, asking, first_results
 from cmr_lightning.embedding_model import EmbeddingModel
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 
 _RIGHT, _WRONG, _QUERY, _TARGET = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
 

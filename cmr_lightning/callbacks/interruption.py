@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 
 
 class Interruption(Checkpoint):

@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.evaluation import Record, save_ranks
-from cmr_lightning.evaluation.memory import larger, peak_memory
-from cmr_lightning.evaluation.provenance import git_revision, hardware, versions
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.memory import larger, peak_memory
+from cmr_lightning.runs.provenance import git_revision, hardware, versions
+from cmr_lightning.runs.run import Run
 
 
 class RecordWriter(pl.Callback):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.hub import from_hub
+from cmr_lightning.files.hub import from_hub
 
 _OPTION = "image_encoder.init_args.weights"
 _IN_FOLDERS = (

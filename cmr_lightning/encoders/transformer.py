@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cmr_lightning.batch import Features, Pixels, Tokens, Words
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
-from cmr_lightning.hub import from_hub
+from cmr_lightning.files.hub import from_hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.files.whole_file import whole_file
 
 RESULTS = 5
 """Results kept of each query."""

@@ -24,7 +24,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
 from cmr_lightning.evaluation.similarities import similarities
 from cmr_lightning.evaluation.tie_groups import TieGroups, tie_groups
-from cmr_lightning.whole_file import whole_file
+from cmr_lightning.files.whole_file import whole_file
 
 _BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
 """Similarities that are computed at once: some hundred queries even with hundreds of thousands of items."""

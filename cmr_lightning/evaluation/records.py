@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.whole_file import write_whole
+from cmr_lightning.files.whole_file import write_whole
 
 
 @dataclass(frozen=True)

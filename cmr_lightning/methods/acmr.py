@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import invariance_triplet, label_loss
 from cmr_lightning.retriever import Discriminator, ImageEncoder, Retriever, TextEncoder
@@ -76,7 +76,7 @@ class ACMR(Retriever):
         self.negatives = negatives
         self.classifier = nn.Linear(self.dim, spec.num_classes)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The three terms of the objective."""
         images, texts = embeddings
         return {

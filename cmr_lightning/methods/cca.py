@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Pairs, Text
+from cmr_lightning.batch import Batch, DataSpec, Text
 from cmr_lightning.closed_form import ClosedForm
 from cmr_lightning.encoders import fixed_view
 from cmr_lightning.errors import UserError
@@ -59,7 +59,7 @@ class CCA(ClosedForm):
             self.register_buffer(f"{modality}_map", torch.zeros(size, components, dtype=torch.float64))
         self.register_buffer("correlations", torch.zeros(components, dtype=torch.float64))
 
-    def solve(self, pairs: Pairs) -> None:
+    def solve(self, pairs: Batch) -> None:
         """Fit means and maps, in float64."""
         images, texts = self.image_view(pairs.image).double(), self.text_view(pairs.text).double()
         components = len(self.correlations)

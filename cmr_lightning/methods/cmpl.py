@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import cross_modal_projection, projection_classification
 from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
@@ -49,7 +49,7 @@ class CMPL(Retriever):
         super().__init__(spec, image_encoder, text_encoder, **kwargs)
         self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The three terms of the objective."""
         return {
             "cmpm": cross_modal_projection(*embeddings, self.related(batch)),
@@ -63,7 +63,7 @@ def number_of_targets(spec: DataSpec) -> int:
     return spec.num_classes if spec.relevance == "label" else spec.num_images
 
 
-def targets(batch: Pairs, spec: DataSpec) -> Tensor:
+def targets(batch: Batch, spec: DataSpec) -> Tensor:
     """Class of each pair, `(N,)` int64, or `(N, C)` where it has several labels, each an equal part of 1."""
     if spec.relevance == "instance":
         return batch.image_id

@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import cross_difference, inter_class, intra_class, label_loss, paired_difference
 from cmr_lightning.retriever import Discriminator, ImageEncoder, Retriever, TextEncoder
@@ -70,7 +70,7 @@ class DAML(Retriever):
         self.pairing = pairing
         self.classifier = nn.Linear(self.dim, spec.num_classes)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The five terms of the objective."""
         same = self.related(batch)
         images, texts = embeddings

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from cmr_lightning.batch import DataSpec, Pairs, Text, one_hot
+from cmr_lightning.batch import Batch, DataSpec, Text, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import label_regression, pair_distance, pairwise_likelihood
 from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
@@ -65,14 +65,14 @@ class DSCMR(Retriever):
         self.classifier = nn.Linear(dim, spec.num_classes)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images, as `Pairs.image`, to `(N, D)`."""
+        """Images, as `Batch.image`, to `(N, D)`."""
         return self.common(relu(self.image_encoder(images)))
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts, as `Pairs.text`, to `(N, D)`."""
+        """Texts, as `Batch.text`, to `(N, D)`."""
         return self.common(relu(self.text_encoder(texts)))
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The four terms of the objective."""
         target = one_hot(batch.label, self.spec.num_classes)
         images, texts = embeddings

@@ -37,7 +37,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
+from cmr_lightning.batch import Batch, ComposedQuery, DataSpec
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
@@ -109,7 +109,7 @@ class InfoMax(Triplet):
         remedy = "set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN"
         return with_maps(self.image_encoder, need, remedy).channels(self.level)
 
-    def embed(self, batch: Pairs) -> Embeddings:
+    def embed(self, batch: Batch) -> Embeddings:
         """The pairs of a batch in the common space, with the maps that a critic sees."""
         if self.text_map is None:
             return super().embed(batch)
@@ -123,7 +123,7 @@ class InfoMax(Triplet):
         critics = [self.text_image, self.text_map]
         return super().after_gathering() + [critic for critic in critics if critic is not None]
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The terms of the objective that have a weight."""
         losses, negatives = super().generator_losses(batch, embeddings), ~self.related(batch)
         if self.text_image is not None:

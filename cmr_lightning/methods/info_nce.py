@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import info_nce
@@ -76,7 +76,7 @@ class InfoNCE(Retriever):
         """The inverse temperature r, a scalar."""
         return self.growth.exp() / self.temperature
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The two terms of the objective."""
         return {
             "info_nce": info_nce(*embeddings, self.related(batch), self.scale),

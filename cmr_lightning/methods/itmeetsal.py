@@ -39,7 +39,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import (
     AdversarialMode,
@@ -100,7 +100,7 @@ class ITMeetsAL(Retriever):
         self.temperature = temperature
         self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The five terms of the objective."""
         related, target = self.related(batch), targets(batch, self.spec)
         image_logits, text_logits = (self.classifier(f) for f in embeddings)

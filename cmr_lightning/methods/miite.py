@@ -31,7 +31,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses.geometry import unit
 from cmr_lightning.methods.triplet import Triplet
@@ -43,7 +43,7 @@ class MIITE(Triplet):
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "adversarial": 1.0}
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The triplet term, and the adversary's."""
         return {**super().generator_losses(batch, embeddings), "adversarial": self.adversarial_loss(embeddings)}
 

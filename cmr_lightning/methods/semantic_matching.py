@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Pairs, Text
+from cmr_lightning.batch import Batch, DataSpec, Text
 from cmr_lightning.closed_form import ClosedForm
 from cmr_lightning.encoders import fixed_view
 from cmr_lightning.errors import UserError
@@ -79,7 +79,7 @@ class SemanticMatching(ClosedForm):
             self.register_buffer(f"{modality}_weight", torch.zeros(spec.num_classes, size, dtype=torch.float64))
             self.register_buffer(f"{modality}_bias", torch.zeros(spec.num_classes, dtype=torch.float64))
 
-    def solve(self, pairs: Pairs) -> None:
+    def solve(self, pairs: Batch) -> None:
         """Fit both regressions, in float64."""
         for modality, features, c, standardize in (
             ("image", self.image_view(pairs.image), self.image_c, self.standardize_images),

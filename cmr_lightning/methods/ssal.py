@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Pairs
+from cmr_lightning.batch import Batch, ComposedQuery, DataSpec, Features
 from cmr_lightning.discriminators import RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
@@ -144,7 +144,7 @@ class SSAL(Retriever):
         self.negatives = negatives
         self.classifier = nn.Linear(self.dim, spec.num_classes)
 
-    def embed(self, batch: Pairs) -> Embeddings:
+    def embed(self, batch: Batch) -> Embeddings:
         """The pairs of a batch in the common space, with the turned images if the rotation head plays."""
         if not self.turns:
             return super().embed(batch)
@@ -157,7 +157,7 @@ class SSAL(Retriever):
         modality = self._head("modality")
         return modality(embeddings.image), modality(embeddings.text)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The four terms of the objective, or the first three where nothing is turned."""
         images, texts = embeddings
         losses = {
@@ -170,7 +170,7 @@ class SSAL(Retriever):
             losses["adversarial_rotation"] = adversarial_rotation(logits, mode=self.adversary)
         return losses
 
-    def discriminator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The cross-entropies of the heads on detached embeddings."""
         losses = super().discriminator_losses(batch, embeddings)
         if isinstance(embeddings, TurnedEmbeddings):

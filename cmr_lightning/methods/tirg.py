@@ -33,8 +33,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import DataSpec, Pairs
-from cmr_lightning.composed import ComposedRetriever, FusionFactory
+from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.composed_retriever import ComposedRetriever, FusionFactory
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TIRGFusion
 from cmr_lightning.losses import batch_classification, soft_triplet
@@ -74,7 +74,7 @@ class TIRG(ComposedRetriever):
         self.mask_repeated = mask_repeated
         self.scale = nn.Parameter(torch.tensor(scale))
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The two terms of the objective."""
         targets, queries = embeddings
         loss = batch_classification if self.loss == "batch_classification" else soft_triplet
@@ -83,7 +83,7 @@ class TIRG(ComposedRetriever):
             "adversarial": self.adversarial_loss(embeddings),
         }
 
-    def negatives(self, batch: Pairs) -> Tensor:
+    def negatives(self, batch: Batch) -> Tensor:
         """Which queries and targets of a batch are held against each other, `(N, N)` bool; own pairs never are."""
         related = self.related(batch)
         return ~related if self.mask_repeated else ~torch.eye(len(related), dtype=torch.bool, device=related.device)

@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import ComposedQuery, DataSpec, Pairs
+from cmr_lightning.batch import Batch, ComposedQuery, DataSpec
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
@@ -117,7 +117,7 @@ class TIRGInfoMax(TIRG):
         remedy = "set model.weights.image_query to 0, or model.image_encoder to TimmEncoder with a CNN"
         return with_maps(self.image_encoder, need, remedy).channels(self.level)
 
-    def embed(self, batch: Pairs) -> Embeddings:
+    def embed(self, batch: Batch) -> Embeddings:
         """Targets and queries of a batch in the common space, with what the critics see."""
         assert isinstance(batch.text, ComposedQuery)
         sources, texts = batch.text
@@ -135,7 +135,7 @@ class TIRGInfoMax(TIRG):
         critics = [self.text_image, self.image_query]
         return super().after_gathering() + [critic for critic in critics if critic is not None]
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The terms of the objective that have a weight."""
         assert isinstance(embeddings, InformedEmbeddings)
         losses, negatives = super().generator_losses(batch, embeddings), self.negatives(batch)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Pairs
+from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import Mining, bidirectional_triplet
 from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
@@ -54,7 +54,7 @@ class Triplet(Retriever):
         self.margin = margin
         self.mining = mining
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The triplet term."""
         triplet = bidirectional_triplet(
             *embeddings, ~self.related(batch), margin=self.margin, mining=self.mining, reduction="mean"

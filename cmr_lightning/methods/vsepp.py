@@ -31,7 +31,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import bidirectional_triplet
 from cmr_lightning.methods.triplet import Triplet
@@ -43,7 +43,7 @@ class VSEpp(Triplet):
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "adversarial": 0.0}
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """The two terms of the objective."""
         negatives = ~self.related(batch)
         return {

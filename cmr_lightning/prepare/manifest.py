@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.prepare.checks import Finding, sha256_of
-from cmr_lightning.whole_file import write_whole
 
 NAME = "manifest.json"
 _SMALL = 64 << 20

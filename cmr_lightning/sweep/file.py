@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.sweep.parameters import Parameter, read_parameters
-from cmr_lightning.yaml_file import read_yaml
 
 METHODS = ("bayes", "random", "grid")
 

@@ -12,8 +12,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy import stats
 
-from cmr_lightning.benchmark.plan import as_option
 from cmr_lightning.errors import UserError
+from cmr_lightning.runs.planned_run import as_option
 
 Settings = Mapping[str, Any]
 

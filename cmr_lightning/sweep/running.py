@@ -10,8 +10,8 @@ from itertools import accumulate
 import optuna
 from optuna.trial import TrialState
 
-from cmr_lightning.benchmark.execution import Outcome, execute
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.execution import Outcome, execute
+from cmr_lightning.runs.run import Run
 from cmr_lightning.sweep.trials import Trials
 
 

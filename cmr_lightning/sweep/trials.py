@@ -14,10 +14,10 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from cmr_lightning.benchmark.plan import PlannedRun, as_options
 from cmr_lightning.errors import UserError
-from cmr_lightning.file_lock import is_locked, locked, locked_in_turn
-from cmr_lightning.runs import Run
+from cmr_lightning.files.file_lock import is_locked, locked, locked_in_turn
+from cmr_lightning.runs.planned_run import PlannedRun, as_options
+from cmr_lightning.runs.run import Run
 from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cmr_lightning.whole_file import write_whole
+from cmr_lightning.files.whole_file import write_whole
 
 _CLASS = ("class_path", "init_args", "dict_kwargs")
 

@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from cmr_lightning.encoders import TimmEncoder
 from cmr_lightning.evaluation import INSTANCE_LEVEL
-from cmr_lightning.features.extract import extract
+from cmr_lightning.extract.extract_features import extract
 from datamodules.base import PartName
-from datamodules.image_inputs import Pictures
-from datamodules.listed_data import ListedData
-from datamodules.listing import Listing, no_labels
-from datamodules.text_inputs import WordTokens
+from datamodules.families.listed_data import ListedData
+from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.text_inputs import WordTokens
+from datamodules.reading.listing import Listing, no_labels
 from tests.benchmarks.photographs import write_photograph
 
 RESIZE, CROP = 256, 224

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules import scenes
+from datamodules.drawn import scenes
 
 
 def write_photograph(row: int, folder: Path) -> list[str]:

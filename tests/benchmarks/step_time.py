@@ -23,7 +23,7 @@ import torch
 from cmr_lightning.evaluation import CLASS_LEVEL
 from cmr_lightning.methods import METHODS
 from datamodules.base import CrossModalData, PartName, Split
-from datamodules.loaders import Part
+from datamodules.reading.loaders import Part
 from tests.building import EXPERIMENTS, Built, method_of, trainer
 
 CLASSES, PAIRS, BATCH = 20, 2560, 128

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from cmr_lightning.features.store import FeatureStore, Manifest, Rows, StoreWriter
-from datamodules.loaders import PairLoader, Part
-from datamodules.stored_features import StoredRows
+from cmr_lightning.store.store import FeatureStore, Manifest, Rows, StoreWriter
+from datamodules.inputs.stored_features import StoredRows
+from datamodules.reading.loaders import PairLoader, Part
 
 
 def write_store(folder: Path, count: int, size: int) -> FeatureStore:

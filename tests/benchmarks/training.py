@@ -22,12 +22,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.evaluation import CLASS_LEVEL
 from cmr_lightning.losses import modality_loss
 from cmr_lightning.retriever import frozen
 from datamodules.base import CrossModalData, PartName, Split
-from datamodules.loaders import Part
+from datamodules.reading.loaders import Part
 from tests.building import ROOT, Built
 
 CLASSES, PAIRS, BATCH = 20, 6400, 64
@@ -116,11 +116,11 @@ def by_trainer(parts: Built) -> float:
     return clock.seconds
 
 
-def batches(part: Part) -> Iterator[Pairs]:
+def batches(part: Part) -> Iterator[Batch]:
     """Shuffled batches without end."""
     while True:
         for rows in torch.randperm(PAIRS).split(BATCH):
-            yield Pairs(part.image[rows], part.text[rows], part.label[rows], rows)
+            yield Batch(part.image[rows], part.text[rows], part.label[rows], rows)
 
 
 def by_hand(parts: Built, updates: int) -> float:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import ComposedQuery, Pairs, rows
+from cmr_lightning.batch import Batch, ComposedQuery, rows
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import binary_entropy
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
-from datamodules.composed import ComposedPart
-from datamodules.content import take
+from datamodules.families.composed_data import ComposedPart
+from datamodules.reading.content import take
 from tests.building import EXPERIMENTS, build, method_of, read, sgd, tiny, trainer, without_dropout
 
 RETRIEVERS = [name for name, method in METHODS.items() if issubclass(method, Retriever)]
@@ -154,16 +154,16 @@ class Duel(pl.Callback):
     def __init__(self) -> None:
         self.batches = 0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Pairs, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Batch, batch_idx: int) -> None:
         self.batches += 1
         model.active = {"generator" if self.batches > 10 else "discriminator"}
         self.parameters, self.before = copies(model), self._embarrassment(model, batch)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Pairs, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.changes, self.after = changed(self.parameters, copies(model)), self._embarrassment(model, batch)
 
     @staticmethod
-    def _embarrassment(model: Retriever, batch: Pairs) -> float:
+    def _embarrassment(model: Retriever, batch: Batch) -> float:
         """What the generator wants to be large: the discriminator's entropy, or its loss."""
         with torch.no_grad():
             embeddings = model.embed(batch)
@@ -194,7 +194,7 @@ class OneTermOut(pl.Callback):
     def __init__(self, terms: list[str]) -> None:
         self.terms = terms
 
-    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Pairs, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Batch, batch_idx: int) -> None:
         self.out = self.terms[batch_idx]
         model.weights = {term: float(term in self.terms and term != self.out) for term in model.terms}
 
@@ -210,7 +210,7 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
     model.ramp = False
     losses_of = model.generator_losses
 
-    def noted(batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def noted(batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         losses = losses_of(batch, embeddings)
         model.found = {term: loss.detach() + 0.0 for term, loss in losses.items()}
         return losses
@@ -238,28 +238,28 @@ def test_a_term_without_a_weight_is_computed_or_built_on_demand(
 # The losses ----------------------------------------------------------------------------------------------------------
 
 
-def a_batch(data: CrossModalData, texts: Tensor) -> Pairs:
+def a_batch(data: CrossModalData, texts: Tensor) -> Batch:
     part = data.part("train")
     texts, draw = texts % part.num_texts, torch.Generator().manual_seed(0)
     if isinstance(part, ComposedPart):
         targets = part.target[texts]
         ids = part.key(data.protocols[0].relevance)[targets]
-        return Pairs(take(part.image, targets, draw), part.queries(texts, draw), part.label[targets], ids)
+        return Batch(take(part.image, targets, draw), part.queries(texts, draw), part.label[targets], ids)
     images = part.owner[texts]
-    return Pairs(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
+    return Batch(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
 
 
-def in_order(batch: Pairs, order: Tensor) -> Pairs:
+def in_order(batch: Batch, order: Tensor) -> Batch:
     """The rows of a batch in another order, augmented as they are."""
     text = batch.text
     if isinstance(text, ComposedQuery):
         text = ComposedQuery(text.source[order], rows(text.text, order))
     else:
         text = rows(text, order)
-    return Pairs(batch.image[order], text, batch.label[order], batch.image_id[order])
+    return Batch(batch.image[order], text, batch.label[order], batch.image_id[order])
 
 
-def all_losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
+def all_losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     """The losses of both players, in training mode; whatever is drawn is the same each time."""
     model.train()
     torch.manual_seed(0)

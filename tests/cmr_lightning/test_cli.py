@@ -15,13 +15,13 @@ import yaml
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Pairs
-from cmr_lightning.cli import config_files
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.experiment import config_files
 from cmr_lightning.methods.daml import DAML
-from cmr_lightning.precision import TwoPlayerPrecision
+from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from datamodules.base import PartName
-from datamodules.loaders import Part
+from datamodules.reading.loaders import Part
 from tests.building import Built, write_toy
 from tests.toy import Toy
 
@@ -93,7 +93,7 @@ def test_interpolations_follow_the_command_line(override: list[str], dropout: fl
     cli = built(tmp_path, f"--config={toy}", *override)
     for encoder in (cli.model.image_encoder, cli.model.text_encoder):
         assert [layer.p for layer in encoder.layers if isinstance(layer, torch.nn.Dropout)] == [dropout]
-    assert cli._config()["model"]["init_args"]["text_encoder"]["init_args"]["dropout"] == dropout
+    assert cli.resolved()["model"]["init_args"]["text_encoder"]["init_args"]["dropout"] == dropout
 
 
 def test_dotted_overrides_reach_the_model_and_the_config(toy: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_dotted_overrides_reach_the_model_and_the_config(toy: Path, tmp_path: Pa
         8,
     ]
     assert cli.datamodule.batch_size == 12
-    resolved = cli._config()
+    resolved = cli.resolved()
     assert resolved["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == 3e-4
     assert resolved["model"]["init_args"]["weights"] == {"adversarial": 0}
 
@@ -454,7 +454,7 @@ def test_loss_that_goes_astray_is_named(
 ) -> None:
     losses_of = DAML.generator_losses
 
-    def astray(model: DAML, batch: Pairs, embeddings: Embeddings) -> dict[str, torch.Tensor]:
+    def astray(model: DAML, batch: Batch, embeddings: Embeddings) -> dict[str, torch.Tensor]:
         losses = losses_of(model, batch, embeddings)
         return {**losses, "inter": losses["inter"] * (float("nan") if model.global_step == 3 else 1)}
 

@@ -15,16 +15,16 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
+from cmr_lightning.game.schedules import WarmupCosine
 from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
-from cmr_lightning.precision import TwoPlayerPrecision
+from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from cmr_lightning.retriever import Retriever, frozen
-from cmr_lightning.schedules import WarmupCosine
 from tests import building
 from tests.building import sgd
 from tests.toy import Toy, encoder
@@ -89,7 +89,7 @@ class Pull(Retriever):
     terms: ClassVar[Mapping[str, float]] = {"pair": 1.0}
     adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         return {"pair": paired_difference(*embeddings)}
 
 
@@ -203,7 +203,7 @@ class Astray(Pull):
 
     terms: ClassVar[Mapping[str, float]] = {"pair": 1.0, "log": 1.0}
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         argument = torch.tensor(-1.0 if self.global_step == 3 else 1.0)
         return {**super().generator_losses(batch, embeddings), "log": argument.log() + embeddings.image.mean()}
 
@@ -354,7 +354,7 @@ def test_recent_loss_is_the_last_one_logged_and_until_then_the_mean_so_far(tmp_p
 class Hopeless(Pull):
     """Its term is never a number."""
 
-    def generator_losses(self, batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         return {"pair": super().generator_losses(batch, embeddings)["pair"] * torch.nan}
 
 

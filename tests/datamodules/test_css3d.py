@@ -12,9 +12,9 @@ import torch
 import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.css3d import CSS3D
-from datamodules.flat_scenes import COLOURS, draw
-from datamodules.image_inputs import FeatureArchive, Pictures
-from datamodules.listed_data import PARTS
+from datamodules.drawn.flat_scenes import COLOURS, draw
+from datamodules.families.listed_data import PARTS
+from datamodules.inputs.image_inputs import FeatureArchive, Pictures
 from tests.datamodules.published.css3d import FILE, invent, python2_npy
 
 

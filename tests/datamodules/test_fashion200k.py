@@ -11,9 +11,9 @@ import torch
 import cmr_lightning  # noqa: F401
 from cmr_lightning.batch import ComposedQuery, Pixels, Words
 from cmr_lightning.errors import UserError
+from datamodules.families.listed_data import PARTS
 from datamodules.fashion200k import Fashion200k, Siblings, in_validation, modification, parents_of, written_out
-from datamodules.image_inputs import Pictures
-from datamodules.listed_data import PARTS
+from datamodules.inputs.image_inputs import Pictures
 from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS
 
 

@@ -11,10 +11,10 @@ import torch
 
 import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
+from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
-from datamodules.held_out import held_out
-from datamodules.image_inputs import FeatureArchive, Pictures
-from datamodules.listed_data import PARTS
+from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.reading.held_out import held_out
 from tests.datamodules.published.fashion_iq import PICTURES, SHARED
 
 

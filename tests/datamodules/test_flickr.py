@@ -11,10 +11,10 @@ import torch
 from cmr_lightning.batch import Pixels, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
+from datamodules.families.listed_data import PARTS
 from datamodules.flickr import Flickr8k, Flickr30k
-from datamodules.image_inputs import FeatureArchive, Pictures
-from datamodules.listed_data import PARTS
-from datamodules.vocabulary import Vocabulary
+from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.vocabulary import Vocabulary
 from tests.datamodules.published.flickr8k import SIZES, STRAY
 from tests.datamodules.published.flickr8k import write as write_flickr8k
 from tests.datamodules.published.flickr30k import write as write_flickr30k

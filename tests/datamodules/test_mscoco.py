@@ -8,8 +8,8 @@ import pytest
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements
-from datamodules.image_inputs import Pictures
-from datamodules.listed_data import PARTS
+from datamodules.families.listed_data import PARTS
+from datamodules.inputs.image_inputs import Pictures
 from datamodules.mscoco import MSCOCO
 from tests.datamodules.published.mscoco import write as write_mscoco
 

@@ -13,9 +13,9 @@ import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.random import Random
 from datamodules import nus_wide as module
-from datamodules.image_inputs import FeatureArchive
+from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.text_inputs import WordWeights
 from datamodules.nus_wide import NUSWIDE, TEN
-from datamodules.text_inputs import WordWeights
 from tests.building import trainer
 from tests.datamodules.published import nus_wide as published
 

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from cmr_lightning.batch import Pixels, Tokens
-from cmr_lightning.checkpoints import newest_checkpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
-from cmr_lightning.runs import Run
-from datamodules.image_inputs import Pictures
+from cmr_lightning.runs.checkpoint_files import newest_checkpoint
+from cmr_lightning.runs.run import Run
+from datamodules.inputs.image_inputs import Pictures
 from datamodules.pairs import Columns, Pairs
 from tests.building import ROOT, Built, tiny
 from tests.datamodules.published.pairs import LABELS, PICTURES

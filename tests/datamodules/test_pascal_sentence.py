@@ -10,10 +10,10 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.committed_splits import read_split
-from datamodules.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.pascal_sentence import PascalSentence
-from datamodules.text_inputs import WordTokens, WordWeights
+from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.pascal_sentence import FEATURES as PASCAL_FEATURES
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
 

@@ -10,8 +10,8 @@ import torch
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.committed_splits import read_rows, read_split
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
+from datamodules.reading.committed_splits import read_rows, read_split
 from tests.datamodules.published.pascal_sentence_dscmr import write as write_pascal_sentence_dscmr
 
 PARTS = ("train", "val", "test")

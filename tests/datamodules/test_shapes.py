@@ -8,7 +8,7 @@ import datamodules.shapes
 from cmr_lightning.batch import Pixels, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
-from datamodules.scenes import CAPTIONS, COLOURS, KINDS, SHAPES
+from datamodules.drawn.scenes import CAPTIONS, COLOURS, KINDS, SHAPES
 from datamodules.shapes import Shapes
 
 

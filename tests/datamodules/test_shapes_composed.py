@@ -3,7 +3,7 @@ import torch
 
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
-from datamodules.scenes import KINDS
+from datamodules.drawn.scenes import KINDS
 from datamodules.shapes_composed import ShapesComposed
 
 

@@ -11,9 +11,9 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.committed_splits import read_split
-from datamodules.image_inputs import Pictures
-from datamodules.text_inputs import WordTokens
+from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.text_inputs import WordTokens
+from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
 from tests.datamodules.published.wikipedia import write as write_wikipedia
 

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.benchmark.plan import PlannedRun, Tuning, read_benchmark
-from cmr_lightning.cli import resolved_config
+from cmr_lightning.benchmark.plan import Tuning, read_benchmark
 from cmr_lightning.errors import UserError
+from cmr_lightning.experiment import resolved_config
+from cmr_lightning.runs.planned_run import PlannedRun
 from tests.building import ROOT
 
 BENCHMARKS = sorted((ROOT / "experiments" / "benchmarks").glob("*.yaml"))

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from cmr_lightning.methods.collapsed import Collapsed
 from cmr_lightning.methods.triplet import Triplet
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 from tests.building import trainer
 from tests.toy import Toy, encoder
 

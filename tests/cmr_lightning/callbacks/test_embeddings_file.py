@@ -8,7 +8,7 @@ import pytest
 from cmr_lightning.callbacks import EmbeddingsFile
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.random import Random
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 from tests.building import trainer
 from tests.toy import Toy, ToyComposed
 

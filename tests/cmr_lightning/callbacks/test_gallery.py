@@ -8,7 +8,7 @@ from PIL import Image
 
 from cmr_lightning.callbacks.gallery import RetrievalGallery, Tile, draw_gallery
 from cmr_lightning.methods.random import Random
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 from datamodules.shapes import Shapes
 from tests.building import trainer
 from tests.toy import Toy

@@ -14,9 +14,9 @@ import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 from tests.building import ROOT, write_toy
-from tests.cmr_lightning.killing import differences
+from tests.cmr_lightning.runs.killing import differences
 
 
 class SendSignal(pl.Callback):

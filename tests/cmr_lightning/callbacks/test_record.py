@@ -9,7 +9,7 @@ from cmr_lightning.callbacks import RecordWriter
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.methods.triplet import Triplet
-from cmr_lightning.runs import Run
+from cmr_lightning.runs.run import Run
 from tests.building import trainer
 from tests.toy import Toy, encoder
 

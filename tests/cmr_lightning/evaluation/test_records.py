@@ -77,6 +77,6 @@ def test_other_files_are_no_records(tmp_path, text, problem):
 def test_reports_do_not_wait_for_torch():
     code = (
         "import sys; from cmr_lightning.evaluation import Record, Protocol, CLASS_LEVEL; "
-        "from cmr_lightning.evaluation.provenance import versions; versions(); sys.exit('torch' in sys.modules)"
+        "from cmr_lightning.runs.provenance import versions; versions(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

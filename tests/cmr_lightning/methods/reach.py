@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.retriever import Retriever, frozen
 from datamodules import CrossModalData
@@ -25,19 +25,19 @@ def toy_method(method: type[R], data: CrossModalData, **kwargs: Any) -> R:
     return model.eval()
 
 
-def first_batch(data: CrossModalData) -> Pairs:
+def first_batch(data: CrossModalData) -> Batch:
     """Pairs of the training part, the same each time."""
     torch.manual_seed(0)
     return next(iter(data.train_dataloader()))
 
 
-def losses(model: Retriever, batch: Pairs) -> dict[str, Tensor]:
+def losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     """The generator's terms, computed as in the training step."""
     with frozen(model.discriminator):
         return model.generator_losses(batch, model.embed(batch))
 
 
-def reached(model: Retriever, batch: Pairs, term: str) -> set[str]:
+def reached(model: Retriever, batch: Batch, term: str) -> set[str]:
     """Children of the model that hold a parameter with a gradient of the term, or are such a parameter."""
     model.zero_grad()
     losses(model, batch)[term].backward()

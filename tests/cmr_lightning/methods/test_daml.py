@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.methods.daml import DAML
@@ -21,7 +21,7 @@ def losses(embeddings: Embeddings, label: torch.Tensor = LABEL, **settings: Any)
     torch.manual_seed(0)
     n = len(label)
     model = DAML(Toy().spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, **settings)
-    batch = Pairs(torch.randn(n, IMAGE), torch.randn(n, TEXT), label, torch.arange(n))
+    batch = Batch(torch.randn(n, IMAGE), torch.randn(n, TEXT), label, torch.arange(n))
     return {name: loss.item() for name, loss in model.generator_losses(batch, embeddings).items()}
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ConcatCritic, DotProductCritic
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
@@ -76,7 +76,7 @@ def test_without_the_term_it_is_the_triplet_loss_and_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def on_pictures() -> tuple[InfoMax, Pairs]:
+def on_pictures() -> tuple[InfoMax, Batch]:
     """The method on pictures with both terms, and a batch of which some captions are of one picture."""
     data = Shapes("instance", num_train=20, num_val=20, num_test=20, picture_size=32, batch_size=12)
     torch.manual_seed(0)
@@ -92,7 +92,7 @@ def on_pictures() -> tuple[InfoMax, Pairs]:
     return model.eval(), first_batch(data)
 
 
-def test_map_is_scored_at_each_of_its_places(on_pictures: tuple[InfoMax, Pairs]) -> None:
+def test_map_is_scored_at_each_of_its_places(on_pictures: tuple[InfoMax, Batch]) -> None:
     model, batch = on_pictures
     embeddings = model.embed(batch)
     images, texts = embeddings
@@ -114,7 +114,7 @@ def test_map_is_scored_at_each_of_its_places(on_pictures: tuple[InfoMax, Pairs])
     assert losses(model, batch)["text_map"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_map_term_reaches_the_image_network_up_to_the_map_and_the_texts(on_pictures: tuple[InfoMax, Pairs]) -> None:
+def test_map_term_reaches_the_image_network_up_to_the_map_and_the_texts(on_pictures: tuple[InfoMax, Batch]) -> None:
     model, batch = on_pictures
     assert reached(model, batch, "text_map") == {"image_encoder", "text_encoder", "text_map"}
     losses(model, batch)["text_map"].backward()
@@ -124,7 +124,7 @@ def test_map_term_reaches_the_image_network_up_to_the_map_and_the_texts(on_pictu
     assert not any(name.startswith(("backbone.layer4", "projection")) for name in moved)
 
 
-def test_detached_embeddings_keep_their_map(on_pictures: tuple[InfoMax, Pairs]) -> None:
+def test_detached_embeddings_keep_their_map(on_pictures: tuple[InfoMax, Batch]) -> None:
     model, batch = on_pictures
     detached = model.embed(batch).detach()
     assert isinstance(detached, MappedEmbeddings)

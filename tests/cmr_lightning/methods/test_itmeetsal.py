@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.losses import binary_entropy, cross_modal_projection, projection_classification
 from cmr_lightning.methods.itmeetsal import ITMeetsAL
 from tests.building import trainer
@@ -30,7 +30,7 @@ def test_which_term_reaches_which_parameters(term: str, expected: set[str], leve
     assert reached(toy_method(ITMeetsAL, data, label_form=form), first_batch(data), term) == expected
 
 
-def entropy(model: ITMeetsAL, batch: Pairs) -> Tensor:
+def entropy(model: ITMeetsAL, batch: Batch) -> Tensor:
     return binary_entropy(torch.cat(model.modality_logits(model.embed(batch)))).mean()
 
 
@@ -56,7 +56,7 @@ def test_a_step_of_the_encoders_raises_the_entropy_of_an_undecided_discriminator
     assert entropy(model, batch).item() > before + 1e-4
 
 
-def decide(model: ITMeetsAL, batch: Pairs) -> None:
+def decide(model: ITMeetsAL, batch: Batch) -> None:
     """Let the discriminator learn a little."""
     optimizer = torch.optim.SGD(model.discriminator.parameters(), lr=0.5)
     for _ in range(10):

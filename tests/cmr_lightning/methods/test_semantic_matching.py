@@ -12,16 +12,16 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.semantic_matching import SemanticMatching, regress
-from datamodules.image_inputs import FeatureArchive
+from datamodules.inputs.image_inputs import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.shapes import Shapes
 from tests.toy import CLASSES, Toy
 
 
-def solved(data: Toy, **kwargs: Any) -> tuple[SemanticMatching, Pairs]:
+def solved(data: Toy, **kwargs: Any) -> tuple[SemanticMatching, Batch]:
     model = SemanticMatching(data.spec, **kwargs)
     pairs = data.training_pairs()
     model.solve(pairs)

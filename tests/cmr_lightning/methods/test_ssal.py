@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.callbacks import AdversarialDiagnostics
-from cmr_lightning.callbacks.diagnostics import gradient_share
 from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.diagnostics import gradient_share
 from cmr_lightning.losses import rotation_loss
 from cmr_lightning.methods.ssal import SSAL, TurnedEmbeddings, quarter_turns
 from datamodules.shapes import Shapes
@@ -36,7 +36,7 @@ def ssal(data: Shapes, **kwargs: Any) -> SSAL:
     return SSAL(data.spec, PICTURES, WORDS, **{"dim": 16, "discriminator": ModalityClassifier, **kwargs})
 
 
-def first_batch(data: Shapes | Toy) -> Pairs:
+def first_batch(data: Shapes | Toy) -> Batch:
     return next(iter(data.train_dataloader()))
 
 
@@ -203,7 +203,7 @@ def test_accumulated_batches_keep_their_turned_images() -> None:
     unwatched = model.discriminator_losses
     terms: list[set[str]] = []
 
-    def watched(batch: Pairs, embeddings: Embeddings) -> dict[str, Tensor]:
+    def watched(batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         found = unwatched(batch, embeddings)
         terms.append(set(found))
         return found

@@ -5,19 +5,19 @@ from typing import Any
 import pytest
 import torch
 
-from cmr_lightning.batch import Pairs
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.methods.triplet import Triplet
 from tests.toy import IMAGE, TEXT, Toy, encoder
 
 
-def batch_of(label: torch.Tensor, image_id: torch.Tensor | None = None) -> Pairs:
+def batch_of(label: torch.Tensor, image_id: torch.Tensor | None = None) -> Batch:
     n = len(label)
     ids = torch.arange(n) if image_id is None else image_id
-    return Pairs(torch.randn(n, IMAGE), torch.randn(n, TEXT), label, ids)
+    return Batch(torch.randn(n, IMAGE), torch.randn(n, TEXT), label, ids)
 
 
-def loss(batch: Pairs, embeddings: Embeddings, level: str = "label", **settings: Any) -> torch.Tensor:
+def loss(batch: Batch, embeddings: Embeddings, level: str = "label", **settings: Any) -> torch.Tensor:
     data = Toy(level=level, captions=2)
     model = Triplet(data.spec, encoder, encoder, dim=8, **settings)
     return model.generator_losses(batch, embeddings)["triplet"]

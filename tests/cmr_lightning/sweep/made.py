@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from cmr_lightning.benchmark.execution import Outcome
-from cmr_lightning.benchmark.plan import PlannedRun
+from cmr_lightning.runs.execution import Outcome
+from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.sweep.file import options
 from cmr_lightning.sweep.winner import put
 from tests.building import write_toy

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.committed_splits import read_split
+from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.invention import sentences, write_picture
 
 TINY = {"batch_size": 32}

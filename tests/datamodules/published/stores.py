@@ -13,16 +13,16 @@ import numpy as np
 import torch
 import yaml
 
-from cmr_lightning.features.store import Manifest, Rows, StoreWriter, image_check
+from cmr_lightning.store.store import Manifest, Rows, StoreWriter, image_check
 from datamodules.cuhk_pedes import CUHKPEDES
+from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.flickr import Flickr8k, Flickr30k
-from datamodules.image_inputs import Pictures
-from datamodules.listed_data import PARTS, ListedData
-from datamodules.listing import Listing
+from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.text_inputs import WordTokens
 from datamodules.mscoco import MSCOCO
 from datamodules.nus_wide import NUSWIDE
 from datamodules.pascal_sentence import PascalSentence
-from datamodules.text_inputs import WordTokens
+from datamodules.reading.listing import Listing
 from datamodules.wikipedia import Wikipedia
 
 CONFIGS = sorted((Path(__file__).parents[3] / "experiments/features").glob("*.yaml"))

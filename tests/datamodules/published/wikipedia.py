@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from datamodules.committed_splits import read_split
+from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.invention import hexadecimal, histograms, sentences, shuffled, unit, write_picture
 
 TINY = {"batch_size": 32}

@@ -1,0 +1,185 @@
+"""Runs that Weights & Biases is told of, set up as its users expect; nothing here imports wandb unless it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from cmr_lightning.callbacks import LastCheckpoint
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
+from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.runs.run import Run
+
+_UPDATES = "trainer/global_step"
+"""Lightning's name of the horizontal axis; it counts the generator's updates."""
+
+
+class RunLogger(WandbLogger):
+    """The configured `WandbLogger`, for one run.
+
+    What the config does not say is filled in: the project is `cmr_lightning`, the group the experiment, so that seeds
+    are together, the name says experiment and seed, the tags method and data set. W&B's environment variables
+    `WANDB_PROJECT`, `WANDB_RUN_GROUP` and `WANDB_NAME` replace that, and `WANDB_TAGS` adds tags, such as the name of a
+    benchmark to all its runs. The run's folder keeps the id of its W&B run, so that `--resume` and `test` log into the
+    same one. With `log_model` the best checkpoint is kept as an artifact, and no other.
+
+    Args:
+        run: The run.
+        config: Its resolved config.
+        settings: The part of it that configures this logger.
+        scores: Names of the scores on the validation part, and whether the `max` or the `min` of each is its summary.
+        go_on: Whether to log into the W&B run that the run's folder knows.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: dict[str, Any],
+        settings: Mapping[str, Any],
+        scores: Mapping[str, str],
+        go_on: bool,
+    ) -> None:
+        experiment, seed = config["experiment"], config["seed_everything"]
+        classes = [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")]
+        filled_in = {
+            "project": os.environ.get("WANDB_PROJECT", "cmr_lightning"),
+            "group": os.environ.get("WANDB_RUN_GROUP", experiment),
+            "name": os.environ.get("WANDB_NAME", f"{experiment} seed {seed}"),
+            "tags": [*classes, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
+        }
+        configured = {**settings.get("init_args", {}), **settings.get("dict_kwargs", {})}
+        given = {key: value for key, value in configured.items() if value is not None}
+        known = json.loads(run.wandb.read_text()) if go_on and run.wandb.exists() else {}
+        super().__init__(**{**filled_in, **given, **known})
+        self.run = run
+        self.config = config
+        self.scores = scores
+
+    @rank_zero_only
+    def begin(self) -> None:
+        """Start the W&B run, or go on with it.
+
+        Raises:
+            UserError: If W&B has no account, or cannot be reached.
+        """
+        import wandb
+
+        try:
+            logged = self.experiment
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(
+                f"W&B does not start: {reason}. Log in by `wandb login`, or log without an account by "
+                f"--trainer.logger.offline=true and send it later by `wandb sync`."
+            ) from error
+        for name, best in self.scores.items():
+            logged.define_metric(name, summary=best, step_metric=_UPDATES)
+        logged.config.update(self.config, allow_val_change=True)
+        known = {key: getattr(logged, key) for key in ("id", "project", "entity")}
+        write_whole(self.run.wandb, json.dumps({key: value for key, value in known.items() if value}) + "\n")
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Keep the best checkpoint as an artifact at the end, if `log_model` is set."""
+        if not isinstance(checkpoint_callback, LastCheckpoint):
+            super().after_save_checkpoint(checkpoint_callback)
+
+    @rank_zero_only
+    def report(self) -> None:
+        """Log what `test` found: metrics, curves, scores by class, the gallery, and the record as a file."""
+        import wandb
+
+        from cmr_lightning.evaluation.examples import Examples
+        from cmr_lightning.reports.board import Notes, boards, find_runs
+        from cmr_lightning.reports.curves import ranking_charts
+        from cmr_lightning.reports.per_class import class_scores
+
+        record, notes = Record.read(self.run.record), Notes()
+        (board,) = boards(find_runs(self.run.path, notes), [])
+        columns = list(dict.fromkeys(column for values in record.metrics.values() for column in values))
+        rows = [[protocol, *map(values.get, columns)] for protocol, values in record.metrics.items()]
+        logged: dict[str, Any] = {
+            "test/metrics": wandb.Table(columns=["protocol", *columns], data=rows),
+            "test/gallery": wandb.Image(str(self.run.gallery)),
+        }
+        for chart in ranking_charts(board):
+            points = [[x, y] for curve in chart.curves for x, y in zip(curve.x, curve.y, strict=True)]
+            table = wandb.Table(columns=[chart.x_label, chart.title], data=points)
+            logged[f"test/{chart.title}"] = wandb.plot.line(table, chart.x_label, chart.title, title=chart.title)
+        by_class = class_scores(board, {self.run.path: Examples.read(self.run.examples)}, notes)
+        if by_class is not None:
+            (scores,) = by_class.scores.values()
+            of_classes = zip(by_class.classes, by_class.queries, scores.tolist(), strict=True)
+            logged["test/classes"] = wandb.Table(
+                columns=["class", "queries", record.protocol], data=[*map(list, of_classes)]
+            )
+        self.log_metrics(logged, step=record.selection.get("step"))
+        for protocol, directions in record.metrics.items():
+            for direction, value in directions.items():
+                self.experiment.summary[f"test/{protocol}/{direction}"] = value
+        self.experiment.save(str(self.run.record), base_path=str(self.run.path), policy="now")
+
+
+class WandbReport(pl.Callback):
+    """Logs what `test` found, after it was written.
+
+    Args:
+        logger: The logger of the run.
+    """
+
+    def __init__(self, logger: RunLogger) -> None:
+        self.logger = logger
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the W&B run of the training."""
+        self.logger.begin()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Log, on the first process, now that the record is written."""
+        self.logger.report()
+
+
+class WandbWatch(pl.Callback):
+    """Logs histograms of gradients or weights, as `wandb.watch` does.
+
+    Args:
+        log: What to log.
+        log_freq: Batches between two looks.
+
+    Raises:
+        UserError: If the run is not logged to W&B.
+    """
+
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 100) -> None:
+        self.what = log  # Lightning gives every callback a method `log`
+        self.log_freq = log_freq
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to watch the model."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if not loggers:
+            raise UserError("WandbWatch logs to W&B; set --trainer.logger=WandbLogger, or leave it out.")
+        for logger in loggers:
+            logger.watch(pl_module, log=self.what, log_freq=self.log_freq, log_graph=False)
+
+
+@contextmanager
+def finished_at_the_end() -> Iterator[None]:
+    """End the W&B run that begins inside, as finished or as failed."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        wandb: Any = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:
+            wandb.finish(exit_code=code)

@@ -1,0 +1,156 @@
+"""An experiment as the command line gives it: parsed, resolved, and refused in one sentence where it is not right."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+import cmr_lightning.discriminators
+import cmr_lightning.encoders
+import cmr_lightning.game
+import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
+from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
+from datamodules import CrossModalData
+
+_ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
+
+
+class ExperimentCLI(LightningCLI):
+    """Parses an experiment and resolves its config; what builds and runs it is in `cli`."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.config_files = config_files(arguments)
+        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        super().__init__(
+            EmbeddingModel,
+            CrossModalData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
+            args=list(arguments),
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
+        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's folder, and the one link between data and model."""
+        parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
+        parser.add_argument(
+            "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
+        )
+        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            parser.add_argument("--resume", type=bool, default=False, help="Go on from the run's last checkpoint.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Throw an earlier run's folder away.")
+        return parser
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep to the config: Lightning would let a checkpoint's settings win over it."""
+
+    @property
+    def options(self) -> Namespace:
+        """The resolved options of the command."""
+        return self.config[self.subcommand]
+
+    def resolved(self) -> dict[str, Any]:
+        """The resolved config as plain values, good for `fit` and for every other command."""
+        options = self.options.clone()
+        for key in _ONLY_FOR_THIS_CALL:
+            options.pop(key, None)
+        dumped = self._parser(self.subcommand).dump(options, skip_none=False, skip_validation=True)
+        return yaml.safe_load(dumped)
+
+
+class _Resolving(ExperimentCLI):
+    """Parses an experiment and builds nothing."""
+
+    def before_instantiate_classes(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `config.yaml` of a run will say, without building or running anything.
+
+    Args:
+        arguments: A command and its options.
+
+    Raises:
+        UserError: If the config is not right.
+    """
+    quieten()
+    with errors_for_people():
+        return _Resolving(arguments).resolved()
+
+
+def data_checksum(config: dict[str, Any]) -> str:
+    """Checksum of the data that the part `data` of a resolved config names, as they are now.
+
+    Raises:
+        UserError: If they cannot be read.
+    """
+    with errors_for_people():
+        return _datamodule(config).checksum()
+
+
+def scores_in_validation(config: dict[str, Any]) -> list[str]:
+    """Names of the scores that `fit` logs on the validation part of the data that the part `data` of a config names.
+
+    Raises:
+        UserError: If the data cannot be had.
+    """
+    with errors_for_people():
+        return list(validation_scores(_datamodule(config).protocols))
+
+
+def _datamodule(config: dict[str, Any]) -> CrossModalData:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(CrossModalData, "data")
+    return parser.instantiate_classes(parser.parse_object({"data": config})).data
+
+
+def config_files(arguments: Sequence[str]) -> list[Path]:
+    """The files that a command line gives by `--config` or `-c`, which the parsed options no longer tell."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="append", type=Path, default=[])
+    return parser.parse_known_args(list(arguments))[0].config
+
+
+def quieten() -> None:
+    """Keep what says nothing about the run away from the terminal."""
+    for message in (
+        ".*LightningCLI's args parameter is intended to run from within Python.*",
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*`LightningModule.configure_optimizers` returned `None`.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*Couldn't infer the batch indices fetched from your dataloader.*",
+        ".*It is recommended to use .*sync_dist=True.*",  # all processes measure the same
+    ):
+        warnings.filterwarnings("ignore", message)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setLevel(logging.WARNING)

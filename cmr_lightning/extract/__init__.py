@@ -1,0 +1,1 @@
+"""Keep the features of a pretrained encoder in a store."""

@@ -1,0 +1,248 @@
+"""`extract`: pretrained encoders run over a data set once, their features kept in a feature store.
+
+Encoders are named as in an experiment; what is kept is what their last layer, the projection into the common space,
+would read. The batches of a shard are the same whatever was interrupted, so a store does not depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from torch import Tensor, nn
+
+import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
+import datamodules  # noqa: F401  (likewise)
+from cmr_lightning.batch import Text, Tokens
+from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.errors import UserError
+from cmr_lightning.extract.progress import ExtractionProgress
+from cmr_lightning.extract.sources import PictureSource, Source, TextSource
+from cmr_lightning.retriever import ImageEncoder, TextEncoder
+from cmr_lightning.store.store import Dtype, Manifest, StoreWriter
+from datamodules.families.listed_data import ListedData
+from datamodules.reading.reading_ahead import ahead
+
+Precision = Literal[32, "bf16", "fp16"]
+_AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run `extract`.
+
+    Args:
+        arguments: The command and its options.
+
+    Raises:
+        UserError: If the user has something to mend.
+    """
+    parser = build_parser()
+    with errors_for_people():
+        options = parser.parse_args(list(arguments[1:]))
+        settings = parser.instantiate_classes(options)
+    encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
+    try:
+        extract(**{key: value for key, value in settings.items() if key != "config"}, encoders=encoders)
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on where it stopped.")
+        raise SystemExit(_INTERRUPTED) from None
+
+
+def build_parser() -> ArgumentParser:
+    """What reads the options and config files of `extract`."""
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    parser = ArgumentParser(
+        prog="python -m cmr_lightning extract",
+        description="Run pretrained encoders over a data set once, and keep their features.",
+        parser_mode="omegaconf+",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="File with the settings below.")
+    parser.add_function_arguments(extract, skip={"encoders"})
+    return parser
+
+
+def describe(options: Namespace) -> str:
+    """Class and arguments of an encoder, as a manifest names it: without defaults, and without where weights are."""
+    module, _, name = options.class_path.rpartition(".")
+    parameters = inspect.signature(getattr(import_module(module), name)).parameters
+    given = {
+        key: Path(value).name if isinstance(value, str) and Path(value).exists() else value
+        for key, value in options.get("init_args", Namespace()).as_dict().items()
+        if key != "weights" and value != parameters[key].default
+    }
+    return f"{name} {json.dumps(given, sort_keys=True)}"
+
+
+def extract(
+    data: ListedData,
+    name: str,
+    encoders: dict[str, str],
+    image: ImageEncoder | None = None,
+    text: TextEncoder | None = None,
+    rotations: bool = False,
+    ten_crop: bool = False,
+    precision: Precision = 32,
+    dtype: Dtype = "float16",
+    batch_size: int = 64,
+    device: str = "auto",
+    folder: str = "features",
+) -> None:
+    """Encode all parts of a data set, each picture and each text once, into `<folder>/<name>/image` and `.../text`.
+
+    Args:
+        data: The data set; `data.image` says how pictures are resized and cut and how many processes decode them,
+            `data.text` makes tokens.
+        name: Name of the store, by which experiments find it.
+        encoders: How the manifests name the encoders, by modality.
+        image: What encodes the pictures, as in an experiment; None to leave them.
+        text: What encodes the texts, as in an experiment; None to leave them.
+        rotations: Whether pictures are seen turned by 0, 90, 180 and 270 degrees.
+        ten_crop: Whether features are the mean over four corners, the middle, and their mirror images.
+        precision: Numbers that encoders compute with.
+        dtype: Numbers that are kept.
+        batch_size: Pictures or texts encoded at once.
+        device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
+        folder: Where the stores are, relative to the root of the data set or absolute.
+
+    Raises:
+        UserError: If a setting, a picture, or the store that is already there is not right.
+    """
+    if image is None and text is None:
+        raise UserError("There is nothing to extract: set image, text, or both.")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
+    place = Path(name)
+    if place.name != name:
+        raise UserError(f"name is {name!r}; it becomes a folder, so it should be a plain name.")
+    run = Extraction(_device(device), precision, dtype, batch_size)
+    stores = data.root / Path(folder).expanduser() / name
+    if image is not None:
+        pictures = PictureSource(data, rotations, ten_crop)
+        run.fill(stores / "image", pictures, bare(image, data.spec.image), encoders["image"])
+    if text is not None:
+        run.fill(stores / "text", TextSource(data), bare(text, data.spec.text), encoders["text"])
+
+
+def bare(encoder: ImageEncoder | TextEncoder, source: object) -> nn.Module:
+    """An encoder without its projection into the common space, ready to encode.
+
+    Raises:
+        UserError: If it has none that could be left out.
+    """
+    torch.manual_seed(0)  # weights that are not loaded are at least the same each time
+    module = encoder(source, 1)  # type: ignore[arg-type]
+    if not isinstance(getattr(module, "projection", None), nn.Linear):
+        raise UserError(
+            f"{type(module).__name__} ends in no projection that could be left out, so it has no features to extract."
+        )
+    module.projection = nn.Identity()
+    return module.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How features are computed; see `extract`."""
+
+    device: torch.device
+    precision: Precision
+    dtype: Dtype
+    batch_size: int
+
+    def fill(self, folder: Path, source: Source, encoder: nn.Module, name: str) -> None:
+        """Encode the rows that a store lacks, beginning it if it is not there.
+
+        Args:
+            folder: The store.
+            source: What to encode.
+            encoder: What encodes.
+            name: How the manifest names the encoder.
+
+        Raises:
+            UserError: If something cannot be read or written, or the store was made with other settings.
+        """
+        checksum = weights_checksum(encoder)
+        encoder = encoder.to(self.device)
+        first = self._encode(source, encoder, source.read(range(1)))
+        manifest = Manifest(
+            encoder=name,
+            weights=checksum,
+            preprocessing=source.preprocessing,
+            precision=str(self.precision),
+            data=source.rows.checksum(),
+            dtype=self.dtype,
+            shape=(len(source.rows.ids), *first.shape[1:]),
+        )
+        with StoreWriter(folder, source.rows, manifest) as writer:
+            missing = sum(map(len, writer.missing()))
+            if missing:
+                self._fill(writer, source, encoder, missing)
+            if not writer.finish():
+                print(f"{folder}: other processes are at work on the last rows.")
+                return
+        shape = " x ".join(map(str, manifest.shape))
+        print(f"{folder}: {shape} {self.dtype}, {missing} rows of them new; encoder: {folder.parent.name}")
+
+    def _fill(self, writer: StoreWriter, source: Source, encoder: nn.Module, missing: int) -> None:
+        done: list[Tensor] = []
+        total = len(source.rows.ids)
+        with ExtractionProgress(source.what, total - missing, total) as progress:
+            for (shard, rows), batch in ahead(partial(_read, source), self._jobs(writer), source.processes):
+                done.append(self._encode(source, encoder, batch))
+                progress.advance(len(rows))
+                if rows.stop == shard.stop:
+                    writer.write(shard, torch.cat(done))
+                    done.clear()
+
+    def _jobs(self, writer: StoreWriter) -> Iterator[tuple[range, range]]:
+        """Each batch with the shard that it belongs to."""
+        for shard in writer.claims():
+            for first in range(shard.start, shard.stop, self.batch_size):
+                yield shard, range(first, min(first + self.batch_size, shard.stop))
+
+    def _encode(self, source: Source, encoder: nn.Module, batch: Text) -> Tensor:
+        moved = (
+            Tokens(*(tensor.to(self.device) for tensor in batch))
+            if isinstance(batch, Tokens)
+            else batch.to(self.device)
+        )
+        reduced = self.precision != 32
+        with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
+            return source.encode(encoder, moved).float().cpu()
+
+
+def _read(source: Source, job: tuple[range, range]) -> tuple[tuple[range, range], Text]:
+    """A job, and the batch of its rows."""
+    return job, source.read(job[1])
+
+
+def weights_checksum(encoder: nn.Module) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of all weights, normalisation of the input included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted([*encoder.named_parameters(), *encoder.named_buffers()]):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise UserError(f"device is {name}, which this machine does not have; set device to cpu or auto.") from error
+    return device

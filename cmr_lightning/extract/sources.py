@@ -1,0 +1,142 @@
+"""What features are extracted from: the pictures and the texts of a data set, as an encoder reads them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmr_lightning.batch import Text, Tokens
+from cmr_lightning.errors import UserError
+from cmr_lightning.store.store import Rows, image_check
+from datamodules.families.listed_data import PARTS, ListedData
+from datamodules.inputs.image_inputs import Pictures, load_resized, square
+
+_CENTRE = (None,)
+_TEN = tuple((*place, mirrored) for mirrored in (0, 1) for place in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))
+"""Where to cut, see `square` of the image inputs: four corners and the middle, and their mirror images."""
+
+
+class Source(ABC):
+    """Rows that an encoder makes features of.
+
+    Attributes:
+        what: The rows in a word.
+        rows: Their names, in rising order, whichever parts they are in.
+        preprocessing: In words, what happens before the encoder.
+        processes: Processes that batches are read in; 0 for threads.
+    """
+
+    what: str
+    rows: Rows
+    preprocessing: str
+    processes: int = 0
+
+    @abstractmethod
+    def read(self, rows: range) -> Text:
+        """A batch as `encode` takes it.
+
+        Raises:
+            UserError: If something cannot be read.
+        """
+
+    @abstractmethod
+    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
+        """Features of a batch, `(N, D)` or `(N, turns, D)`."""
+
+
+class PictureSource(Source):
+    """The pictures of all parts, each of them once.
+
+    Args:
+        data: The data set; its `image` says how pictures are resized and cut.
+        rotations: Whether each is seen turned counter-clockwise by 0, 90, 180 and 270 degrees.
+        ten_crop: Whether features are the mean over ten crops.
+
+    Raises:
+        UserError: If `data.image` are no pictures as they come.
+    """
+
+    what = "pictures"
+
+    def __init__(self, data: ListedData, rotations: bool, ten_crop: bool) -> None:
+        if not isinstance(data.image, Pictures) or data.image.augment != "none":
+            raise UserError(
+                "Features are extracted from pictures as they are: set data.image to Pictures, with augment none."
+            )
+        self.settings = data.image
+        self.turns = range(4) if rotations else range(1)
+        self.places: Sequence[Sequence[float] | None] = _TEN if ten_crop else _CENTRE
+        names = sorted({name for part in PARTS for name in data.listing(part).pictures})
+        self.paths = [data.root / name for name in names]
+        self.rows = Rows(names, [image_check(path) for path in self.paths])
+        crops = ", mean over ten crops" if ten_crop else ""
+        turns = ", at four rotations" if rotations else ""
+        self.preprocessing = f"{data.image.description(data.root)}{crops}{turns}"
+        self.processes = data.image.processes
+
+    def read(self, rows: range) -> Tensor:
+        """Pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
+        crops = [self._crops(path) for path in self.paths[rows.start : rows.stop]]
+        return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
+
+    def _crops(self, path: Path) -> np.ndarray:
+        picture = load_resized(path, self.settings)
+        return np.stack([np.asarray(square(picture, place, self.settings.crop)) for place in self.places])
+
+    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
+        """Features `(N, D)`, or `(N, 4, D)` with rotations."""
+        assert isinstance(batch, Tensor)
+        turned = [
+            torch.stack([encoder(torch.rot90(crop, turn, dims=(2, 3))) for crop in batch.unbind(1)]).mean(0)
+            for turn in self.turns
+        ]
+        return turned[0] if len(turned) == 1 else torch.stack(turned, dim=1)
+
+
+class TextSource(Source):
+    """The texts of all parts, each of them once, whichever pictures they belong to.
+
+    Args:
+        data: The data set; its `text` makes tokens of the texts.
+
+    Raises:
+        UserError: If `data.text` makes something else than tokens.
+    """
+
+    what = "texts"
+
+    def __init__(self, data: ListedData) -> None:
+        places: dict[str, int] = {}
+        contents: list[Tokens] = []
+        for part in PARTS:
+            content = data.read(part).text
+            if not isinstance(content, Tokens):
+                raise UserError(
+                    f"Features are extracted from tokens, but data.text, {type(data.text).__name__}, makes none."
+                )
+            first = sum(len(tokens.ids) for tokens in contents)
+            places |= {caption: first + row for row, caption in enumerate(data.listing(part).captions)}
+            contents.append(content)
+        texts = sorted(places)
+        order = torch.tensor([places[text] for text in texts])
+        length = max(tokens.ids.shape[1] for tokens in contents)
+        self.token_ids = torch.cat([F.pad(tokens.ids, (0, length - tokens.ids.shape[1])) for tokens in contents])[order]
+        self.mask = torch.cat([F.pad(tokens.mask, (0, length - tokens.mask.shape[1])) for tokens in contents])[order]
+        self.rows = Rows(texts)
+        self.preprocessing = f"{data.text.description}, at most {length} of a text"
+
+    def read(self, rows: range) -> Tokens:
+        """Tokens `(N, L)`, no longer than the longest text of the batch."""
+        mask = self.mask[rows.start : rows.stop]
+        length = int(mask.any(0).nonzero().max()) + 1
+        return Tokens(self.token_ids[rows.start : rows.stop, :length], mask[:, :length])
+
+    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
+        """Features `(N, D)`."""
+        return encoder(batch)

@@ -1,0 +1,220 @@
+"""Training in stages: who moves, what is frozen, at which rates and weights, for how many epochs."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch.optim import Optimizer
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.parallel.two_player_precision import Player
+from cmr_lightning.retriever import Retriever
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        name: How people call it.
+        epochs: How many epochs it takes; None, which only the last stage may say, for all that remain.
+        players: Who moves. Who does not is frozen whole.
+        frozen: Modules of the moving players that are frozen as well, by their names in the model, such as
+            `image_encoder.backbone`. Frozen modules get no gradients and are in evaluation mode, so that neither their
+            weights nor their BatchNorm statistics change.
+        generator_lr: The generator's learning rate, of which encoders with a `backbone_lr_scale` take their multiple;
+            None for that of `model.generator_optimizer`.
+        discriminator_lr: The discriminator's learning rate; None for that of `model.discriminator_optimizer`.
+        weights: Weights of loss terms that differ from `model.weights`.
+        ramp: Whether `model.ramp`, where it is on, rises from 0 to 1 within this stage; otherwise it is at 1.
+    """
+
+    name: str
+    epochs: int | None = None
+    players: list[Player] = field(default_factory=lambda: ["generator", "discriminator"])
+    frozen: list[str] = field(default_factory=list)
+    generator_lr: float | None = None
+    discriminator_lr: float | None = None
+    weights: dict[str, float] = field(default_factory=dict)
+    ramp: bool = True
+
+    def freezes(self, name: str) -> bool:
+        """Whether the module or parameter of that name in the model rests in this stage."""
+        return _owner(name) not in self.players or any(_inside(name, module) for module in self.frozen)
+
+
+class TrainingStages(pl.Callback):
+    """Takes a retriever through stages, one after the other.
+
+    Which stage it is follows from the epoch alone, and everything a stage sets follows from the stage: a run that is
+    resumed goes on in the stage in which it was stopped. Stages count epochs of the loader, so they last as long
+    whatever `model.accumulate` is. Optimizers hold all parameters in every stage; the frozen ones have no gradients, so
+    that neither steps nor weight decay move them.
+
+    While only the discriminator moves, `global_step` stands still, for it counts the generator's updates.
+
+    Args:
+        stages: The stages, in their order.
+
+    Raises:
+        UserError: If a stage has no players, or a stage before the last no epochs.
+    """
+
+    def __init__(self, stages: list[Stage]) -> None:
+        if not stages:
+            raise UserError("TrainingStages.stages is empty; name at least one stage.")
+        for stage in stages:
+            if not stage.players:
+                raise UserError(f"In stage {stage.name!r} nobody moves; name its players, or leave the stage out.")
+            open_end = stage.epochs is None and stage is stages[-1]
+            if not open_end and (stage.epochs or 0) < 1:
+                raise UserError(
+                    f"Stage {stage.name!r} should take at least 1 epoch and has epochs: {stage.epochs}; only the last "
+                    f"stage may leave them out."
+                )
+        self.stages = stages
+        self._starts = list(accumulate((stage.epochs or 0 for stage in stages[:-1]), initial=0))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check the stages against model and trainer, and remember what stages change.
+
+        Raises:
+            UserError: If a stage asks for what model or trainer do not have.
+        """
+        if not isinstance(pl_module, Retriever):
+            raise UserError(
+                f"TrainingStages cannot be used with {type(pl_module).__name__}, which has no training steps."
+            )
+        self._check_length(trainer.max_epochs or 0)
+        for stage in self.stages:
+            _check(stage, pl_module)
+        self._parameters = {name: p for name, p in pl_module.named_parameters() if p.requires_grad}
+        self._modules = {name: m for name, m in pl_module.named_modules() if m.training and m is not pl_module}
+        self._weights = dict(pl_module.weights)
+        self._ramp = pl_module.ramp
+        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in trainer.optimizers]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set what the stage sets: in a run resumed within an epoch, that epoch's start is not announced."""
+        self._set(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set what the stage sets, and say so when it begins."""
+        self._set(trainer, pl_module)
+        if trainer.current_epoch in self._starts:
+            stage = self._index(trainer.current_epoch)
+            rank_zero_info(f"Stage {stage + 1} of {len(self.stages)}: {self.stages[stage].name}.")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the model as it was: everything moves."""
+        assert isinstance(pl_module, Retriever)
+        self._freeze(Stage("after the training"))
+        pl_module.active = {"generator", "discriminator"}
+        pl_module.weights, pl_module.ramp, pl_module.ramp_span = self._weights, self._ramp, None
+
+    def _check_length(self, max_epochs: int) -> None:
+        if max_epochs < 1:
+            raise UserError(
+                "TrainingStages counts in epochs; set trainer.max_epochs (trainer.max_steps may end it earlier)."
+            )
+        last = self.stages[-1].epochs
+        if last is not None and max_epochs > self._starts[-1] + last:
+            raise UserError(
+                f"trainer.max_epochs is {max_epochs}, but the stages end after {self._starts[-1] + last}; set "
+                f"trainer.max_epochs to that, or leave the epochs of the last stage out."
+            )
+        missed = [stage.name for stage, start in zip(self.stages, self._starts, strict=True) if start >= max_epochs]
+        if missed:
+            rank_zero_warn(
+                f"trainer.max_epochs is {max_epochs}, so these stages are never reached: {', '.join(missed)}."
+            )
+
+    def _index(self, epoch: int) -> int:
+        return bisect_right(self._starts, epoch) - 1
+
+    def _set(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Retriever)
+        index = self._index(trainer.current_epoch)
+        stage = self.stages[index]
+        self._freeze(stage)
+        pl_module.active = set(stage.players)
+        pl_module.weights = {**self._weights, **stage.weights}
+        pl_module.ramp = self._ramp and stage.ramp
+        pl_module.ramp_span = self._updates(index, trainer, pl_module)
+        if pl_module.schedule is None:
+            self._set_rates(trainer.optimizers, stage)
+
+    def _set_rates(self, optimizers: list[Optimizer], stage: Stage) -> None:
+        rates = (stage.generator_lr, stage.discriminator_lr)[: len(optimizers)]
+        for optimizer, configured, rate in zip(optimizers, self._rates, rates, strict=True):
+            for group, own in zip(optimizer.param_groups, configured, strict=True):
+                group["lr"] = own if rate is None else rate * group.get("lr_scale", 1.0)
+
+    def _freeze(self, stage: Stage) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(not stage.freezes(name))
+        for name, module in self._modules.items():
+            module.training = not stage.freezes(name)
+
+    def _updates(self, index: int, trainer: pl.Trainer, retriever: Retriever) -> tuple[int, int] | None:
+        """Generator updates done before the stage and at its end; None if it has none."""
+        assert trainer.max_epochs is not None
+        ends = [*self._starts[1:], trainer.max_epochs]
+        updates = [
+            retriever.updates_per_epoch * (min(end, trainer.max_epochs) - start) if "generator" in stage.players else 0
+            for stage, start, end in zip(self.stages, self._starts, ends, strict=True)
+        ]
+        first, last = sum(updates[:index]), sum(updates[: index + 1])
+        if trainer.max_steps > 0:
+            last = min(last, trainer.max_steps)
+        return (first, last) if first < last else None
+
+
+def _owner(name: str) -> Player:
+    """Whose the module or parameter of that name in the model is."""
+    return "discriminator" if _inside(name, "discriminator") else "generator"
+
+
+def _inside(name: str, module: str) -> bool:
+    """Whether `name` is `module`, or something in it."""
+    return name == module or name.startswith(f"{module}.")
+
+
+def _check(stage: Stage, retriever: Retriever) -> None:
+    """Raise unless the retriever has what the stage speaks of."""
+    where = f"Stage {stage.name!r} of TrainingStages"
+    modules = {name for name, _ in retriever.named_modules()}
+    for name in stage.frozen:
+        if name not in modules:
+            raise UserError(
+                f"{where} freezes {name}, which is no module of the model; its modules are "
+                f"{', '.join(name for name, _ in retriever.named_children())}, and those within them."
+            )
+    present = {_owner(name) for name, _ in retriever.named_parameters()}
+    moving = {_owner(name) for name, p in retriever.named_parameters() if p.requires_grad and not stage.freezes(name)}
+    for player in [player for player in stage.players if player in present] or stage.players:
+        if player not in moving:
+            raise UserError(f"{where} leaves nothing to train of {player}; take it out of the stage's players.")
+    for term, weight in stage.weights.items():
+        if term not in retriever.terms:
+            raise UserError(
+                f"{where} gives a weight to {term}, which {type(retriever).__name__} does not have; its terms are "
+                f"{', '.join(retriever.terms)}."
+            )
+        if weight != 0 and term in retriever.adversarial_terms and retriever.discriminator is None:
+            raise UserError(f"{where} gives {term} a weight, but there is no adversary; set model.discriminator.")
+        if weight != 0 and term in retriever.built_on_demand and retriever.weights[term] == 0:
+            raise UserError(
+                f"{where} gives {term} a weight, but the model was built without it; give it a weight in model.weights "
+                f"too, so that its network is built, and a weight of 0 in the stages that are to do without it."
+            )
+    if stage.discriminator_lr is not None and retriever.discriminator is None:
+        raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.discriminator.")
+    if retriever.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):
+        raise UserError(
+            f"{where} sets a learning rate, and so does model.schedule after each epoch; leave one of the two out."
+        )

@@ -1,0 +1,1 @@
+"""A trained model on its own: search among its embeddings."""

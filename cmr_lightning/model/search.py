@@ -1,0 +1,114 @@
+"""`search`: the nearest items of every query among the embeddings that `predict` wrote, exactly or by an index."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.ranks import top
+from cmr_lightning.files.whole_file import whole_file
+from cmr_lightning.model.approximate import ApproximateIndex, recall
+
+_OTHER = {"text": "image", "image": "text"}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write `neighbours.npz` beside the embeddings: `neighbours (Q, k)`, rows of the gallery, best first.
+
+    Args:
+        arguments: The command, and its options.
+
+    Raises:
+        UserError: If there are no embeddings, or FAISS is missing or does not understand the index.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m cmr_lightning search",
+        description="Find the nearest items of every query; writes neighbours.npz beside the embeddings.",
+    )
+    parser.add_argument("embeddings", type=Path, help="embeddings.npz, as `predict` writes it")
+    parser.add_argument("--queries", choices=_OTHER, default="text", help="what searches (default: text)")
+    parser.add_argument("--k", type=int, default=10, help="how many items are found for each query (default: 10)")
+    parser.add_argument("--distance", choices=("cos", "l2"), default="cos", help="(default: cos)")
+    parser.add_argument("--index", help="search by an index of FAISS, such as HNSW32 or IVF4096,Flat, instead of all")
+    parser.add_argument("--parameters", default="", help="how the index is searched, such as efSearch=128 or nprobe=32")
+    parser.add_argument(
+        "--sample", type=int, default=1000, help="queries that the index is compared on with the exact search"
+    )
+    options = parser.parse_args(arguments[1:])
+    if options.k < 1 or options.sample < 1:
+        raise UserError("--k and --sample must be at least 1.")
+    queries, gallery, source = _read(options.embeddings, options.queries)
+    k = min(options.k, len(gallery) - (source is not None))
+    if options.index is None:
+        found, seconds = _exact(queries, gallery, source, options.distance, k)
+        print(f"Searched {len(gallery):,} items exactly, {1000 * seconds / len(queries):.3g} ms a query.")
+    else:
+        found = _approximate(queries, gallery, source, options, k)
+    path = options.embeddings.with_name("neighbours.npz")
+    with whole_file(path) as file:
+        np.savez(file, neighbours=found)
+    print(f"Wrote {path}: the {k} nearest of {len(gallery):,} for {len(queries):,} queries.")
+
+
+def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
+    """What searches, `(Q, D)`, what is searched, `(G, D)`, and the source of each composed query, which it skips."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = archive[queries], archive[_OTHER[queries]]
+            source = archive["source"] if queries == "text" and "source" in archive else None
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; `predict --config RUN/config.yaml` writes one.") from None
+    except (EOFError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} holds no embeddings; write some by `predict --config RUN/config.yaml`.") from error
+    asking, asked = found
+    if any(a.ndim != 2 or a.dtype.kind not in "iuf" for a in found) or asking.shape[1] != asked.shape[1]:
+        raise UserError(
+            f"{path} should hold rows of equally many numbers and holds {queries} of shape {asking.shape}, "
+            f"{asking.dtype}, and {_OTHER[queries]} of shape {asked.shape}, {asked.dtype}."
+        )
+    if not all(len(embeddings) and np.isfinite(embeddings).all() for embeddings in found):
+        raise UserError(f"{path} holds embeddings that are not finite, or none at all.")
+    return *found, source
+
+
+def _exact(queries: NDArray, gallery: NDArray, source: NDArray | None, distance: str, k: int) -> tuple[NDArray, float]:
+    """Positions in the gallery, `(Q, k)`, and the seconds that it took."""
+    start = time.perf_counter()
+    excluded = None if source is None else torch.from_numpy(source)
+    found = top(torch.from_numpy(queries), torch.from_numpy(gallery), distance, k, excluded=excluded).numpy()
+    return found, time.perf_counter() - start
+
+
+def _approximate(
+    queries: NDArray, gallery: NDArray, source: NDArray | None, options: argparse.Namespace, k: int
+) -> NDArray:
+    """Positions in the gallery, `(Q, k)`; what the index costs and gains is printed."""
+    start = time.perf_counter()
+    index = ApproximateIndex(gallery, options.distance, options.index, options.parameters)
+    built = time.perf_counter()
+    found = index.top(queries, k) if source is None else _without(source, index.top(queries, k + 1))
+    seconds = time.perf_counter() - built
+    sample = np.sort(np.random.default_rng(0).permutation(len(queries))[: options.sample])
+    of_sample = None if source is None else source[sample]
+    exact, exact_seconds = _exact(queries[sample], gallery, of_sample, options.distance, k)
+    print(
+        f"Built {options.index} of {len(gallery):,} items in {built - start:.3g} s, and searched it in "
+        f"{1000 * seconds / len(queries):.3g} ms a query; the exact search takes "
+        f"{1000 * exact_seconds / len(sample):.3g} ms."
+    )
+    print(f"It finds {recall(found[sample], exact):.2%} of the {k} nearest, measured on {len(sample):,} queries.")
+    return found
+
+
+def _without(item: NDArray, found: NDArray) -> NDArray:
+    """The first k of what was found, `(Q, k + 1)`, without one item for each query, `(Q,)`."""
+    order = np.argsort(found == item[:, None], axis=1, kind="stable")
+    return np.take_along_axis(found, order, axis=1)[:, :-1]

@@ -1,0 +1,1 @@
+"""Several processes that train as one, and the precision of two players."""

@@ -1,0 +1,1 @@
+"""Runs side by side: boards, tests of differences, tables, pictures and pages."""

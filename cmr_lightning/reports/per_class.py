@@ -1,0 +1,82 @@
+"""Scores by class: which classes a method finds, and which it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.examples import Examples
+from cmr_lightning.reports.board import Board, Notes
+from cmr_lightning.reports.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """The main metric of the queries of each class, the mean over directions, averaged over runs.
+
+    A composed query is of the classes of its source.
+
+    Attributes:
+        classes: Names of the classes.
+        queries: Queries of each class in one run.
+        scores: For each experiment its scores, NaN for a class without queries.
+    """
+
+    classes: tuple[str, ...]
+    queries: tuple[int, ...]
+    scores: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def largest(self) -> float:
+        """The largest score of all."""
+        return max(float(np.nanmax(scores)) for scores in self.scores.values()) or 1.0
+
+
+def class_scores(board: Board, examples: Mapping[Path, Examples], notes: Notes) -> ClassScores | None:
+    """Scores by class of all runs that left their labels; None where there are no two classes to tell apart.
+
+    Args:
+        board: The board.
+        examples: What its runs left, by their folders.
+        notes: Where to say what is missing.
+    """
+    scores: dict[str, NDArray[np.float64]] = {}
+    classes, queries = None, None
+    for row in board.rows:
+        of_runs = []
+        for run in row.runs:
+            left = examples.get(run.run.path)
+            if left is None or run.evidence is None or len(left.classes) < 2:
+                continue
+            try:
+                found, asked = _of_run(run.evidence, left)
+            except UserError as error:
+                notes.add(f"{run.run.path} has no scores by class: {error}")
+                continue
+            classes, queries = left.classes, queries if queries is not None else asked
+            of_runs.append(found)
+        if of_runs:
+            scores[row.experiment] = np.mean(of_runs, axis=0)
+    if classes is None or queries is None:
+        return None
+    return ClassScores(classes, tuple(queries.tolist()), scores)
+
+
+def _of_run(evidence: Evidence, examples: Examples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores of each class `(C,)`, and its queries."""
+    means, asked = [], np.zeros(len(examples.classes), dtype=np.int64)
+    for direction, values in evidence.queries.items():
+        rows = examples.asking[direction]
+        labels = examples.label[rows if direction == "i2t" else examples.owner[rows]]
+        member = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(examples.classes))
+        if len(member) != len(values):
+            raise UserError(f"its labels are of {len(member)} queries, its ranks of {len(values)}.")
+        count = member.sum(axis=0)
+        means.append(np.divide(values @ member, count, out=np.full(len(count), np.nan), where=count > 0))
+        asked += count
+    return np.mean(means, axis=0), asked

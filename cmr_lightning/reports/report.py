@@ -1,0 +1,75 @@
+"""`report`: runs side by side, in the terminal, as one HTML file, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.reports.board import Board, Notes, boards, find_runs
+from cmr_lightning.reports.board_tables import LEGEND, markdown, remarks, terminal, write_csv
+from cmr_lightning.reports.claims import CLAIMS, Claim, read_claims
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a table of the runs that the command line names, and write the report.
+
+    Args:
+        arguments: The command, and its options.
+
+    Raises:
+        UserError: If a folder holds no record, a record is broken, or no run is of a reference.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m cmr_lightning report",
+        description="Put runs side by side; writes report.html, report.md and report.csv.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or one that holds runs")
+    parser.add_argument("--output", type=Path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        help="experiment that the others are compared with, such as triplet; given more than once, each table takes "
+        "the first that it has",
+    )
+    options = parser.parse_args(arguments[1:])
+    notes = Notes()
+    found = {run.run.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
+    tables = boards(list(found.values()), _claims(notes), options.reference)
+    console = Console()
+    for board in tables:
+        console.print(terminal(board))
+        for remark in remarks(board):
+            console.print(remark, markup=False, soft_wrap=True)
+    console.print(LEGEND, markup=False, soft_wrap=True)
+    write(tables, notes, options.output)
+    for sentence in notes.sentences:
+        console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
+    console.print(f"Wrote {options.output / 'report.html'}, report.md and report.csv.", markup=False, soft_wrap=True)
+
+
+def write(tables: Sequence[Board], notes: Notes, folder: Path) -> None:
+    """Write the three files of a report.
+
+    Args:
+        tables: The leaderboards.
+        notes: What was found missing, to which this adds.
+        folder: Where the files go.
+    """
+    from cmr_lightning.reports.page import page  # here, so that a wrong command line is answered at once
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "report.html", page(tables, notes))
+    write_whole(folder / "report.md", markdown(tables))
+    write_csv(tables, folder / "report.csv")
+
+
+def _claims(notes: Notes) -> list[Claim]:
+    if not CLAIMS.is_dir():
+        notes.add(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
+        return []
+    return read_claims(CLAIMS)

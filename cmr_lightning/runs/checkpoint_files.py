@@ -1,0 +1,121 @@
+"""Checkpoints on disk: whole or not there, and loaded without running anything that may be hidden in them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.files.whole_file import whole_file
+from cmr_lightning.runs.run import Run
+
+_NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
+"""What torch raises on bytes that nobody pickled: it takes the letters of a text for commands, and follows them."""
+
+
+class RunCheckpoints(TorchCheckpointIO):
+    """Writes the checkpoints of a run, and keeps the last but one, in case the last cannot be read one day.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: If it cannot be written; what was there before is still there.
+        """
+        path = Path(path)
+        content = io.BytesIO()  # torch's own writing hides why it failed
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+                if path.absolute() == self.run.last.absolute() and path.exists():
+                    path.replace(self.run.previous)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise UserError(
+                f"{path} could not be written: {'the disk is full' if full else error.strerror}; what was saved before "
+                f"is whole. Mend that, and go on with --resume=true."
+            ) from error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU; see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `fit` wrote, onto the CPU. Nothing but tensors, numbers, texts and collections of them is ever unpickled.
+
+    Raises:
+        UserError: If the file is missing, damaged or closed to the user, or holds something else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"There is no checkpoint {path}.") from None
+    except PermissionError as error:
+        raise UserError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+    except _NO_PICKLE as error:
+        raise UserError(
+            f"{path} is not loaded: it is no checkpoint of `fit`, or holds objects that could run any program."
+        ) from error
+    except (EOFError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
+        raise UserError(f"The checkpoint {path} is damaged: {reason}.") from error
+    if not isinstance(checkpoint, dict) or not {"pytorch-lightning_version", "state_dict"} <= checkpoint.keys():
+        raise UserError(
+            f"{path} is not loaded: it is no checkpoint of `fit`; give the best.ckpt or last.ckpt of a run."
+        )
+    return checkpoint
+
+
+def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of a run that can be read, and what it holds.
+
+    Which one that is, the checkpoints say themselves: copies of files, and archives of them, may all have one time.
+
+    Raises:
+        UserError: If there is none, or it was written before checkpoints said what a metrics file held.
+    """
+    newest: tuple[Path, dict[str, Any]] | None = None
+    errors = []
+    for path in run.checkpoints():
+        if newest is not None and path == run.previous:
+            continue
+        try:
+            checkpoint = read_checkpoint(path)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        if newest is None or _progress(checkpoint) > _progress(newest[1]):
+            newest = path, checkpoint
+    if newest is None:
+        raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")
+    if "metrics_rows" not in newest[1]:
+        raise UserError(f"{newest[0]} was written by an earlier version; start anew with --overwrite=true.")
+    for damage in errors:
+        rank_zero_warn(f"{damage} The run goes on from the newest of the others, {newest[0]}.")
+    return newest
+
+
+def _progress(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    return checkpoint["epoch"], checkpoint["global_step"]

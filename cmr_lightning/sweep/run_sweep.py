@@ -1,0 +1,307 @@
+"""`sweep`: the best settings of an experiment, searched for as a W&B sweep file says, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import mean
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.experiment import resolved_config, scores_in_validation
+from cmr_lightning.runs.execution import share
+from cmr_lightning.runs.planned_run import as_option, as_options
+from cmr_lightning.runs.run import experiment_name
+from cmr_lightning.sweep.file import SweepFile, options, read_sweep
+from cmr_lightning.sweep.parameters import Parameter
+from cmr_lightning.sweep.pictures import save_pictures
+from cmr_lightning.sweep.running import Ended, run_trial
+from cmr_lightning.sweep.trials import Trials
+from cmr_lightning.sweep.winner import look_up, write_winner
+
+_NAMES = ("run_dir", "experiment")
+
+_HOPELESS = 3
+"""So many trials that all fail are enough to know that the next one will."""
+
+_AGAIN = "once the reason is gone, the same command tries them again"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a sweep file, or what is left of it.
+
+    Args:
+        arguments: The command, and its options.
+
+    Raises:
+        UserError: If the file is not right, or no trial came to a good end.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m cmr_lightning sweep",
+        description="Search for the best settings of an experiment with Optuna, as a W&B sweep file says, without "
+        "W&B. Every other option is one of `fit`, and holds for all trials.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="experiments/sweeps/<dataset>_<method>.yaml")
+    parser.add_argument("--count", type=int, help="trials in all, finished ones included (default: the file's run_cap)")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at the same time; they share cores and GPUs")
+    parser.add_argument("--folder", type=Path, help="where everything is kept (default: runs/sweeps/<file's name>)")
+    given, overrides = parser.parse_known_args(arguments[1:])
+    sweep = read_sweep(given.config)
+    count = given.count or sweep.run_cap
+    if count is None or count < 1 or given.jobs < 1:
+        raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
+    run_sweep(sweep, given.folder or default_folder(sweep), count, given.jobs, overrides)
+
+
+def default_folder(sweep: SweepFile) -> Path:
+    """Where a sweep is kept if nobody says otherwise."""
+    return Path("runs/sweeps") / sweep.path.stem
+
+
+def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrides: Sequence[str] = ()) -> Path:
+    """Run a sweep until it has a number of trials, and show what was found.
+
+    Args:
+        sweep: The sweep file.
+        folder: Where everything is kept.
+        count: Trials in all, finished ones included.
+        jobs: Trials at the same time.
+        overrides: Options of all trials.
+
+    Returns:
+        The winning experiment.
+
+    Raises:
+        UserError: If a key of the file is not one of the experiment, or no trial came to a good end.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    console = Console()
+    config = check(sweep, overrides)
+    committed = {parameter.key: look_up(config, parameter.key) for parameter in sweep.parameters}
+    trials = Trials(sweep, folder, overrides, config["seed_everything"])
+    missing = trials.begin(_description(sweep, config), committed)
+    done = len(trials.ended(count))
+    console.print(
+        f"{experiment_name([sweep.experiment])}: {count} trials ({sweep.method}, {sweep.metric}, "
+        f"{'larger' if sweep.maximize else 'smaller'} is better), {done} are done; in {folder}.",
+        markup=False,
+        soft_wrap=True,
+    )
+    if missing is not None:
+        console.print(f"The experiment as it is written is not among them: {missing}.", markup=False, soft_wrap=True)
+    try:
+        _watch(trials, count, jobs, console)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command goes on.")
+        sys.exit(130)
+    return _conclude(trials, count, committed, console)
+
+
+# Before --------------------------------------------------------------------------------------------------------------
+
+
+def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """See that every key and every value of a sweep is one that the experiment takes, before anything is trained.
+
+    Returns:
+        The resolved config of the experiment as it is written.
+
+    Raises:
+        UserError: If a key or a value is not, or the metric is not one that the experiment logs.
+    """
+    fit = ["fit", f"--config={sweep.experiment}", *sweep.options, *overrides]
+    written = resolved_config(fit)
+    examples = {parameter.key: _examples(parameter) for parameter in sweep.parameters}
+    for row in range(max(map(len, examples.values()))):
+        chosen = {key: values[row % len(values)] for key, values in examples.items()}
+        resolved_config([*fit, *as_options(chosen)])
+    logged = scores_in_validation(written["data"])
+    if sweep.metric not in logged:
+        raise UserError(f"{sweep.path}: the metric {sweep.metric} is never logged; what is: {', '.join(logged)}.")
+    return written
+
+
+def _examples(parameter: Parameter) -> list[Any]:
+    """Every value of a list, both ends of a range."""
+    drawn: Any = parameter.drawn
+    if drawn is None:
+        return [parameter.value(None)]
+    ends = drawn.choices if isinstance(drawn, CategoricalDistribution) else (drawn.low, drawn.high)
+    return [parameter.value(end) for end in ends]
+
+
+def _description(sweep: SweepFile, config: Mapping[str, Any]) -> dict[str, str]:
+    """What makes trials of one sweep comparable, by name."""
+    early = sweep.early_terminate
+    return {
+        **{key: as_option(value) for key, value in _flat(config) if key not in _NAMES},
+        **{f"parameters.{p.key}": f"{p.drawn} {_examples(p)}" for p in sweep.parameters},
+        "method": sweep.method,
+        "metric": f"{sweep.metric}, {'maximize' if sweep.maximize else 'minimize'}",
+        "early_terminate": str(early),
+    }
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+# Meanwhile -----------------------------------------------------------------------------------------------------------
+
+
+def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
+    """Run what is left, and say after each trial how it ended, what is best so far and what remains."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    start, before, failed = time.monotonic(), len(trials.ended(count)), 0
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        closing(_run(trials, count, jobs)) as ends,
+    ):
+        task = progress.add_task("sweep", total=count, completed=before)
+        for ended in ends:
+            failed += ended.state == TrialState.FAIL
+            done, best = len(trials.ended(count)), trials.best(count)
+            tried = done + failed
+            remaining = (time.monotonic() - start) / max(1, tried - before) * max(0, count - tried)
+            so_far = "nothing yet" if best is None else f"{best.value:.4f} (trial {best.number})"
+            progress.update(task, completed=done, description=f"sweep, best {so_far}")
+            line = f"[{done}/{count}] {_line(ended)}; best {so_far}, {remaining / 60:.0f} min remain"
+            progress.console.print(line, markup=False, soft_wrap=True)
+            if failed >= _HOPELESS and not done:
+                raise UserError(f"All {failed} trials failed; {_AGAIN}. The last one failed because: {ended.error}")
+
+
+def _run(trials: Trials, count: int, jobs: int) -> Generator[Ended, None, None]:
+    """Trials as they end, `jobs` at the same time."""
+    stopping = threading.Event()
+    ends: SimpleQueue[Ended | None] = SimpleQueue()
+
+    def work(place: int) -> None:
+        try:
+            while not stopping.is_set():
+                with trials.next(count, stopping) as trial:
+                    if trial is None:
+                        return
+                    ends.put(run_trial(trials, trial, share(place, jobs), stopping))
+        finally:
+            ends.put(None)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        workers = [pool.submit(work, place) for place in range(jobs)]
+        try:
+            working = jobs
+            while working:
+                ended = ends.get()
+                if ended is None:
+                    working -= 1
+                else:
+                    yield ended
+        finally:
+            stopping.set()
+    for worker in workers:
+        worker.result()
+
+
+def _line(ended: Ended) -> str:
+    if ended.state == TrialState.FAIL:
+        return f"trial {ended.number} failed: {ended.error}"
+    score = "nothing" if ended.score is None else f"{ended.score:.4f}"
+    how = f", ended early after {ended.measured} measurements" if ended.state == TrialState.PRUNED else ""
+    time_taken = ", in part unwatched" if ended.seconds is None else f" in {ended.seconds:.0f} s"
+    return f"trial {ended.number}: {score}{time_taken}{how}"
+
+
+# After ---------------------------------------------------------------------------------------------------------------
+
+
+def _conclude(trials: Trials, count: int, committed: Mapping[str, Any], console: Console) -> Path:
+    """Show the best values and what pruning saved, write the winning experiment and the pictures."""
+    best = trials.best(count)
+    if best is None:
+        reasons = {trial.user_attrs.get("error") for trial in trials.left(count)}
+        raise UserError(f"No trial came to a good end; {_AGAIN}: {'; '.join(sorted(filter(None, reasons)))}")
+    console.print(_table(trials, count, best, committed))
+    if trials.sweep.early_terminate is not None:
+        console.print(saved_by_pruning(trials.ended(count)), markup=False, soft_wrap=True)
+    if failed := [f"trial {trial.number}" for trial in trials.left(count)]:
+        console.print(f"Failed and not counted: {', '.join(failed)}; {_AGAIN}.", markup=False, soft_wrap=True)
+    winner = _write_winner(trials, count, best)
+    pictures = save_pictures(trials.study, trials.sweep.metric, trials.folder)
+    console.print(f"Wrote {', '.join(map(str, pictures))}.", markup=False, soft_wrap=True)
+    console.print(f"Next: {winner.read_text().splitlines()[0].removeprefix('# ')}", markup=False, soft_wrap=True)
+    return winner
+
+
+def _table(trials: Trials, count: int, best: FrozenTrial, committed: Mapping[str, Any]) -> Table:
+    first = next((trial for trial in trials.ended(count) if trial.number == 0), None)
+    written = first is not None and "fixed_params" in first.system_attrs and first.value is not None
+    table = Table(title=f"{trials.sweep.metric}: {best.value:.4f}, the best of {len(trials.ended(count))} trials")
+    table.add_column("parameter")
+    table.add_column(f"best (trial {best.number})", justify="right")
+    table.add_column("as written", justify="right")
+    for key, value in trials.values(best).items():
+        table.add_row(key, as_option(value), as_option(committed[key]))
+    table.add_row("score", f"{best.value:.4f}", f"{first.value:.4f}" if written and first else "", style="bold")
+    return table
+
+
+def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
+    """How much time early termination saved, if pruned trials had taken as long as the complete ones on average.
+
+    Trials that nobody watched all the time do not count for the times.
+    """
+    seconds = {
+        state: [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]
+        for state in (TrialState.PRUNED, TrialState.COMPLETE)
+    }
+    pruned, complete = seconds.values()
+    early = sum(trial.state == TrialState.PRUNED for trial in ended)
+    said = f"Pruning ended {early} of {len(ended)} trials early"
+    if not pruned or not complete:
+        return f"{said}."
+    saved = sum(max(0.0, mean(complete) - of) for of in pruned)
+    return (
+        f"{said}, after {mean(pruned):.0f} s instead of {mean(complete):.0f} s on average: "
+        f"{saved:.0f} s saved beside {sum(pruned) + sum(complete):.0f} s spent."
+    )
+
+
+def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
+    experiment = trials.sweep.experiment
+    name = experiment_name([experiment])
+    path = trials.folder / "experiments" / f"{name}.yaml"
+    found_by = f"Trial {best.number}, the best of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
+    comment = f"{found_by}: {trials.sweep.metric} {best.value:.4f}."
+    set_for_all = {key: yaml.safe_load(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
+    write_winner(path, experiment, {**set_for_all, **trials.values(best)}, f"{name}_tuned", comment)
+    if _without_names(["fit", f"--config={path}"]) != _without_names(trials.planned(best).fit):
+        raise UserError(
+            f"The winning settings cannot be written into {experiment} as its options do on the command line; "
+            f"{trials.run(best.number).config} holds them in full."
+        )
+    return path
+
+
+def _without_names(arguments: Sequence[str]) -> dict[str, Any]:
+    """What a command runs, whatever it is called and wherever it is kept."""
+    return {key: value for key, value in resolved_config(arguments).items() if key not in _NAMES}

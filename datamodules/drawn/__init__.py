@@ -1,0 +1,1 @@
+"""The scenes of the embedded data sets, and what draws them."""

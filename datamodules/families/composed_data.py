@@ -1,0 +1,201 @@
+"""Composed retrieval: the query is an image with a text that says what to change, the answer is another image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmr_lightning.batch import Batch, ComposedQuery, Items, Task
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Compositions
+from datamodules.base import CrossModalData, PartName
+from datamodules.reading.content import Content, Stored, take
+from datamodules.reading.loaders import ItemLoader, PairLoader, Part, batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposedPart(Part):
+    """One part of a composed data set: M images, and P queries that start from one of them and ask for another.
+
+    Of what it has in common with other parts, `text` are the texts that say what to change, `captions` the same as
+    people read them, and `owner` the images that the queries start from.
+
+    Attributes:
+        target: Row of the image that each query asks for, `(P,)` int64. Where several images are right, any of them.
+        keys: For each relevance of the protocols but `target` the keys of the images, `(M,)` int64: images with the key
+            of the target are right as well.
+        fold: Which fold each image is in, `(M,)` int64, for protocols with folds: a query searches the fold of its
+            source alone.
+        sources: M other pictures of what the images show, for queries to start from; None where they start from the
+            images themselves.
+    """
+
+    target: Tensor
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
+    fold: Tensor | None = None
+    sources: Stored | None = None
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """All that makes these data what they are."""
+        others = [content for content in (self.fold, self.sources) if content is not None]
+        return (*super().contents, self.target, *(self.keys[name] for name in sorted(self.keys)), *others)
+
+    @property
+    def compositions(self) -> Compositions:
+        """What the queries ask for."""
+        return Compositions(self.owner, self.target, self.keys, self.fold)
+
+    def key(self, relevance: str) -> Tensor:
+        """Keys of the images under a relevance, `(M,)` int64."""
+        return torch.arange(self.num_images) if relevance == "target" else self.keys[relevance]
+
+    def queries(self, rows: Tensor, generator: torch.Generator | None = None) -> ComposedQuery:
+        """Some queries, in the order asked for; see `Stored.rows`."""
+        source = take(self.image if self.sources is None else self.sources, self.owner[rows], generator)
+        assert isinstance(source, Tensor)
+        return ComposedQuery(source, take(self.text, rows, generator))
+
+
+class ComposedData(CrossModalData):
+    """A data set of composed queries.
+
+    A subclass does what every data set does, and reads `ComposedPart`s. Where the training queries are not a list but
+    made up anew in each epoch, it overrides `epoch` as well.
+
+    Evaluation serves all images of a part, each once, and its queries, each with the picture that it starts from.
+
+    Args:
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    @abstractmethod
+    def read(self, part: PartName) -> ComposedPart:
+        """Read one part from the published files.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+
+    def epoch(self, generator: torch.Generator) -> ComposedPart:
+        """The training part with the queries of one epoch, always equally many; by default those that were read.
+
+        Args:
+            generator: Where all chance comes from.
+        """
+        del generator
+        return self.part("train")
+
+    @property
+    def task(self) -> Task:
+        """What the data set asks for."""
+        return "composed"
+
+    def part(self, name: PartName) -> ComposedPart:
+        """One part, read on first use and checked."""
+        part = super().part(name)
+        assert isinstance(part, ComposedPart)
+        return part
+
+    def _check(self, name: PartName, part: Part) -> None:
+        super()._check(name, part)
+        assert isinstance(part, ComposedPart)
+        own = (part.owner == part.target).nonzero().flatten().tolist()
+        if own:
+            raise UserError(
+                f"{type(self).__name__}: {len(own)} {name} queries ask for the very image that they start from, the "
+                f"first being {part.captions[own[0]]!r} from {part.image_names[int(part.owner[own[0]])]}."
+            )
+
+    def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
+        relevance = self.protocols[0].relevance
+        return ComposedLoader(self.part("train"), self.epoch, relevance, self.batch_size, seed, rank, world_size)
+
+    def val_dataloader(self) -> list[ItemLoader]:
+        """Images, then queries, of the validation part."""
+        return composed_loaders(self.part("val"), self.eval_batch_size, *self._process)
+
+    def test_dataloader(self) -> list[ItemLoader]:
+        """Images, then queries, of the test part."""
+        return composed_loaders(self.part("test"), self.eval_batch_size, *self._process)
+
+
+class ComposedLoader(PairLoader):
+    """Shuffled queries with their targets, an incomplete last batch dropped; otherwise as `PairLoader`.
+
+    Args:
+        part: What to draw from.
+        epoch: Makes the queries of an epoch.
+        relevance: Which keys of the targets tell apart what is right.
+        batch_size: Queries in a batch.
+        seed: Seed of the order and of the queries that are made.
+        rank: Which share of each epoch's rows this process serves.
+        world_size: Number of processes that share an epoch.
+    """
+
+    def __init__(
+        self,
+        part: ComposedPart,
+        epoch: Callable[[torch.Generator], ComposedPart],
+        relevance: str,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(part, batch_size, seed, rank, world_size)
+        self.epoch = epoch
+        self.relevance = relevance
+        self._now = part
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that read: without what makes queries, which holds on to the whole training."""
+        return {**self.__dict__, "epoch": None}
+
+    def _order(self) -> Tensor:
+        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
+        self._now = self.epoch(draw)
+        return super()._order()
+
+    def _pairs(self, numbered: tuple[int, Tensor]) -> Batch:
+        batch, rows = numbered
+        part, draw = self._now, self._draw(batch)
+        targets = part.target[rows]
+        image = take(part.image, targets, draw)
+        assert isinstance(image, Tensor)
+        return Batch(
+            image=image,
+            text=part.queries(rows, draw),
+            label=part.label.index_select(0, targets),
+            image_id=part.key(self.relevance)[targets],
+        )
+
+
+class QueryLoader(ItemLoader):
+    """Every query of a part, once, in the order of the part, or a process's share of them; see `ItemLoader`."""
+
+    def __init__(self, part: ComposedPart, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(part.text, part.label, part.owner, batch_size, rank=rank, world_size=world_size)
+        self.part = part
+
+    def __iter__(self) -> Iterator[Items]:
+        return batches(self._items, self._share.split(self.batch_size), (self.part.image,))
+
+    def _items(self, index: Tensor) -> Items:
+        sources = self.part.owner[index]
+        return Items(self.part.queries(index), self.label[sources], sources, index)
+
+
+def composed_loaders(part: ComposedPart, batch_size: int, rank: int = 0, world_size: int = 1) -> list[ItemLoader]:
+    """The images of a part, then its queries, or the share of each that one of several processes serves."""
+    ids = torch.arange(part.num_images)
+    return [
+        ItemLoader(part.image, part.label, ids, batch_size, rank=rank, world_size=world_size),
+        QueryLoader(part, batch_size, rank, world_size),
+    ]

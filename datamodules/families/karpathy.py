@@ -1,0 +1,213 @@
+"""Karpathy's JSON files: pictures, their sentences and their parts, for Flickr8k, Flickr30k and MSCOCO alike.
+
+A. Karpathy, L. Fei-Fei: "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import INSTANCE_LEVEL
+from datamodules.base import PartName
+from datamodules.families.listed_data import PARTS, ListedData
+from datamodules.inputs.image_inputs import ImageInput, Pictures
+from datamodules.inputs.text_inputs import TextInput, WordTokens
+from datamodules.reading.listing import Listing, no_labels
+from datamodules.reading.loaders import EpochOf
+from datamodules.reading.published_files import find, got_by_prepare
+
+
+class Entry(NamedTuple):
+    """A picture with its sentences, in the order of `sentids`.
+
+    Attributes:
+        picture: File name, behind the folder that the file names, if it does.
+        split: The part that the file puts it into.
+        sentence_ids: Ids of the sentences; in the file of MSCOCO those of its annotations.
+        captions: The sentences as they were written.
+    """
+
+    picture: str
+    split: str
+    sentence_ids: tuple[int, ...]
+    captions: tuple[str, ...]
+
+
+def find_json(root: Path, name: str, source: str) -> Path:
+    """The file `name`, or `name` with `.gz` behind it.
+
+    Raises:
+        UserError: If neither is there.
+    """
+    packed = root / f"{name}.gz"
+    return packed if packed.is_file() and not (root / name).is_file() else find(root, name, source)
+
+
+def json_source(dataset: str) -> str:
+    """Where the JSON file of a data set comes from and where it goes; `dataset` is the name that `prepare` knows."""
+    return (
+        "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/"
+        f"karpathy/deepimagesent) and belongs into the folder given as data.root. {got_by_prepare(dataset)}"
+    )
+
+
+def read_entries(path: Path, source: str) -> list[Entry]:
+    """All pictures of a file, in its order.
+
+    Args:
+        path: The JSON file, or the same packed by gzip.
+        source: Where the file comes from; it ends the message of each error.
+
+    Raises:
+        UserError: If the file is damaged, misses a key, names a picture or a sentence twice, or has a sentence without
+            its picture or a picture without its sentences.
+    """
+    try:
+        content = path.read_bytes()
+        images = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"]
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a JSON file in UTF-8 with a list of images ({error!r}), perhaps it was cut short; {source}."
+        ) from error
+    pictures: set[str] = set()
+    sentences: set[int] = set()
+    entries = []
+    for number, image in enumerate(images):
+        try:
+            entry = _entry(image)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}, images[{number}]: {error!r} is missing or of the wrong kind; {source}."
+            ) from error
+        except UserError as error:
+            raise UserError(f"{path}, images[{number}]: {error}; {source}.") from error
+        repeated = sentences.intersection(entry.sentence_ids)
+        if entry.picture in pictures or repeated:
+            twice = f"sentence {min(repeated)}" if repeated else entry.picture
+            raise UserError(f"{path}, images[{number}]: {twice} is listed for the second time; {source}.")
+        pictures.add(entry.picture)
+        sentences.update(entry.sentence_ids)
+        entries.append(entry)
+    return entries
+
+
+def _entry(image: dict[str, Any]) -> Entry:
+    folder = image.get("filepath")
+    picture = f"{folder}/{image['filename']}" if folder else str(image["filename"])
+    strangers = [s["sentid"] for s in image["sentences"] if s["imgid"] != image["imgid"]]
+    sentences = {int(s["sentid"]): s for s in image["sentences"]}
+    ids = tuple(int(number) for number in image["sentids"])
+    if strangers or sorted(sentences) != sorted(ids) or len(sentences) != len(image["sentences"]):
+        wrong = f"sentence {strangers[0]} is of another picture" if strangers else "its sentences are not its sentids"
+        raise UserError(f"{picture}: {wrong}")
+    return Entry(
+        picture=picture,
+        split=str(image["split"]),
+        sentence_ids=ids,
+        captions=tuple(str(sentences[number]["raw"]) for number in ids),
+    )
+
+
+class KarpathyData(ListedData):
+    """Pictures with about five sentences each, in Karpathy's split; a text is relevant to its own picture only.
+
+    A subclass reads the `entries` of all parts, and says in `path` where a picture is.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default the words that occur four times in training (VSE++).
+        captions_per_image: How many captions of a picture are kept, the first ones of the file; None keeps all. The
+            published protocols assume five.
+        batch_size: Training pairs in a batch.
+        eval_batch_size: Items encoded at once in evaluation.
+        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+
+    Raises:
+        UserError: If no caption is to be kept.
+    """
+
+    classes = ("any picture",)
+    protocols = INSTANCE_LEVEL
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        captions_per_image: int | None = 5,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(
+            root, image or Pictures(), text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of
+        )
+        if captions_per_image is not None and captions_per_image < 1:
+            raise UserError(f"data.captions_per_image is {captions_per_image}, but a picture needs a caption.")
+        self.captions_per_image = captions_per_image
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """The pictures of all parts, read from the published files.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+
+    @abstractmethod
+    def path(self, picture: str) -> str:
+        """The file of an entry's picture, relative to the root."""
+
+    def usage(self) -> Mapping[str, PartName | None]:
+        """In which part each split of the file is used, None for one that is not."""
+        return {part: part for part in PARTS}
+
+    def list_part(self, part: PartName) -> Listing:
+        """One part in the order of the file."""
+        entries = self._by_part[part]
+        captions = [entry.captions[: self.captions_per_image] for entry in entries]
+        return Listing(
+            pictures=tuple(self.path(entry.picture) for entry in entries),
+            label=no_labels(len(entries)),
+            captions=tuple(caption for of_one in captions for caption in of_one),
+            owner=torch.arange(len(entries)).repeat_interleave(torch.tensor([len(of_one) for of_one in captions])),
+        )
+
+    @property
+    def split_name(self) -> str:
+        """Number of pictures of each part, and of their captions if they are not cut to five."""
+        name = f"Karpathy {'/'.join(str(len(self._by_part[part])) for part in PARTS)}"
+        if self.captions_per_image == 5:
+            return name
+        kept = "all captions" if self.captions_per_image is None else f"{self.captions_per_image} captions an image"
+        return f"{name}, {kept}"
+
+    @cached_property
+    def _by_part(self) -> dict[PartName, list[Entry]]:
+        """Entries of each part, in the order of the file."""
+        by_part: dict[PartName, list[Entry]] = {part: [] for part in PARTS}
+        usage = self.usage()
+        for entry in self.entries():
+            if entry.split not in usage:
+                raise UserError(
+                    f"{type(self).__name__}: {entry.picture} is in the unknown part {entry.split!r}, not in one of "
+                    f"{', '.join(usage)}; get the files again."
+                )
+            part = usage[entry.split]
+            if part is not None:
+                by_part[part].append(entry)
+        for part, entries in by_part.items():
+            if not entries:
+                raise UserError(f"{type(self).__name__}: the files list no {part} pictures; get them again.")
+        return by_part

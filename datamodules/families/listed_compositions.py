@@ -1,0 +1,188 @@
+"""Composed data sets that are lists of picture files with texts that say what to change."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+from datamodules.base import PartName
+from datamodules.families.composed_data import ComposedData, ComposedPart
+from datamodules.families.listed_data import ListedData, check_captions
+from datamodules.inputs.image_inputs import ImageInput, Pictures
+from datamodules.inputs.stored_features import StoredTexts
+from datamodules.inputs.text_inputs import TextInput, WordTokens
+from datamodules.reading.listing import Listing
+
+
+@dataclass(frozen=True)
+class Query:
+    """One composed query.
+
+    Attributes:
+        source: Row of the picture that it starts from.
+        text: What to change.
+        target: Row of a picture that it asks for.
+    """
+
+    source: int
+    text: str
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposedListing(Listing):
+    """One part of a composed data set as its files say it.
+
+    Of what it has in common with other listings, `captions` are the P texts that say what to change, and `owner` the
+    rows of the pictures that their queries start from.
+
+    Attributes:
+        target: Row of a picture that each query asks for, `(P,)` int64.
+        keys: See `ComposedPart`.
+        fold: See `ComposedPart`.
+    """
+
+    target: Tensor
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
+    fold: Tensor | None = None
+
+    @classmethod
+    def make(
+        cls,
+        pictures: Sequence[str],
+        label: Tensor,
+        queries: Sequence[Query],
+        keys: Mapping[str, Sequence[object]] | None = None,
+        fold: Tensor | None = None,
+    ) -> ComposedListing:
+        """A listing of pictures with their queries.
+
+        Args:
+            pictures: As in `Listing`.
+            label: As in `Listing`.
+            queries: The queries.
+            keys: For each relevance what the pictures are known by, such as their captions; equal ones get one number.
+            fold: See `ComposedPart`.
+        """
+        numbered = {name: torch.tensor(_numbers(values)) for name, values in (keys or {}).items()}
+        empty = torch.zeros(0, dtype=torch.int64)
+        bare = cls(
+            pictures=tuple(pictures), label=label, captions=(), owner=empty, target=empty, keys=numbered, fold=fold
+        )
+        return bare.asking(queries)
+
+    def asking(self, queries: Sequence[Query]) -> ComposedListing:
+        """The same pictures with other queries."""
+        return replace(
+            self,
+            captions=tuple(query.text for query in queries),
+            owner=torch.tensor([query.source for query in queries], dtype=torch.int64),
+            target=torch.tensor([query.target for query in queries], dtype=torch.int64),
+        )
+
+    def of(self, keep: Tensor) -> ComposedListing:
+        """The pictures where `keep` `(M,)` bool is true, with the queries that start from one and ask for another."""
+        numbers = keep.cumsum(0) - 1
+        kept = keep[self.owner] & keep[self.target]
+        return ComposedListing(
+            pictures=tuple(name for name, stays in zip(self.pictures, keep.tolist(), strict=True) if stays),
+            label=self.label[keep],
+            captions=tuple(caption for caption, stays in zip(self.captions, kept.tolist(), strict=True) if stays),
+            owner=numbers[self.owner[kept]],
+            target=numbers[self.target[kept]],
+            keys={name: values[keep] for name, values in self.keys.items()},
+            fold=None if self.fold is None else self.fold[keep],
+        )
+
+
+class ListedCompositions(ListedData, ComposedData):
+    """A composed data set that a subclass lists; what encoders are fed with is chosen in the config.
+
+    A subclass lists the pictures and queries of a part in `list_part`. Where training queries are made up anew in each
+    epoch, it overrides `draw`, and lists as many as an epoch has.
+
+    Pictures that are left out take the queries with them that start from them or ask for them.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
+        batch_size: Training queries in a batch, each with its target.
+        eval_batch_size: Items encoded at once in evaluation.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+    ) -> None:
+        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:
+            raise UserError(
+                f"{type(self).__name__} makes up new texts in each epoch, which no feature store holds; set data.text "
+                f"to WordTokens, or to SubwordTokens for a pretrained encoder."
+            )
+
+    @abstractmethod
+    def list_part(self, part: PartName) -> ComposedListing:
+        """List one part from the published files.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+
+    def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query] | None:
+        """The training queries of an epoch; None, the default, where they are those that are listed.
+
+        Args:
+            listing: The training part.
+            count: How many to draw.
+            chance: Where all chance comes from.
+        """
+        del listing, count, chance
+        return None
+
+    def listing(self, part: PartName) -> ComposedListing:
+        """One part as its files say it, without the pictures that are left out."""
+        listing = super().listing(part)
+        assert isinstance(listing, ComposedListing)
+        if not listing.captions:
+            raise UserError(f"{type(self).__name__}: no {part} query is left whose two pictures are there.")
+        return listing
+
+    def check_listing(self, listing: Listing, what: str) -> None:
+        """Refuse texts without words; pictures need no query, as they can be found."""
+        if self.text.reads_captions:
+            check_captions(listing, what)
+
+    def read(self, part: PartName) -> ComposedPart:
+        """One part as encoders are fed with it."""
+        listing, read = self.listing(part), super().read(part)
+        return ComposedPart(**vars(read), target=listing.target, keys=listing.keys, fold=listing.fold)
+
+    def epoch(self, generator: torch.Generator) -> ComposedPart:
+        """The training part with the queries of one epoch."""
+        part, listing = self.part("train"), self.listing("train")
+        chance = random.Random(int(torch.randint(2**62, (), generator=generator)))
+        queries = self.draw(listing, part.num_texts, chance)
+        if queries is None:
+            return part
+        drawn = listing.asking(queries)
+        return replace(
+            part, text=self.text.content(drawn), captions=drawn.captions, owner=drawn.owner, target=drawn.target
+        )
+
+
+def _numbers(values: Sequence[object]) -> list[int]:
+    """A number for each value, the same for equal ones, in the order in which they come."""
+    numbers: dict[object, int] = {}
+    return [numbers.setdefault(value, len(numbers)) for value in values]

@@ -1,0 +1,161 @@
+"""Data sets that are lists of picture files with captions, whatever encoders are fed with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmr_lightning.batch import Words
+from cmr_lightning.errors import UserError
+from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.listing import Listing
+from datamodules.reading.loaders import EpochOf, Part
+from datamodules.reading.published_files import read_picture
+
+PARTS: tuple[PartName, ...] = ("train", "val", "test")
+
+
+class ListedData(CrossModalData):
+    """A data set that a subclass lists; what encoders are fed with is chosen in the config.
+
+    A subclass lists the pictures and captions of a part in `list_part` and names its `classes`, `protocols` and
+    `split_name`. The image input makes pictures or features of the listed files, the text input makes tokens or
+    vectors of the captions, with the words of the training captions only.
+
+    Args:
+        root: Folder of the published files.
+        image: What image encoders are fed with.
+        text: What text encoders are fed with.
+        batch_size: Training pairs in a batch.
+        eval_batch_size: Items encoded at once in evaluation.
+        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image: ImageInput,
+        text: TextInput,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, epoch_of)
+        self.root = Path(root).expanduser()
+        self.image = image
+        self.text = text
+        self.text.locate(self.root)
+        self._listings: dict[PartName, Listing] = {}
+        self._left_out: dict[PartName, int] = {}
+        self._learned = False
+
+    @abstractmethod
+    def list_part(self, part: PartName) -> Listing:
+        """List one part from the published files.
+
+        Raises:
+            UserError: If a file is missing or is not what it should be.
+        """
+
+    @property
+    @abstractmethod
+    def split_name(self) -> str:
+        """How people call the split."""
+
+    @property
+    def split(self) -> Split:
+        """The split, and how many of its pictures were left out because they are not there; reads all lists."""
+        listings = {part: self.listing(part) for part in PARTS}
+        left_out = sum(self._left_out.values())
+        everything = left_out + sum(len(listing.pictures) for listing in listings.values())
+        name = f"{self.split_name}, {left_out} of {everything} pictures left out" if left_out else self.split_name
+        ids: dict[str, list[str]] = {
+            part: [self.image_name(picture) for picture in listing.pictures] for part, listing in listings.items()
+        }
+        return Split(name, split_checksum(ids))
+
+    def image_name(self, picture: str) -> str:
+        """By which name the split and people know a picture: its path, unless that depends on the layout on disk."""
+        return picture
+
+    @property
+    def features(self) -> str:
+        """What the encoders are fed with, in words."""
+        return f"images: {self.image.description(self.root)}; texts: {self.text.description}"
+
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens."""
+        self._learn_words()
+        return self.text.words(length)
+
+    def listing(self, part: PartName) -> Listing:
+        """One part as its files say it, without the pictures that are left out."""
+        if part not in self._listings:
+            listing = self.list_part(part)
+            self.check_listing(listing, f"{type(self).__name__}, {part}")
+            usable = self.image.usable(self.root, listing.pictures)
+            self._left_out[part] = int((~usable).sum())
+            self._listings[part] = listing if usable.all() else listing.of(usable)
+            if not usable.any():
+                raise UserError(f"{type(self).__name__}: none of the {len(usable)} {part} pictures is there.")
+        return self._listings[part]
+
+    def check_listing(self, listing: Listing, what: str) -> None:
+        """Refuse captions without words, and pictures without captions.
+
+        Raises:
+            UserError: If there are any, naming the first one.
+        """
+        if self.text.reads_captions:
+            check_captions(listing, what)
+        silent = torch.bincount(listing.owner, minlength=len(listing.pictures)) == 0
+        if silent.any():
+            first = listing.pictures[int(silent.nonzero()[0])]
+            raise UserError(
+                f"{what}: {int(silent.sum())} pictures have no caption, first {first}; a picture needs at least one."
+            )
+
+    @property
+    def lesson(self) -> Listing:
+        """The captions whose words are learned."""
+        return self.listing("train")
+
+    def read(self, part: PartName) -> Part:
+        """One part as encoders are fed with it."""
+        listing = self.listing(part)
+        self._learn_words()
+        return Part(
+            image=self.image.content(self.root, listing.pictures, training=part == "train"),
+            text=self.text.content(listing),
+            label=listing.label,
+            owner=listing.owner,
+            image_names=tuple(self.image_name(picture) for picture in listing.pictures),
+            captions=listing.captions,
+        )
+
+    def picture(self, part: PartName, image: int) -> np.ndarray | None:
+        """The picture file, uint8 `(H, W, 3)`, or None where it is not there."""
+        path = self.root / self.listing(part).pictures[image]
+        return read_picture(path) if path.is_file() else None
+
+    def _learn_words(self) -> None:
+        if not self._learned:
+            self.text.learn(self.lesson)
+            self._learned = True
+
+
+def check_captions(listing: Listing, what: str) -> None:
+    """Refuse captions without words.
+
+    Raises:
+        UserError: If there are any, naming the picture of the first one.
+    """
+    empty = [row for row, caption in enumerate(listing.captions) if not caption.strip()]
+    if empty:
+        picture = listing.pictures[int(listing.owner[empty[0]])]
+        raise UserError(f"{what}: {len(empty)} captions are empty, first one of {picture}; remove or write them.")

@@ -1,0 +1,1 @@
+"""From pictures and texts to tensors: decoding, tokens, vocabulary, word weights, stored features."""

@@ -1,0 +1,120 @@
+"""Tokens of a pretrained text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from cmr_lightning.batch import Tokens, Words
+from cmr_lightning.errors import UserError
+from cmr_lightning.files.hub import from_hub
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.listing import Listing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_OPTION = "data.text.init_args.tokenizer"
+
+_MOST_UNKNOWN = 0.05
+"""Above this share of unknown tokens a vocabulary is not that of the texts, or was not read."""
+
+_NO_LIMIT = 10**9
+"""Tokenizers that know no limit give a number far above this one."""
+
+
+class SubwordTokens(TextInput):
+    """Tokens of a pretrained text encoder, for `TextTransformer`.
+
+    Texts begin and end as the tokenizer has it: with `[CLS]` and `[SEP]` for BERT, with begin and end of text for CLIP.
+    Nothing is learnt from the training captions but the length to which texts are filled up.
+
+    Args:
+        tokenizer: Name on the hub, or a folder with tokenizer.json; the same that `TextTransformer` is given.
+        max_length: Most tokens of a text, its begin and end included; None for as many as the longest training caption,
+            but no more than the tokenizer says that its model reads.
+
+    Raises:
+        UserError: If the tokenizer is missing or cannot fill texts up, or `max_length` has no room for a word.
+    """
+
+    def __init__(self, tokenizer: str, max_length: int | None = None) -> None:
+        if max_length is not None and max_length < 3:
+            raise UserError(f"data.text.max_length is {max_length}, but begin, end and a single word are 3 tokens.")
+        self.name = tokenizer
+        self.max_length = max_length
+
+    @property
+    def description(self) -> str:
+        """Whose tokens."""
+        return f"tokens of {self.name}"
+
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens."""
+        assert self.tokenizer.pad_token_id is not None
+        return Words(len(self.tokenizer), length, padding=self.tokenizer.pad_token_id)
+
+    def learn(self, train: Listing) -> None:
+        """Load the tokenizer, and measure how well and at which length it reads the training captions.
+
+        Raises:
+            UserError: If it does not know too many of their words.
+        """
+        self.tokenizer = _load(self.name)
+        texts = self._read(train.captions, self.max_length)
+        unknown = self._share_of_unknown(texts)
+        if unknown > _MOST_UNKNOWN:
+            raise UserError(
+                f"{unknown:.0%} of the tokens of the training captions are unknown to the tokenizer {self.name}; give "
+                f"one of their language as {_OPTION}, and see that its vocabulary of {len(self.tokenizer)} is whole."
+            )
+        self.length = max(len(text) for text in texts)
+
+    def content(self, listing: Listing) -> Tokens:
+        """Tokens `(P, L)`."""
+        ids = torch.full((len(listing.captions), self.length), self.words(self.length).padding, dtype=torch.int64)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, text in enumerate(self._read(listing.captions, self.length)):
+            ids[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = True
+        return Tokens(ids, mask)
+
+    def _read(self, captions: Sequence[str], length: int | None) -> list[list[int]]:
+        limits = [
+            limit for limit in (length, self.tokenizer.model_max_length) if limit is not None and limit < _NO_LIMIT
+        ]
+        longest = min(limits, default=None)
+        read = self.tokenizer(list(captions), truncation=longest is not None, max_length=longest)
+        return read["input_ids"]
+
+    def _share_of_unknown(self, texts: Sequence[Sequence[int]]) -> float:
+        unknown = self.tokenizer.unk_token_id
+        if unknown in (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id):  # CLIP's ends every text
+            return 0.0
+        return sum(text.count(unknown) for text in texts) / sum(len(text) for text in texts)
+
+
+def _load(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    folder = Path(name).expanduser()
+
+    def load(local: bool) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name, local_files_only=local)
+
+    try:
+        tokenizer = load(True) if folder.is_dir() else from_hub(load, name, "its tokenizer", f"{_OPTION}, a folder")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name}, given as {_OPTION}, cannot be loaded ({reason}); it should be a name on the hub, or a folder "
+            f"with tokenizer.json and tokenizer_config.json."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"The tokenizer {name} has no token that fills texts up; choose that of a text encoder as {_OPTION}."
+        )
+    return tokenizer

@@ -1,0 +1,151 @@
+"""What text encoders are fed with: numbers of words, word weights, or tokens of a pretrained model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from torch import Tensor
+
+from cmr_lightning.batch import Tokens, Words
+from cmr_lightning.errors import UserError
+from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
+from datamodules.inputs.vocabulary import Splitting, Vocabulary, longest
+from datamodules.reading.content import Content
+from datamodules.reading.listing import Listing
+
+
+class TextInput(ABC):
+    """Makes what text encoders are fed with of the captions that a data set lists."""
+
+    reads_captions = True
+    """Whether the captions must be there; features that were published instead of them need none."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """In words for the record."""
+
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens, where texts become tokens."""
+        raise TypeError(f"{type(self).__name__} makes no tokens")
+
+    def locate(self, root: Path) -> None:
+        """Learn where the data set is, before anything is asked for; of no interest by default."""
+        del root
+
+    def learn(self, train: Listing) -> None:
+        """Learn words and weights from the training captions; nothing to learn by default."""
+        del train
+
+    @abstractmethod
+    def content(self, listing: Listing) -> Content:
+        """The captions of a part as encoders are fed with them, in their order."""
+
+
+class WordTokens(TextInput):
+    """Numbers of words, for encoders that are trained from scratch.
+
+    Args:
+        min_count: Least number of times that a word must occur in the training captions to have a number.
+        max_length: Most tokens of a text, start and end included; None for as many as the longest training caption.
+        splitting: What a word is: `words` are runs of letters and digits, `treebank` the tokens of NLTK, with which
+            VSE++ and its successors work.
+
+    Raises:
+        UserError: If `max_length` has no room for a word.
+    """
+
+    def __init__(self, min_count: int = 1, max_length: int | None = None, splitting: Splitting = "words") -> None:
+        if max_length is not None and max_length < 3:
+            raise UserError(f"data.text.max_length is {max_length}, but start, end and a single word are 3 tokens.")
+        self.min_count = min_count
+        self.max_length = max_length
+        self.splitting: Splitting = splitting
+
+    @property
+    def description(self) -> str:
+        """Which words."""
+        words = "words" if self.splitting == "words" else "Treebank tokens"
+        return f"{words} of at least {self.min_count} in the training captions"
+
+    def words(self, length: int) -> Words:
+        """Form of texts of at most `length` tokens, the four special ones included."""
+        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
+
+    def learn(self, train: Listing) -> None:
+        """Number the words of the training captions."""
+        self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
+        self.length = longest(train.captions, self.splitting)
+        if self.max_length is not None:
+            self.length = min(self.length, self.max_length)
+
+    def content(self, listing: Listing) -> Tokens:
+        """Tokens `(P, L)`."""
+        return self.vocabulary.encode(listing.captions, self.length)
+
+
+class WordWeights(TextInput):
+    """A vector of word weights per text: tf-idf, or a bag of words.
+
+    Words are lower-cased runs of two or more letters or digits; words and their document frequencies come from the
+    training captions alone. Tf-idf vectors are of unit length; a bag of words counts.
+
+    Args:
+        weighting: `tfidf` or `counts`.
+        stop_words: `english` drops the words on scikit-learn's English list, None keeps all.
+        sublinear: Whether a word that occurs n times in a text counts 1 + ln n instead of n; tf-idf only.
+        min_df: Least number of training texts that a word must occur in.
+        max_features: Keep only that many of the words that are most frequent in training; None keeps all.
+    """
+
+    def __init__(
+        self,
+        weighting: Literal["tfidf", "counts"] = "tfidf",
+        stop_words: Literal["english"] | None = None,
+        sublinear: bool = False,
+        min_df: int = 1,
+        max_features: int | None = None,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "stop_words": stop_words,
+            "min_df": min_df,
+            "max_features": max_features,
+            "dtype": np.float32,
+        }
+        self.vectorizer = (
+            TfidfVectorizer(sublinear_tf=sublinear, **settings) if weighting == "tfidf" else CountVectorizer(**settings)
+        )
+        self.weighting = weighting
+        self.sublinear = sublinear
+
+    @property
+    def description(self) -> str:
+        """Which words and weights."""
+        settings = self.vectorizer.get_params()
+        words = "all words" if settings["stop_words"] is None else "without English stop words"
+        count = ", counts 1 + ln n" if self.sublinear and self.weighting == "tfidf" else ""
+        most = "" if settings["max_features"] is None else f", the {settings['max_features']} most frequent"
+        kind = "tf-idf of unit length" if self.weighting == "tfidf" else "bag of words"
+        return f"{kind}, {words}{count}, in at least {settings['min_df']} training texts{most}"
+
+    def learn(self, train: Listing) -> None:
+        """Learn words and document frequencies.
+
+        Raises:
+            UserError: If the settings leave no word.
+        """
+        try:
+            self.vectorizer.fit(train.captions)
+        except ValueError as error:
+            raise UserError(
+                f"The training texts leave no words with data.text.min_df and data.text.max_features as they are "
+                f"({error}); lower data.text.min_df."
+            ) from error
+
+    def content(self, listing: Listing) -> Tensor | SparseRows:
+        """Word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
+        return dense_if_small(self.vectorizer.transform(listing.captions))

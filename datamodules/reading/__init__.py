@@ -1,0 +1,1 @@
+"""Reading: tables, published lists, committed splits, and batches of what they name."""

@@ -1,0 +1,69 @@
+"""Split lists that are committed beside this package, each of them verified against `splits/SHA256SUMS`.
+
+The checksum file has the format of `sha256sum`, so that `cd datamodules/splits && sha256sum -c SHA256SUMS` verifies
+the lists without Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cmr_lightning.errors import UserError
+
+SPLITS = Path(__file__).parents[1] / "splits"
+CHECKSUMS = "SHA256SUMS"
+
+
+def read_split(name: str) -> dict[str, Any]:
+    """One committed list, as `splits/<name>.json` holds it.
+
+    Raises:
+        UserError: If the file is missing, or is not the one whose checksum was committed.
+    """
+    path = SPLITS / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != _checksums().get(path.name):
+        raise UserError(
+            f"{path} has not the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; restore it with "
+            f"git or install again."
+        )
+    return json.loads(content)
+
+
+def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Path) -> list[int]:
+    """Rows of a published file that a committed list names, by class, in rising order.
+
+    Args:
+        name: Name of the committed list; its `rows` give for each class the rows, counted from 0.
+        labels: Class index of each row of the published file.
+        classes: Names of the classes, in the order of their indices.
+        path: The published file, for the message.
+
+    Raises:
+        UserError: If a row has another class than the committed list says: then it is not the published file.
+    """
+    rows = read_split(name)["rows"]
+    for index, label in enumerate(classes):
+        for row in rows[label]:
+            if row >= len(labels) or labels[row] != index:
+                found = f"has {classes[labels[row]]}" if row < len(labels) else "is not there"
+                raise UserError(
+                    f"{path} is not the published file, in its order: row {row}, counted from 0, should have the class "
+                    f"{label} and {found}."
+                )
+    return sorted(row for label in classes for row in rows[label])
+
+
+def _checksums() -> dict[str, str]:
+    """Checksum of each committed file by its name."""
+    path = SPLITS / CHECKSUMS
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
+    lines = (line.split(maxsplit=1) for line in path.read_text().splitlines())
+    return {name: checksum for checksum, name in lines}

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.benchmark import run_benchmark as command
+from cmr_lightning.benchmark.plan import read_benchmark
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs import execution
+from cmr_lightning.runs.execution import Outcome
+from cmr_lightning.runs.planned_run import PlannedRun
+from cmr_lightning.runs.run import Run
+from tests.building import ROOT, write_toy
+from tests.cmr_lightning.reports.made_runs import make_run
+from tests.cmr_lightning.sweep.made import Pretence, resolve, write_sweep
+
+
+def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
+    """Two toy experiments of one epoch."""
+    for name in ("one", "two"):
+        path = folder / "experiments" / "toy" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_toy(path)
+    path = folder / "bench.yaml"
+    path.write_text(
+        f"experiments: [{folder}/experiments/toy/one.yaml, {folder}/experiments/toy/two.yaml]\n"
+        f"seeds: {seeds}\nruns: {folder / 'runs'}\noverrides: {{trainer.max_epochs: 1}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs happen in this process and its main thread, which is faster; their names are noted."""
+    started: list[str] = []
+
+    def run(planned: PlannedRun, missing: Callable[[], list[list[str]]]) -> Outcome:
+        started.append(planned.name)
+        failed = any(main(words) != 0 for words in missing())
+        return Outcome(planned, 1.0, "it failed" if failed else None)
+
+    monkeypatch.setattr(command, "on_this_machine", lambda todo, jobs: (run(*each) for each in todo))
+    return started
+
+
+def test_runs_everything_once(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path)
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    names = [f"toy/{name} seed {seed}" for seed in (0, 1) for name in ("one", "two")]
+    assert in_process == names
+    said = capsys.readouterr().out
+    assert "[4/4]" in said
+    assert "leaves out" not in said
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == names
+    assert "0 of 4 runs to do" in capsys.readouterr().out
+
+
+def test_a_failure_stops_no_other_run(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path, seeds="[0]")
+    one = tmp_path / "experiments" / "toy" / "one.yaml"
+    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert in_process == ["toy/two seed 0"]
+    said = capsys.readouterr().err
+    assert "1 of 2 runs failed" in said
+    assert "toy/one seed 0" in said
+    assert "dim: expected int; got eight" in said
+
+
+def test_a_reason_that_runs_share_is_told_once(
+    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_benchmark(tmp_path, seeds="[0, 1, 2, 3, 4]")
+    for name in ("one", "two"):
+        experiment = tmp_path / f"experiments/toy/{name}.yaml"
+        experiment.write_text(experiment.read_text().replace("dim: 8", "dim: eight" if name == "one" else "dim: ten"))
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    said = capsys.readouterr().err
+    assert "10 of 10 runs failed" in said
+    assert said.count("got eight") == said.count("got ten") == 1
+    assert "toy/one seed 0 and 4 more: " in said
+
+
+def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def made(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
+        for planned, _ in todo:
+            make_run(planned.run.path, experiment=planned.experiment_name, seed=planned.seed)
+            yield Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "on_this_machine", made)
+    bench = write_benchmark(tmp_path, seeds="[1]")
+    bench.write_text(bench.read_text() + "reference: one\n")
+    one = tmp_path / "experiments" / "toy" / "one.yaml"
+    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    for left in ("one/seed0", "one/seed1", "two/seed0"):  # of more seeds, and of settings that were right
+        make_run(tmp_path / "runs" / "toy" / left, experiment=f"toy/{left.partition('/')[0]}")
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert f"leaves out runs in {tmp_path}/runs that this benchmark did not finish: 3." in capsys.readouterr().out
+    report = (tmp_path / "runs/report/report.csv").read_text()
+    assert {(row["experiment"], row["seeds"]) for row in csv.DictReader(report.splitlines())} == {("toy/two", "1")}
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trials only pretend to train, and what comes before and behind them takes no time."""
+    pretence = Pretence()
+    monkeypatch.setattr("cmr_lightning.sweep.running.execute", pretence)
+    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.resolved_config", resolve)
+    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.save_pictures", lambda study, metric, folder: [])
+    return pretence
+
+
+def write_tuned(folder: Path, without: str) -> Path:
+    """A benchmark of two experiments, with a sweep of the first."""
+    bench = write_benchmark(folder, seeds="[0]")
+    sweep = write_sweep(folder)
+    one = folder / "experiments/toy/one.yaml"
+    (folder / "toy.yaml").replace(one)
+    sweep.write_text(sweep.read_text().replace(str(folder / "toy.yaml"), str(one)))
+    bench.write_text(bench.read_text() + f"tuning: {{trials: 3, sweeps: [{sweep}], without: {without}}}\n")
+    return bench
+
+
+def test_experiments_run_with_the_best_of_their_sweep(
+    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None
+) -> None:
+    bench = write_tuned(tmp_path, "[two]")
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == ["toy/one seed 0", "toy/two seed 0"]
+    winner = tmp_path / "runs/sweeps/sweep/experiments/toy/one.yaml"
+    wanted = yaml.safe_load(winner.read_text())["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"]
+    record = json.loads((tmp_path / "runs/toy/one/seed0/record.json").read_text())
+    assert record["experiment"] == "toy/one"
+    assert record["config"]["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == wanted
+    assert searched.started == [0, 1, 2]
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert searched.started == [0, 1, 2]
+    assert len(in_process) == 2
+
+
+def test_a_sweep_that_fails_stops_no_other_experiment_and_its_own_is_not_run_untuned(
+    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    bench = write_tuned(tmp_path, "[two]")
+    searched.failing = {0, 1, 2}
+    assert main(["benchmark", f"--config={bench}"]) == 2
+    assert in_process == ["toy/two seed 0"]
+    said, wrong = capsys.readouterr()
+    assert "toy/one.yaml is not run, as its sweep failed: All 3 trials failed" in said
+    assert "1 of 2 runs failed; the same command tries them again:\n  toy/one seed 0: its sweep failed: All 3" in wrong
+    searched.failing = set()
+    assert main(["benchmark", f"--config={bench}"]) == 0
+    assert in_process == ["toy/two seed 0", "toy/one seed 0"]
+
+
+def test_an_experiment_without_a_sweep_is_refused(
+    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["benchmark", f"--config={write_tuned(tmp_path, '[]')}"]) == 2
+    assert "two.yaml has none" in capsys.readouterr().err
+    assert not in_process
+    assert not searched.started
+
+
+def test_dry_run_of_a_tuned_benchmark_searches_for_nothing(
+    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["benchmark", f"--config={write_tuned(tmp_path, '[two]')}", "--dry-run"]) == 0
+    assert "a sweep of 3 trials" in capsys.readouterr().out
+    assert not searched.started
+
+
+def test_dry_run_runs_nothing(tmp_path: Path, in_process: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(["benchmark", f"--config={write_benchmark(tmp_path)}", "--dry-run"]) == 0
+    assert "toy/one seed 0: fit, then test" in capsys.readouterr().out
+    assert not in_process
+    assert not (tmp_path / "runs").exists()
+
+
+def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+    places = []
+
+    def execute(planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Any) -> Outcome:
+        places.append(environment)
+        both.wait()
+        if planned.seed == 1:
+            raise UserError("no")
+        return Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "execute", execute)
+    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
+    outcomes = list(command.on_this_machine(todo, jobs=2))
+    assert {outcome.planned.seed: outcome.error for outcome in outcomes} == {0: None, 1: "no", 2: None, 3: None}
+    assert all(place["OMP_NUM_THREADS"] for place in places)
+
+
+def test_ctrl_c_is_answered_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
+        yield Outcome(todo[0][0], 1.0, "it failed")
+        planned = todo[1][0]
+        make_run(planned.run.path, examples=False)
+        yield Outcome(planned, 1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "on_this_machine", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
+    assert stop.value.code == 130
+    assert "\nStopped; the same command goes on.\n" in capsys.readouterr().out
+
+
+def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, goes_on, stopped = [], threading.Event(), threading.Event()
+
+    def execute(planned: PlannedRun, missing: Any, environment: Any, ends: Callable[[], bool]) -> Outcome:
+        started.append(planned.seed)
+        deadline = time.monotonic() + 10
+        while planned.seed == 1 and time.monotonic() < deadline and not stopped.is_set():
+            goes_on.set()
+            if ends():
+                stopped.set()
+        return Outcome(planned, 1.0)
+
+    monkeypatch.setattr(command, "execute", execute)
+    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
+    ends = command.on_this_machine(todo, jobs=1)
+    next(ends)
+    assert goes_on.wait(10)
+    ends.close()
+    assert stopped.is_set()
+    assert started == [0, 1]
+
+
+def test_what_another_benchmark_has_finished_meanwhile_is_kept(tmp_path: Path, no_pictures: None) -> None:
+    plan = read_benchmark(write_benchmark(tmp_path, seeds="[0]")).plan()[:1]
+    todo, _ = command.look(plan)
+    assert [main(words) for words in todo[0][1]()] == [0, 0]
+    written = plan[0].run.record.stat().st_mtime_ns
+    assert list(command.on_this_machine(todo, jobs=1)) == [Outcome(plan[0], 0.0)]
+    assert plan[0].run.record.stat().st_mtime_ns == written
+
+
+def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "cpu_count", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    shares = [execution.share(place, 3) for place in range(3)]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
+    assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
+    assert "CUDA_VISIBLE_DEVICES" not in execution.share(0, 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 makes it
+    assert execution.share(0, 3)["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("given", "seen", "used"),
+    [
+        ("2,3", 2, ["2", "3", "2"]),
+        ("GPU-8932f937, GPU-1f22a253", 2, ["GPU-8932f937", "GPU-1f22a253", "GPU-8932f937"]),
+        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b", "MIG-a"]),
+        ("4,-1,5", 1, ["4", "4", "4"]),
+        ("", 0, [None, None, None]),
+        ("MIG-a", 0, [None, None, None]),
+    ],
+)
+def test_jobs_stay_on_the_gpus_that_were_given(
+    given: str, seen: int, used: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    assert [execution.share(place, 3).get("CUDA_VISIBLE_DEVICES") for place in range(3)] == used
+
+
+@pytest.mark.slow
+def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    bench = write_benchmark(tmp_path, seeds="[0]")
+    assert main(["benchmark", f"--config={bench}", "--cluster=local"]) == 0
+    assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
+
+
+class Job:
+    """A job of a cluster, which ends at once or never."""
+
+    def __init__(self, planned: PlannedRun, ends: bool) -> None:
+        self.planned = planned
+        self.ends = ends
+        self.cancelled = False
+
+    def done(self) -> bool:
+        return self.ends
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> Outcome:
+        return Outcome(self.planned, 1.0)
+
+    def cancel(self, check: bool = True) -> None:
+        self.cancelled = True
+
+
+def test_who_stops_a_benchmark_cancels_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    jobs: list[Job] = []
+
+    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> Job:
+        jobs.append(Job(planned, ends=not jobs))
+        return jobs[-1]
+
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
+    benchmark = read_benchmark(write_benchmark(tmp_path))
+    ends = command.on_cluster([(planned, list) for planned in benchmark.plan({})], "local", benchmark)
+    assert next(ends).planned == jobs[0].planned
+    ends.close()
+    assert [job.cancelled for job in jobs] == [False, True, True, True]
+
+
+def kill_with_runs(process: subprocess.Popen) -> None:
+    """Kill a benchmark and the processes of its runs, as the end of a machine does."""
+    process.send_signal(signal.SIGSTOP)  # so that it begins no other
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True)
+    for child in children.stdout.split():
+        os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    words = [sys.executable, "-m", "cmr_lightning", "benchmark"]
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "calm").mkdir()
+    killed = [*words, f"--config={write_benchmark(tmp_path / 'killed', '[0]')}", "--jobs=2"]
+    runs = tmp_path / "killed" / "runs"
+    for sign in ("*.log", "config.yaml"):  # the process of a run begins, and so does its training
+        process = subprocess.Popen(killed, cwd=ROOT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(runs.rglob(sign)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 0.5))
+        kill_with_runs(process)
+        assert list(runs.rglob(sign))
+        assert len(list(runs.rglob("record.json"))) < 2
+    finished = {path: path.stat().st_mtime_ns for path in runs.rglob("record.json")}
+    subprocess.run(killed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*words, f"--config={write_benchmark(tmp_path / 'calm', '[0]')}", "--jobs=2"], cwd=ROOT, check=True)
+    assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
+    scores = [
+        {path.relative_to(tmp_path / name).parent: json.loads(path.read_text())["metrics"] for path in records}
+        for name in ("killed", "calm")
+        if (records := list((tmp_path / name).rglob("record.json")))
+    ]
+    assert len(scores[0]) == 2
+    assert scores[0] == scores[1]

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.batch import Pixels
+from cmr_lightning.encoders import TimmEncoder, WordRNN
+from cmr_lightning.extract import extract_features as command
+from cmr_lightning.extract.sources import TextSource
+from cmr_lightning.store.store import FeatureStore, StoreWriter
+from datamodules.base import PartName
+from datamodules.inputs.image_inputs import Pictures
+from datamodules.reading.listing import Listing, no_labels
+from tests.building import ROOT
+from tests.cmr_lightning.extract.album import PARTS, PICTURES, Album, write_album
+
+CONFIG = """\
+name: tiny
+image:
+  class_path: TimmEncoder
+  init_args: {model: test_resnet}
+data:
+  class_path: tests.cmr_lightning.extract.album.Album
+  init_args:
+    root: ROOT
+    image:
+      class_path: Pictures
+      init_args: {crop: 32, resize: 34}
+device: cpu
+batch_size: 48
+"""
+NAMES = sorted(f"pictures/{n}.jpg" for n in range(PICTURES))
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """The data set, and `extract.yaml` beside it."""
+    root = write_album(tmp_path / "album")
+    (root / "extract.yaml").write_text(CONFIG.replace("ROOT", str(root)))
+    return root
+
+
+def extract(album: Path, *options: str) -> int:
+    return main(["extract", f"--config={album / 'extract.yaml'}", *options])
+
+
+def images(album: Path, name: str = "tiny") -> Path:
+    return album / "features" / name / "image"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def encoded(album: Path, top: int = 1, left: int = 1, mirrored: bool = False, turn: int = 0) -> torch.Tensor:
+    """Features of the pictures `(N, D)`, without the code under test; 44 x 40 pixels become 37 x 34."""
+    torch.manual_seed(0)
+    model = TimmEncoder(Pixels(32), 1, "test_resnet").eval()
+    squares = []
+    for name in NAMES:
+        picture = np.asarray(Image.open(album / name).resize((37, 34), Image.Resampling.BICUBIC))
+        square = picture[top : top + 32, left : left + 32]
+        squares.append(np.rot90(square[:, ::-1] if mirrored else square, turn))
+    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return model.backbone((pixels - model.mean) / model.std)
+
+
+MIDDLE = {"top": 1, "left": 2}
+
+
+def read(album: Path, name: str = "tiny", turned: bool = False) -> torch.Tensor:
+    store = FeatureStore(images(album, name))
+    assert store.ids == NAMES
+    return store.read(torch.arange(PICTURES), turned)
+
+
+def test_store_holds_what_the_backbone_makes_of_each_picture(album: Path) -> None:
+    assert extract(album, "--dtype=float32") == 0
+    torch.testing.assert_close(read(album), encoded(album, **MIDDLE), atol=1e-4, rtol=1e-4)
+    manifest = json.loads((images(album) / "manifest.json").read_text())
+    assert manifest["encoder"] == 'TimmEncoder {"model": "test_resnet"}'
+    assert manifest["preprocessing"] == "pictures, short side 34 (bicubic), centre crop 32"
+    assert manifest["shape"][0] == PICTURES
+    assert not (images(album) / "lock").exists()
+
+
+def test_kept_in_half_precision_by_default(album: Path) -> None:
+    assert extract(album) == 0
+    torch.testing.assert_close(read(album), encoded(album, **MIDDLE), atol=2e-3, rtol=2e-3)
+    assert np.load(images(album) / "rows-00000.npy").dtype == np.float16
+
+
+def test_rotations_are_those_of_the_square_picture(album: Path) -> None:
+    assert extract(album, "--rotations=true", "--dtype=float32") == 0
+    turned = read(album, turned=True)
+    for turn in range(4):
+        torch.testing.assert_close(turned[:, turn], encoded(album, **MIDDLE, turn=turn), atol=1e-4, rtol=1e-4)
+    assert torch.equal(read(album), turned[:, 0])
+
+
+def test_ten_crop_is_the_mean_of_the_features_of_ten_crops(album: Path) -> None:
+    assert extract(album, "--ten_crop=true", "--dtype=float32") == 0
+    places = [(0, 0), (0, 5), (2, 0), (2, 5), (1, 2)]
+    ten = [encoded(album, top, left, mirrored) for mirrored in (False, True) for top, left in places]
+    torch.testing.assert_close(read(album), torch.stack(ten).mean(0), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_is_near(album: Path, precision: str) -> None:
+    assert extract(album, f"--precision={precision}") == 0
+    similarity = torch.cosine_similarity(read(album), encoded(album, **MIDDLE))
+    assert similarity.min() > 0.99
+
+
+def test_texts_are_encoded_once_each(album: Path) -> None:
+    words = ["--text=WordRNN", "--text.hidden=8", "--text.embedding=8", "--dtype=float32", "--image=null"]
+    assert extract(album, *words) == 0
+    store = FeatureStore(album / "features" / "tiny" / "text")
+    data = Album(str(album), Pictures(crop=32, resize=34))
+    assert store.ids == sorted(text for part in PARTS for text in data.listing(part).captions)
+    encoder = command.bare(lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8), data.spec.text)
+    listing, tokens = data.listing("val"), data.part("val").text
+    with torch.no_grad():
+        expected = encoder(tokens)
+    found = store.read(store.numbers(listing.captions))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_picture_that_is_listed_twice_keeps_the_texts_of_both(album: Path) -> None:
+    class Garments(Album):
+        def list_part(self, part: PartName) -> Listing:
+            captions = ("is red", "is blue", "is red")
+            return Listing(tuple(NAMES[row] for row in (0, 0, 1)), no_labels(3), captions, torch.arange(3))
+
+    assert TextSource(Garments(str(album), Pictures(crop=32, resize=34))).rows.ids == ["is blue", "is red"]
+
+
+def die_after(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """End extraction when so many shards are written."""
+    usual = StoreWriter.write
+    written = 0
+
+    def write(self: StoreWriter, *args: Any) -> None:
+        nonlocal written
+        if written == shards:
+            raise InterruptedError
+        usual(self, *args)
+        written += 1
+
+    monkeypatch.setattr(StoreWriter, "write", write)
+
+
+def test_resumed_extraction_makes_the_same_store(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(album, "--name=undisturbed") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        die_after(2, patch)
+        with pytest.raises(InterruptedError):
+            extract(album)
+    assert len(list(images(album).glob("rows-*.npy"))) == 2
+    assert extract(album) == 0
+    assert "22 rows of them new" in capsys.readouterr().out
+    assert contents(images(album)) == contents(images(album, "undisturbed"))
+
+
+def test_ctrl_c_says_how_to_go_on(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreWriter, "write", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(SystemExit) as stopped:
+            extract(album)
+    assert stopped.value.code == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().out
+    assert extract(album) == 0
+
+
+@pytest.mark.slow
+def test_killed_process_is_resumed(album: Path) -> None:
+    assert extract(album, "--name=undisturbed", "--rotations=true") == 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = [f"--config={album / 'extract.yaml'}", "--rotations=true"]
+    process = subprocess.Popen([sys.executable, "-m", "cmr_lightning", "extract", *options], env=environment)
+    first = images(album) / "rows-00000.npy"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert extract(album, *options[1:]) == 0
+    assert contents(images(album)) == contents(images(album, "undisturbed"))
+
+
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        ("--rotations=true", "preprocessing"),
+        ("--data.image.crop=31", "preprocessing"),
+        ("--image.model_args={global_pool: max}", "encoder"),
+        ("--precision=bf16", "precision"),
+        ("--dtype=float32", "dtype"),
+    ],
+)
+def test_other_settings_are_refused(album: Path, option: str, setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(album) == 0
+    before = contents(images(album))
+    assert extract(album, option) == 2
+    assert f"made with other settings: {setting} is" in capsys.readouterr().err
+    assert contents(images(album)) == before
+
+
+def test_other_pictures_are_refused(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(album) == 0
+    Image.new("RGB", (40, 44)).save(album / "pictures" / "7.jpg")
+    assert extract(album) == 2
+    assert "made with other settings: data is" in capsys.readouterr().err
+
+
+def test_other_weights_are_refused(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract(album) == 0
+    torch.manual_seed(1)
+    torch.save(TimmEncoder(Pixels(32), 1, "test_resnet").backbone.state_dict(), album / "weights.pth")
+    assert extract(album, f"--image.weights={album / 'weights.pth'}") == 2
+    assert "made with other settings: weights is" in capsys.readouterr().err
+
+
+def test_full_disk_is_said_and_mended(
+    album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert extract(album) == 2
+    assert "could not be written: the disk is full" in capsys.readouterr().err
+    assert [path.name for path in images(album).iterdir()] == ["lock"]
+    assert extract(album) == 0
+    assert len(read(album)) == PICTURES
+
+
+def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = album / "pictures" / "77.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    assert extract(album) == 2
+    said = capsys.readouterr().err
+    assert f"{path} cannot be read as a picture" in said
+    assert "data.image.damaged to skip" in said
+    assert not any(json.loads(found.read_text())["finished"] for found in images(album).glob("manifest.json"))
+    assert extract(album, "--name=skipped", "--data.image.damaged=skip") == 0
+    assert FeatureStore(images(album, "skipped")).numbers(["pictures/77.jpg", "pictures/78.jpg"]).tolist()[0] == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--image=null"], "There is nothing to extract"),
+        (["--name=a/b"], "name is 'a/b'"),
+        (["--batch_size=0"], "batch_size is 0"),
+        (["--device=cuda:77"], "device is cuda:77, which this machine does not have"),
+        (["--precision=8"], "precision"),
+        (["--nmae=x"], "nmae"),
+        (["--image=FeatureMLP"], "FeatureMLP"),
+        (["--data.image.augment=crop-flip"], "with augment none"),
+        (["--image.model=no_such_model"], "timm has no model 'no_such_model'"),
+        (["--text=WordRNN", "--image=null", "--data.text=WordWeights"], "from tokens"),
+        (["--data.root=/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_wrong_settings_are_said(
+    album: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(album, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert not (album / "features").exists()

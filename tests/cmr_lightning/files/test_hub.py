@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.files import hub
+
+
+def test_what_is_in_the_cache_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_reachable", lambda: pytest.fail("the hub was asked"))
+    assert hub.from_hub(lambda local: "cached" if local else "fetched", "a/b", "x", "y") == "cached"
+
+
+def test_what_is_not_in_the_cache_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(local: bool) -> str:
+        if local:
+            raise FileNotFoundError("not in the cache")
+        return "fetched"
+
+    monkeypatch.setattr(hub, "_reachable", lambda: True)
+    assert hub.from_hub(load, "a/b", "x", "y") == "fetched"
+
+
+@pytest.mark.parametrize(
+    ("reachable", "says"), [(False, "cannot be reached"), (True, r"could not be fetched \(gone\)")]
+)
+def test_missing_files_are_told_with_the_option_that_takes_a_copy(
+    reachable: bool, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(local: bool) -> str:
+        raise OSError("gone\nand more")
+
+    monkeypatch.setattr(hub, "_reachable", lambda: reachable)
+    with pytest.raises(
+        UserError, match=rf"^a/b .*{says}.* get w\.bin from https?://\S+/a/b .* as some\.key, a file\.$"
+    ):
+        hub.from_hub(load, "a/b", "w.bin", "some.key, a file")
+
+
+def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert not hub._reachable()
+
+
+def test_no_network_is_not_reachable_and_an_unkind_answer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import HTTPError, URLError
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for error, reachable in ((URLError("no route"), False), (HTTPError("", 403, "no", {}, None), True)):  # type: ignore[arg-type]
+
+        def refuse(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("urllib.request.urlopen", refuse)
+        assert hub._reachable() is reachable

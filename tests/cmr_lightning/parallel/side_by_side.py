@@ -1,0 +1,174 @@
+"""The same trainings by one process and by two, each of which has half of the batch, in float64.
+
+In float32 the two agree for a few updates, until a rectifier or a hinge falls on the other side of zero.
+
+    python -m tests.cmr_lightning.parallel.side_by_side FOLDER
+
+Three processes are forked from one that has built everything: `alone`, and `0` and `1` that train together over
+gloo. Each writes what it saw of each training to `FOLDER/<training>.<process>.pt`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+from torch import Tensor
+
+from cmr_lightning.callbacks import Stage, TrainingStages
+from cmr_lightning.discriminators import ModalityClassifier
+from cmr_lightning.encoders import FeatureMLP
+from cmr_lightning.methods import METHODS
+from cmr_lightning.methods.daml import DAML
+from cmr_lightning.retriever import Retriever
+from tests.building import EXPERIMENTS, build, method_of, sgd, trainer, without_dropout
+from tests.toy import Toy
+
+UPDATES = 20
+LOOK_AT = (0, UPDATES - 1)
+BATCH = 8
+
+
+class Seen(pl.Callback):
+    """Losses of all updates, gradients of the first and the last."""
+
+    def __init__(self) -> None:
+        self.losses: list[dict[str, Tensor]] = []
+        self.gradients: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        if trainer.global_step in LOOK_AT:
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            self.gradients |= {
+                f"{trainer.global_step} {name}": p.grad.clone()
+                for name, p in model.named_parameters()
+                if id(p) in own and p.grad is not None
+            }
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
+        self.losses.append({name: total / model._summed[name] for name, total in getattr(model, "_sums", {}).items()})
+
+
+def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, Any]:
+    """What is seen of a training, and of the validation after it."""
+    data.batch_size = BATCH // together
+    seen = Seen()
+    parallel = {"strategy": "ddp", "devices": together, "plugins": [TorchElasticEnvironment()]} if together > 1 else {}
+    callbacks = [seen, *settings.pop("callbacks", [])]
+    limits = {"max_epochs": -1, "max_steps": UPDATES, "limit_val_batches": 1.0, "num_sanity_val_steps": 0}
+    if not isinstance(model, Retriever):
+        limits["max_epochs"] = 1
+    fit = trainer(
+        **{**limits, **settings}, callbacks=callbacks, log_every_n_steps=10**6, precision="64-true", **parallel
+    )
+    fit.fit(model, data)
+    fit.validate(model, data, verbose=False)
+    return {
+        "losses": seen.losses,
+        "gradients": seen.gradients,
+        "weights": {name: value.clone() for name, value in model.state_dict().items()},
+        "metrics": model.measurement.metrics,
+        "ranks": {
+            name: [torch.from_numpy(getattr(ranks, array)) for array in ("offsets", "above", "size", "relevant")]
+            for name, ranks in model.measurement.ranks.items()
+        },
+    }
+
+
+def of_experiments(folder: Path) -> dict[str, Callable[[int], dict[str, Any]]]:
+    """Each method as its experiment on Shapes has it, or on whatever it has one, built before the processes part.
+
+    The validation parts on Shapes have 41 pictures, which make uneven shares.
+    """
+    experiments = sorted(EXPERIMENTS, key=lambda path: (path.parent.name != "shapes", path.stem))
+    paths: dict[str, Path] = {}
+    for path in experiments:
+        paths.setdefault(method_of(path), path)
+    trainings = {}
+    for name in METHODS:
+        sizes = ["--data.num_val=41", "--data.num_train=88"] if paths[name].parent.name == "shapes" else []
+        cli = build(paths[name], folder / name, sizes)
+        if isinstance(cli.model, Retriever):
+            without_dropout(cli.model)
+            cli.model.generator_optimizer = cli.model.discriminator_optimizer = sgd(0.01)
+            cli.model.schedule, cli.model.accumulate = None, 1
+        trainings[name] = lambda together, cli=cli: train(cli.model, cli.datamodule, together)
+    return trainings
+
+
+def normalised(source: Any, dim: int) -> FeatureMLP:
+    """An encoder that knows its batch."""
+    return FeatureMLP(source, dim, hidden=(16,), activation="tanh", input_norm="standardize")
+
+
+def toy(together: int, train_settings: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """DAML on the toy data, whose encoders standardise features over the batch."""
+    data = Toy(num_train=83)
+    pl.seed_everything(1, verbose=False)
+    optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
+    model = DAML(
+        data.spec, normalised, normalised, dim=8, discriminator=ModalityClassifier, **{**optimizers, **settings}
+    )
+    return train(model, data, together, **(train_settings or {}))
+
+
+def staged(together: int) -> dict[str, Any]:
+    """A frozen encoder, then the discriminator alone, then everybody."""
+    stages = [
+        Stage("texts", epochs=1, players=["generator"], frozen=["image_encoder"]),
+        Stage("judge", epochs=1, players=["discriminator"]),
+        Stage("game"),
+    ]
+    return toy(together, {"callbacks": [TrainingStages(stages)], "max_epochs": 4, "max_steps": -1})
+
+
+OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "accumulating": lambda together: toy(together, discriminator_steps=2, accumulate=3, generator_clip=0.05),
+    "adam": lambda together: toy(together, generator_optimizer=torch.optim.Adam),
+    "staged": staged,
+}
+"""Trainings of one method in other ways."""
+
+
+def run(trainings: dict[str, Callable[[int], dict[str, Any]]], folder: Path, process: str, port: int) -> None:
+    """All trainings in one process."""
+    together = 1 if process == "alone" else 2
+    if together > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"RANK": process, "LOCAL_RANK": process, "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "tests"}
+    for name, training in trainings.items():
+        torch.save(training(together), folder / f"{name}.{process}.pt")
+
+
+def main(folder: Path) -> int:
+    """Build, fork, wait, and say whether all went well."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    trainings = {**of_experiments(folder), **OTHERS}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for process in ("alone", "0", "1"):
+        child = os.fork()
+        if child == 0:
+            run(trainings, folder, process, port)
+            os._exit(0)
+        children.append(child)
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
+if __name__ == "__main__":
+    sys.argv, arguments = sys.argv[:1], sys.argv[1:]
+    sys.exit(main(Path(arguments[0])))

@@ -1,0 +1,152 @@
+"""Claims as they are committed, and what is wrong with others."""
+
+from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+import yaml
+
+import cmr_lightning.methods
+from cmr_lightning.errors import UserError
+from cmr_lightning.reports.claims import NOT_STATED, STANDINGS, agreeing, read_claims
+from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
+from datamodules.wikipedia import Wikipedia
+from tests.building import ROOT
+from tests.cmr_lightning.reports.test_statistics import record
+
+COMMITTED = ROOT / "experiments" / "claims"
+
+TABLE = {
+    "dataset": "Wikipedia",
+    "source": "a paper",
+    "encoder": "SIFT and LDA",
+    "protocol": "map@all/cos/label",
+    "standing": "second-hand",
+    "rows": [
+        {"method": "CCA", "values": {"mAP": {"i2t": 0.2, "t2i": 0.25}}},
+        {"method": "DAML", "standing": "paper", "features": "SIFT; LDA", "values": {"mAP": {"i2t": 0.3, "mean": 0.29}}},
+    ],
+}
+
+
+def write(folder, *tables):
+    (folder / "wikipedia.yaml").write_text(yaml.safe_dump(list(tables)))
+    return folder
+
+
+def with_row(**changes):
+    """The table with its second row changed; a key set to None is left out."""
+    row = {key: value for key, value in {**TABLE["rows"][1], **changes}.items() if value is not None}
+    return {**TABLE, "rows": [TABLE["rows"][0], row]}
+
+
+def test_rows_inherit_from_their_table(tmp_path):
+    cca, daml = read_claims(write(tmp_path, TABLE))
+    assert (cca.method, cca.standing, cca.features, cca.values) == (
+        "CCA",
+        "second-hand",
+        None,
+        {"i2t": 0.2, "t2i": 0.25},
+    )
+    assert (daml.standing, daml.source, daml.values) == ("paper", "a paper", {"i2t": 0.3, "mean": 0.29})
+
+
+def test_a_row_has_one_claim_for_each_metric(tmp_path):
+    row = with_row(protocol=NOT_STATED, values={"R@1": {"i2t": 40.1}, "R@10": {"i2t": 79}})
+    assert [(claim.metric, claim.values) for claim in read_claims(write(tmp_path, row))[1:]] == [
+        ("R@1", {"i2t": 40.1}),
+        ("R@10", {"i2t": 79}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"method": None}, r"\(no method\): method missing"),
+        ({"values": None}, "values missing"),
+        ({"value": 3}, "unknown keys value"),
+        ({"source": ""}, "source must be text, not ''"),
+        ({"encoder": 18}, "encoder must be text, not 18"),
+        ({"standing": "rumour"}, "standing must be one of paper, code, second-hand, recalled, not rumour"),
+        ({"protocol": "mAP@50"}, "Unknown protocol 'mAP@50'.*`not stated`"),
+        ({"values": {}}, "values must be metrics"),
+        ({"values": {"mAP": 0.3}}, "mAP must have values for some of i2t, t2i, mean"),
+        ({"values": {"mAP": {"i2i": 0.3}}}, "mAP must have values for some of i2t, t2i, mean"),
+        ({"values": {"mAP": {"i2t": 30.0}}}, "mAP i2t must be a number from 0 to 1, not 30.0"),
+        ({"values": {"mAP": {"i2t": "0.3"}}}, "mAP i2t must be a number from 0 to 1, not '0.3'"),
+        ({"values": {"mAP": {"i2t": float("nan")}}}, "mAP i2t must be a number from 0 to 1, not nan"),
+        ({"values": {"mAP": {"i2t": 0.1}, "mAP@50": {"i2t": 0.1}}}, "the protocol of one metric, but there are 2"),
+        ({"method": "CCA"}, "mAP was given before"),
+    ],
+)
+def test_errors_name_file_and_entry(tmp_path, changes, problem):
+    with pytest.raises(UserError, match=rf"wikipedia\.yaml, table 2, row 2.*{problem}"):
+        read_claims(write(tmp_path, {**TABLE, "dataset": "Shapes"}, with_row(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a: [", r"wikipedia\.yaml is not YAML"),
+        ("a: 1", r"wikipedia\.yaml must be a list of tables"),
+        ("- method: CCA", r"wikipedia\.yaml, table 1: it must have a list of `rows`"),
+        ("- rows: [CCA]", r"wikipedia\.yaml, table 1, row 1: it must have keys"),
+    ],
+)
+def test_files_of_another_form(tmp_path, content, problem):
+    (tmp_path / "wikipedia.yaml").write_text(content)
+    with pytest.raises(UserError, match=problem):
+        read_claims(tmp_path)
+
+
+def test_a_folder_without_claims(tmp_path):
+    with pytest.raises(UserError, match="holds no claims"):
+        read_claims(tmp_path)
+
+
+def test_only_what_was_measured_alike_agrees(tmp_path):
+    claims = read_claims(write(tmp_path, TABLE))
+    ours = record()
+    assert agreeing(claims, ours) == [claims[1]]
+    for other in (
+        replace(ours, method="CCA"),
+        replace(ours, dataset="PascalSentence"),
+        replace(ours, metrics={"map@50-hits/cos/label": {}}),
+        replace(ours, encoders={**ours.encoders, "features": "VGG"}),
+    ):
+        assert agreeing(claims, other) == []
+    assert agreeing([replace(claims[1], protocol=NOT_STATED)], ours) == []
+    unknown = replace(claims[1], features=None)
+    assert agreeing([unknown], replace(ours, encoders={**ours.encoders, "features": None})) == []
+
+
+def test_committed_claims_are_sound():
+    claims = read_claims(COMMITTED)
+    datasets = {"Wikipedia", "PascalSentence", "NUSWIDE", "Flickr8k", "Flickr30k", "MSCOCO", "CUHKPEDES"}
+    assert datasets <= {claim.dataset for claim in claims}
+    assert {claim.standing for claim in claims} == set(STANDINGS)
+    assert {claim.standing for claim in claims if claim.method == "DAML"} == {"recalled"}
+
+
+def test_methods_of_this_project_are_called_by_their_class():
+    modules = [module.name for module in iter_modules(cmr_lightning.methods.__path__)]
+    classes = {
+        name: cls
+        for module in modules
+        for name, cls in vars(import_module(f"cmr_lightning.methods.{module}")).items()
+        if isinstance(cls, type) and cls.__module__.startswith("cmr_lightning.methods")
+    }
+    spelling = {"".join(filter(str.isalnum, name.replace("pp", "").lower())): name for name in classes}
+    for claim in read_claims(COMMITTED):
+        ours = spelling.get("".join(filter(str.isalnum, claim.method.replace("pp", "").lower())))
+        assert ours in (None, claim.method)
+
+
+def test_claims_name_features_as_records_do(invented_data):
+    """Numbers that were made with the features of our data sets stay comparable when these are described anew."""
+    said = {claim.dataset: claim.features for claim in read_claims(COMMITTED) if claim.features}
+    assert said == {
+        "Wikipedia": Wikipedia(str(invented_data / "wikipedia")).features,
+        "PascalSentenceDSCMR": PascalSentenceDSCMR(str(invented_data / "pascal_sentence_dscmr")).features,
+    }

@@ -1,0 +1,140 @@
+"""Which runs stand in one table, and what its rows say."""
+
+from pathlib import Path
+
+import pytest
+
+from cmr_lightning.reports.board import Board, Notes, boards, find_runs
+from cmr_lightning.reports.board_tables import memory
+from cmr_lightning.reports.claims import Claim
+from tests.cmr_lightning.reports.made_runs import MAP, make_run, on_split
+
+
+def made(folder: Path, claims: tuple[Claim, ...] = (), references: tuple[str, ...] = ()) -> list[Board]:
+    return boards(find_runs(folder, Notes()), claims, references)
+
+
+def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_path: Path) -> None:
+    for experiment in ("toys/a", "toys/b"):
+        for seed in range(5):
+            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(str(seed)))
+    make_run(tmp_path / "c", experiment="toys/c", seed=7, **on_split("0"))
+    one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
+    assert [row.experiment for row in one_split.rows] == ["toys/c"]
+    assert sorted(row.experiment for row in five_splits.rows) == ["toys/a", "toys/b"]
+    assert all(row.summaries["mean"].n == 5 for row in five_splits.rows)
+    assert five_splits.refusal is None
+
+
+def test_an_experiment_that_lacks_runs_stands_beside_the_others_and_outside_their_tests(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/a", 0.1), ("toys/b", 50.0), ("toys/c", 1.0)):
+        for seed in range(4 if experiment == "toys/c" else 5):
+            folder = tmp_path / experiment / str(seed)
+            make_run(folder, noise, experiment=experiment, seed=seed, **on_split(str(seed)))
+    (board,) = made(tmp_path, references=("a",))
+    assert {row.experiment: row.seeds for row in board.rows} == {
+        "toys/a": "0, 1, 2, 3, 4",
+        "toys/b": "0, 1, 2, 3, 4",
+        "toys/c": "0, 1, 2, 3 (4 of 5 splits)",
+    }
+    assert {row.experiment: row.mark("mean") for row in board.rows} == {"toys/a": "", "toys/b": "▼", "toys/c": ""}
+    assert board.refusal is not None
+    assert "toys/c (4 of 5 splits), as tests need all splits; finish the missing runs" in board.refusal
+
+
+def test_seeds_on_one_of_five_splits_keep_their_table_and_its_tests(tmp_path: Path) -> None:
+    for seed in range(5):
+        make_run(tmp_path / "a" / str(seed), experiment="toys/a", seed=seed, **on_split(str(seed)))
+    for experiment, seeds in (("toys/b", 5), ("toys/c", 1)):
+        for seed in range(seeds):
+            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split("0"))
+    one_split, _ = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
+    assert sorted(row.seeds for row in one_split.rows) == ["0", "0, 1, 2, 3, 4"]
+    assert all(row.comparisons for row in one_split.rows)
+    assert one_split.refusal is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "Others"},
+        {"data_checksum": "other data"},
+        {"split": {"name": "b", "checksum": "b"}},
+        {"protocol": "map@all/l2/label"},
+        {"encoders": {"image": "FeatureMLP", "text": "FeatureMLP", "features": "other features"}},
+    ],
+)
+def test_what_differs_in_its_conditions_has_a_table_of_its_own(changes: dict, tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", experiment="toys/b", **changes)
+    assert [len(board.rows) for board in made(tmp_path)] == [1, 1]
+
+
+def test_rows_are_best_first_by_encoder_and_methods_without_encoders_last(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", noise=0.1, experiment="toys/random", method="Random", encoders=named("Random"))
+    make_run(tmp_path / "b", noise=2.0, experiment="toys/weak")
+    make_run(tmp_path / "c", noise=0.1, experiment="toys/strong")
+    make_run(tmp_path / "d", noise=0.5, experiment="toys/timm", encoders=named("Timm"))
+    (board,) = made(tmp_path)
+    by_encoder = {encoder: [row.experiment for row in rows] for encoder, rows in board.encoders.items()}
+    assert by_encoder == {"FeatureMLP": ["toys/strong", "toys/weak"], "Timm": ["toys/timm"], None: ["toys/random"]}
+    assert list(by_encoder)[-1] is None
+
+
+def named(encoder: str) -> dict[str, str]:
+    return {"image": encoder, "text": encoder, "features": "toy features"}
+
+
+def test_marks_say_what_was_found_against_the_reference(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/strong", 0.1), ("toys/middle", 1.0), ("toys/twin", 1.0), ("toys/weak", 50.0)):
+        make_run(tmp_path / experiment, noise=noise, experiment=experiment)
+    (board,) = made(tmp_path, references=("middle",))
+    assert board.reference == "toys/middle"
+    marks = {row.experiment: row.mark("mean") for row in board.rows}
+    assert marks == {"toys/strong": "▲", "toys/middle": "", "toys/twin": "=", "toys/weak": "▼"}
+
+
+def test_each_table_takes_the_first_reference_that_it_has(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, experiment=f"toys/{name}")
+    for name in ("b_instance", "c_instance"):
+        make_run(tmp_path / name, experiment=f"toys/{name}", **on_split("other"))
+    tables = made(tmp_path, references=("b", "c_instance", "b_instance"))
+    assert sorted(str(board.reference) for board in tables) == ["toys/b", "toys/c_instance"]
+
+
+def test_memory_of_a_row_is_that_of_its_largest_run_if_all_were_measured(tmp_path: Path) -> None:
+    for seed, mib in enumerate((500, 700)):
+        peak = {"process_mib": mib, "gpu_mib": 2000 - mib}
+        make_run(tmp_path / f"a{seed}", experiment="toys/a", seed=seed, peak_memory=peak)
+        make_run(tmp_path / f"b{seed}", experiment="toys/b", seed=seed, peak_memory=peak if seed else {})
+    (board,) = made(tmp_path)
+    found = {row.experiment: row.peak_memory for row in board.rows}
+    assert found == {"toys/a": {"process_mib": 700, "gpu_mib": 1500}, "toys/b": {}}
+    assert memory(found["toys/a"]) == "700 MiB, GPU 1.5 GiB"
+
+
+def test_refused_comparison_is_said_on_the_board(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "again")
+    make_run(tmp_path / "b", experiment="toys/b")
+    (board,) = made(tmp_path)
+    assert board.refusal is not None
+    assert "toys/daml has 2 runs with seed 0" in board.refusal
+    assert all(row.comparisons is None for row in board.rows)
+
+
+def test_published_numbers_are_subtracted_only_where_protocol_and_features_agree(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", noise=0.0)  # a perfect ranking
+
+    def claim(**changes: str) -> Claim:
+        values = {"protocol": MAP, "features": "toy features", "method": "DAML", **changes}
+        rest = {"encoder": "x", "metric": "mAP", "values": {"i2t": 0.4}, "source": "s", "standing": "paper"}
+        return Claim(dataset="Toys", **rest, **values)
+
+    agreeing, unstated, other = claim(), claim(protocol="not stated"), claim(method="SSAL")
+    (board,) = made(tmp_path, (agreeing, unstated, other))
+    (published,) = board.rows[0].published
+    assert published.claim is agreeing
+    assert published.differences == {"i2t": pytest.approx(0.6)}
+    assert board.other_claims == (unstated,)

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from cmr_lightning.__main__ import main
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint, read_checkpoint
+from cmr_lightning.runs.run import Run
+from tests.building import write_toy
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run whose last two checkpoints are of updates 1 and 2."""
+    run = Run(tmp_path)
+    for update in (1, 2):
+        save(run, update)
+    return run
+
+
+def checkpoint(update: int) -> dict[str, Any]:
+    """A checkpoint without weights, of an epoch of two updates."""
+    told = {"epoch": (update - 1) // 2, "global_step": update, "metrics_rows": 0}
+    return {"pytorch-lightning_version": pl.__version__, "state_dict": {}, **told}
+
+
+def save(run: Run, update: int) -> None:
+    RunCheckpoints(run).save_checkpoint(checkpoint(update), run.last)
+
+
+def test_the_last_two_are_kept(run: Run) -> None:
+    assert read_checkpoint(run.last)["global_step"] == 2
+    assert read_checkpoint(run.previous)["global_step"] == 1
+    assert {path.name for path in run.last.parent.iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_truncated_newest_gives_way_to_the_one_before(run: Run, share: float) -> None:
+    content = run.last.read_bytes()
+    run.last.write_bytes(content[: int(share * len(content))])
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*previous\.ckpt"):
+        path, found = newest_checkpoint(run)
+    assert (path, found["global_step"]) == (run.previous, 1)
+
+
+def test_newest_is_taken_without_a_word(run: Run) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert newest_checkpoint(run)[0] == run.last
+
+
+@pytest.mark.parametrize("time", [0, 2e9])
+def test_newest_is_not_told_by_the_time_of_its_file(run: Run, time: float) -> None:
+    os.utime(run.last, (time, time))
+    assert newest_checkpoint(run)[0] == run.last
+
+
+@pytest.mark.parametrize("time", [0, 2e9])
+@pytest.mark.parametrize(("requeued", "newest"), [([1], 2), ([3], 3), ([10, 9], 10), ([2], 2)])
+def test_what_slurm_requeued_with_is_taken_where_it_is_newer(
+    run: Run, requeued: list[int], newest: int, time: float
+) -> None:
+    for number, update in enumerate(requeued, start=1):
+        path = run.path / f"hpc_ckpt_{number}.ckpt"
+        torch.save(checkpoint(update), path)
+        os.utime(path, (time, time))
+    assert newest_checkpoint(run)[1]["global_step"] == newest
+
+
+def test_damaged_last_gives_way_to_what_slurm_requeued_with(run: Run) -> None:
+    torch.save(checkpoint(2), run.path / "hpc_ckpt_1.ckpt")
+    run.last.write_bytes(b"PK")
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*hpc_ckpt_1\.ckpt"):
+        assert newest_checkpoint(run)[1]["global_step"] == 2
+
+
+def test_nothing_that_can_be_read_is_an_error(run: Run) -> None:
+    run.last.write_bytes(b"PK")
+    run.previous.unlink()
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        newest_checkpoint(run)
+
+
+def saved(content: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved({"state_dict": {}}),
+        saved({"pytorch-lightning_version": "2.6.0"}),
+        saved(torch.zeros(2)),
+        pickle.dumps({"state_dict": {}}),
+        b"a: 1\n",
+        b"X",
+        b"\x80\x02X\x01\x00\x00\x00\xff",
+        b"\x80\x02h\x07",
+    ],
+)
+def test_what_fit_did_not_write_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"other\.pt (is not loaded: it is no checkpoint of `fit`|is damaged)"):
+        read_checkpoint(path)
+
+
+def test_weights_alone_are_refused_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, toy = tmp_path / "other.pt", write_toy(tmp_path / "toy.yaml")
+    torch.save({"state_dict": {}}, path)
+    assert main(["test", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", f"--ckpt_path={path}"]) == 2
+    assert f"{path} is not loaded: it is no checkpoint of `fit`; give" in capsys.readouterr().err
+
+
+def test_closed_checkpoint_is_not_called_damaged(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(run.last))
+
+    monkeypatch.setattr(torch, "load", closed)  # the administrator, as who tests may run, may read everything
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be read: Permission denied\.$"):
+        read_checkpoint(run.last)
+
+
+class Weapon:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("command", ["test", "validate", "predict", "fit"])
+def test_malicious_checkpoint_does_nothing(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    harm, weapon = tmp_path / "harm", tmp_path / "weapon.ckpt"
+    torch.save({"state_dict": {}, "method": "DAML", "callbacks": Weapon(harm)}, weapon)
+    toy = write_toy(tmp_path / "toy.yaml")
+    options = [f"--config={toy}", f"--run_dir={tmp_path / 'run'}", f"--ckpt_path={weapon}"]
+    assert main([command, *options]) == 2
+    assert "is not loaded" in capsys.readouterr().err
+    assert not harm.exists()
+    torch.load(weapon, weights_only=False)
+    assert harm.exists()
+
+
+class Full:
+    """A file on a disk that takes so many bytes more."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    def write(self, content: Any) -> int:
+        self.file.write(bytes(content)[: self.room])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def test_full_disk_is_said_and_leaves_what_was_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in run.last.parent.iterdir()}
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *mode: Full(opened(path, *mode), 100))
+    with pytest.raises(UserError, match=r"last\.ckpt could not be written: the disk is full; what was saved before is"):
+        save(run, 3)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in run.last.parent.iterdir()} == before
+
+
+class FullDisk(pl.Callback):
+    """Lets the second epoch's checkpoint go where the system takes no byte."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.current_epoch == 1 and trainer.is_global_zero:
+            Path(trainer.default_root_dir, "checkpoints", ".last.ckpt.unfinished").symlink_to("/dev/full")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_training_on_a_full_disk_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "run")
+    options = [f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={run.path}"]
+    assert main(["fit", *options, "--trainer.callbacks+=tests.cmr_lightning.runs.test_checkpoint_files.FullDisk"]) == 2
+    assert capsys.readouterr().err.count(f"error: {run.last} could not be written: the disk is full;") == 1
+    assert {path.name for path in run.last.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert newest_checkpoint(run)[1]["epoch"] == 0
+    assert main(["fit", *options, "--resume=true"]) == 0
+    assert newest_checkpoint(run)[1]["epoch"] == 1
+
+
+def test_a_save_that_is_cut_off_keeps_what_was_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(file: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        save(run, 3)
+    assert read_checkpoint(run.last)["global_step"] == 2
+    assert len(list(run.last.parent.iterdir())) == 2
+
+
+def test_training_saves_in_this_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = set()
+    save = RunCheckpoints.save_checkpoint
+
+    def noted(io: RunCheckpoints, checkpoint: dict[str, Any], path: Any, **options: Any) -> None:
+        used.add(Path(path).name)
+        save(io, checkpoint, path, **options)
+
+    monkeypatch.setattr(RunCheckpoints, "save_checkpoint", noted)
+    assert main(["fit", f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={tmp_path / 'run'}"]) == 0
+    assert used == {"best.ckpt", "last.ckpt"}

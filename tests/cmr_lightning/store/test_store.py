@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.store.store import FeatureStore, Manifest, Rows, StoreWriter
+
+COUNT, SIZE = 300, 6
+ROWS = Rows([f"{n}.jpg" for n in range(COUNT)], [str(n) for n in range(COUNT)])
+MANIFEST = Manifest(
+    encoder="Encoder {}",
+    weights="0123456789abcdef",
+    preprocessing="crop 32",
+    precision="32",
+    data=ROWS.checksum(),
+    dtype="float16",
+    shape=(COUNT, SIZE),
+)
+
+
+def features(shape: tuple[int, ...] = MANIFEST.shape) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def fill(folder: Path, manifest: Manifest = MANIFEST, most: int | None = None) -> bool:
+    """Write missing shards, at most so many; returns whether the store was finished."""
+    rows = features(manifest.shape)
+    with StoreWriter(folder, ROWS, manifest) as writer:
+        for number, claimed in enumerate(writer.claims()):
+            if number == most:
+                raise InterruptedError
+            writer.write(claimed, rows[claimed.start : claimed.stop])
+        return writer.finish()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("count", "shard"), [(1, 1), (300, 64), (1000, 64), (100_000, 6250), (617_000, 8192)])
+def test_shards_cover_all_rows_once(count: int, shard: int) -> None:
+    shards = replace(MANIFEST, shape=(count, SIZE)).shards()
+    assert [row for rows in shards for row in rows] == list(range(count))
+    assert len(shards[0]) == shard
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, dtype: Any) -> None:
+    assert fill(tmp_path, replace(MANIFEST, dtype=dtype))
+    store = FeatureStore(tmp_path)
+    kept = features().to(getattr(torch, dtype)).float()
+    numbers = torch.randint(0, COUNT, (200,), generator=torch.Generator().manual_seed(1))
+    read = store.read(numbers)
+    assert read.dtype == torch.float32
+    assert torch.equal(read, kept[numbers])
+    assert torch.equal(store.read(torch.tensor([299, 0, 299])), kept[[299, 0, 299]])
+    assert store.read(numbers[:0]).shape == (0, SIZE)
+    assert store.numbers(["7.jpg", "none.jpg", "299.jpg"]).tolist() == [7, -1, 299]
+
+
+def test_rotations_are_kept_and_upright_ones_read_alone(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, shape=(COUNT, 4, SIZE), dtype="float32")
+    fill(tmp_path, manifest)
+    store = FeatureStore(tmp_path)
+    numbers = torch.tensor([280, 3, 64])
+    kept = features(manifest.shape)
+    assert (store.size, store.turns) == (SIZE, 4)
+    assert torch.equal(store.read(numbers, turned=True), kept[numbers])
+    assert torch.equal(store.read(numbers), kept[numbers, 0])
+
+
+@pytest.mark.parametrize("most", [0, 1, 4])
+def test_resumed_store_is_the_undisturbed_one(tmp_path: Path, most: int) -> None:
+    fill(tmp_path / "undisturbed")
+    with pytest.raises(InterruptedError):
+        fill(tmp_path / "resumed", most=most)
+    with pytest.raises(UserError, match=r"is not finished; run the `extract` command"):
+        FeatureStore(tmp_path / "resumed")
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "resumed").glob("rows-*.npy")}
+    assert len(written) == most
+    assert fill(tmp_path / "resumed")
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items()), "a shard was made twice"
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "undisturbed")
+
+
+def test_what_a_dying_process_had_half_written_is_written_anew(tmp_path: Path) -> None:
+    fill(tmp_path / "undisturbed")
+    with pytest.raises(InterruptedError):
+        fill(tmp_path / "resumed", most=2)
+    (tmp_path / "resumed" / ".rows-00002.npy.unfinished").write_bytes(b"half")
+    fill(tmp_path / "resumed")
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "undisturbed")
+
+
+def test_finished_store_is_left_alone(tmp_path: Path) -> None:
+    fill(tmp_path)
+    before = contents(tmp_path)
+    with StoreWriter(tmp_path, ROWS, MANIFEST) as writer:
+        assert not writer.missing()
+        assert not list(writer.claims())
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("encoder", "Encoder {'depth': 2}"),
+        ("weights", "fedcba9876543210"),
+        ("preprocessing", "crop 64"),
+        ("precision", "bf16"),
+        ("data", "fedcba9876543210"),
+        ("dtype", "float32"),
+        ("shape", (COUNT, SIZE + 1)),
+    ],
+)
+@pytest.mark.parametrize("most", [1, None])
+def test_store_of_other_settings_is_refused(tmp_path: Path, name: str, other: Any, most: int | None) -> None:
+    if most is None:
+        fill(tmp_path)
+    else:
+        with pytest.raises(InterruptedError):
+            fill(tmp_path, most=most)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=rf"made with other settings: {name} is .* is asked for"):
+        StoreWriter(tmp_path, ROWS, replace(MANIFEST, **{name: other}))
+    assert contents(tmp_path) == before
+
+
+class FullDisk:
+    """A file on a disk with room for so many bytes."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    def write(self, content: bytes) -> int:
+        self.file.write(bytes(content)[: self.room])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:
+    """Let the disk be full when a file of that name is written; returns what makes room again."""
+    usual = Path.open
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
+        file = usual(path, *args, **kwargs)
+        return FullDisk(file, 10) if path.name.startswith(f".{name}") else file
+
+    monkeypatch.setattr(Path, "open", full)
+    return lambda: monkeypatch.setattr(Path, "open", usual)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "manifest.json", "rows-00002.npy"])
+def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    fill(tmp_path / "undisturbed")
+    make_room = fill_disk(monkeypatch, name)
+    with pytest.raises(UserError, match=rf"{name} could not be written: the disk is full; .* goes on where it stopped"):
+        fill(tmp_path / "full")
+    assert not (tmp_path / "full" / name).exists()
+    assert not list((tmp_path / "full").glob(".*.unfinished"))
+    make_room()
+    assert fill(tmp_path / "full")
+    assert contents(tmp_path / "full") == contents(tmp_path / "undisturbed")
+
+
+def test_processes_share_the_shards(tmp_path: Path) -> None:
+    """Two processes at once: none makes a shard that the other has or works on, and the last one finishes."""
+    context = multiprocessing.get_context("fork")
+    with StoreWriter(tmp_path, ROWS, MANIFEST) as ours:
+        claims = ours.claims()
+        first = next(claims)
+        other = context.Process(target=fill, args=(tmp_path,))
+        other.start()
+        other.join()
+        assert other.exitcode == 0
+        assert ours.missing() == [first], "the other process should have made all shards but the one claimed here"
+        ours.write(first, features()[first.start : first.stop])
+        assert not list(claims)
+        assert ours.finish()
+    assert torch.equal(FeatureStore(tmp_path).read(torch.arange(COUNT)), features().half().float())
+
+
+def finish_when_told(folder: Path, begun: Event, told: Event) -> None:
+    with StoreWriter(folder, ROWS, MANIFEST) as writer:
+        begun.set()
+        told.wait()
+        assert writer.finish()
+
+
+def test_processes_that_finish_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process is told to finish while this one is in the middle of writing the manifest."""
+    context = multiprocessing.get_context("fork")
+    begun, told = context.Event(), context.Event()
+    other = context.Process(target=finish_when_told, args=(tmp_path, begun, told))
+    with StoreWriter(tmp_path, ROWS, MANIFEST) as ours:
+        for claimed in ours.claims():
+            ours.write(claimed, features()[claimed.start : claimed.stop])
+        other.start()
+        begun.wait()
+
+        def fsync(_: int) -> None:
+            told.set()
+            other.join(0.5)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        assert ours.finish()
+    other.join()
+    assert other.exitcode == 0
+    assert sorted(contents(tmp_path)) == ["manifest.json", *(f"rows-{n:05d}.npy" for n in range(5)), "rows.json"]
+    assert FeatureStore(tmp_path).manifest.finished
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    rows = torch.zeros(64, SIZE)
+    rows[5, 0] = 1e6  # infinite in float16
+    with StoreWriter(tmp_path, ROWS, MANIFEST) as writer:
+        claimed = next(writer.claims())
+        with pytest.raises(UserError, match=r"numbers of 5\.jpg.*set dtype to float32"):
+            writer.write(claimed, rows)
+    assert not list(tmp_path.glob("rows-*"))
+
+
+def test_damaged_stores_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no feature store"):
+        FeatureStore(tmp_path)
+    fill(tmp_path)
+    shard = tmp_path / "rows-00001.npy"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=r"rows-00001\.npy cannot be read .*extract again"):
+        FeatureStore(tmp_path)
+    np.save(shard, np.zeros((2, 2), np.float16))
+    with pytest.raises(UserError, match=r"rows-00001\.npy should hold float16 of shape \(64, 6\)"):
+        FeatureStore(tmp_path)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"rows-00001\.npy cannot be read .*delete the folder .* and extract again"):
+        StoreWriter(tmp_path, ROWS, MANIFEST)
+    shard.write_bytes(whole)
+    names = json.loads((tmp_path / "rows.json").read_text())
+    names["ids"][0] = "another.jpg"
+    (tmp_path / "rows.json").write_text(json.dumps(names))
+    with pytest.raises(UserError, match=r"rows\.json has not the checksum"):
+        FeatureStore(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="is not the manifest of a feature store"):
+        FeatureStore(tmp_path)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from cmr_lightning.batch import Words
+from cmr_lightning.encoders import TextTransformer
+from cmr_lightning.errors import UserError
+from datamodules.inputs.subword_tokens import SubwordTokens
+from datamodules.reading.listing import Listing, no_labels
+from tests.cmr_lightning.encoders.tiny_bert import VOCABULARY, tiny_bert, write_tiny_bert
+
+
+def listing(*captions: str) -> Listing:
+    return Listing(("a.jpg",), no_labels(1), captions, torch.zeros(len(captions), dtype=torch.int64))
+
+
+def learnt(*captions: str, max_length: int | None = None) -> SubwordTokens:
+    tokens = SubwordTokens(str(tiny_bert()), max_length)
+    tokens.learn(listing(*captions))
+    return tokens
+
+
+def test_texts_are_those_of_the_tokenizer_filled_up() -> None:
+    tokens = learnt("A dog!", "on it").content(listing("A dog!", "on it"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert())
+    read = [tokenizer.convert_ids_to_tokens(row[row_mask]) for row, row_mask in zip(*tokens, strict=True)]
+    assert read[0] == ["[CLS]", "a", "d", "##o", "##g", "!", "[SEP]"]
+    assert read[1] == ["[CLS]", "o", "##n", "i", "##t", "[SEP]"]
+    assert tokens.ids[1, 6:].tolist() == [0]
+    assert tokens.mask.sum(1).tolist() == [7, 6]
+
+
+def test_length_is_that_of_the_longest_training_caption() -> None:
+    tokens = learnt("a b c", "a").content(listing("a b c d e f"))
+    assert tokens.ids.shape == (1, 5)
+    assert tokens.ids[0, -1] == VOCABULARY.index("[SEP]")  # cut texts end too
+
+
+def test_length_is_bounded() -> None:
+    assert learnt("a b c d", max_length=4).content(listing("a b c d")).ids.shape == (1, 4)
+    assert learnt("a " * 600).length == 512  # as the tokenizer says of its model
+
+
+def test_form_fits_the_encoder() -> None:
+    tokens = learnt("a dog", "a cat on a mat")
+    words = tokens.words(9)
+    assert words == Words(len(VOCABULARY), 9, padding=0)
+    encoder = TextTransformer(words, 5, str(tiny_bert()))
+    assert encoder(tokens.content(listing("a cow", "a dog runs"))).shape == (2, 5)
+
+
+def test_vocabulary_of_another_language_is_refused(tmp_path: Path) -> None:
+    write_tiny_bert(tmp_path, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"))
+    tokens = SubwordTokens(str(tmp_path))
+    tokens.learn(listing("a a", "a"))
+    with pytest.raises(UserError, match=r"^40% of the tokens .* are unknown .* vocabulary of 6 is whole"):
+        tokens.learn(listing("a dog ran"))
+
+
+def test_missing_tokenizer_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^some/bert .* its tokenizer .* as data.text.init_args.tokenizer, a folder"):
+        SubwordTokens("some/bert").learn(listing("a"))
+
+
+def test_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be loaded .*tokenizer\.json"):
+        SubwordTokens(str(tmp_path)).learn(listing("a"))
+
+
+def test_length_without_room_for_a_word_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.text\.max_length is 2"):
+        SubwordTokens("bert", max_length=2)

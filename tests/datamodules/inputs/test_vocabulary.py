@@ -1,0 +1,92 @@
+import sys
+
+import pytest
+import torch
+
+from cmr_lightning.errors import UserError
+from datamodules.inputs import vocabulary
+from datamodules.inputs.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest, tokenise
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A dog's T-shirt!", ["a", "dog's", "t", "shirt"]),
+        ("Two  men,one BALL.", ["two", "men", "one", "ball"]),
+        ("the dog’s 2nd café", ["the", "dog's", "2nd", "café"]),
+        ("'quoted' under_score", ["quoted", "under", "score"]),
+        (" ... ", []),
+    ],
+)
+def test_tokenise(caption, words):
+    assert tokenise(caption) == words
+
+
+def test_treebank_keeps_clitics_and_punctuation():
+    assert tokenise("A dog's T-shirt!", "treebank") == ["a", "dog", "'s", "t-shirt", "!"]
+
+
+def test_treebank_without_nltk(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nltk.tokenize", None)
+    vocabulary._treebank.cache_clear()
+    with pytest.raises(UserError, match="pip install nltk"):
+        tokenise("a dog", "treebank")
+
+
+def test_a_vocabulary_encodes_as_it_was_built():
+    built = Vocabulary.build(["a dog's bone"], splitting="treebank")
+    ids = built.encode(["the dog's"], length=5).ids
+    assert [built.words[number] for number in ids[0]] == ["<start>", "<unk>", "dog", "'s", "<end>"]
+
+
+def test_longest_counts_start_and_end():
+    assert longest(["one two three", "four"]) == 5
+    assert longest(["a dog's bone"], "treebank") == 6
+    assert longest([]) == 2
+
+
+def test_special_tokens_come_first_and_words_are_sorted():
+    vocabulary = Vocabulary.build(["the red square", "The blue circle"])
+    assert vocabulary.words == ("<pad>", "<start>", "<end>", "<unk>", "blue", "circle", "red", "square", "the")
+    assert len(vocabulary) == 9
+    assert [vocabulary.words[i] for i in (PAD, START, END, UNKNOWN)] == ["<pad>", "<start>", "<end>", "<unk>"]
+
+
+def test_min_count_drops_rare_words():
+    assert Vocabulary.build(["a cat", "a dog", "a dog"], min_count=2).words[4:] == ("a", "dog")
+
+
+def test_order_of_captions_does_not_matter():
+    captions = ["a red square", "one blue cross", "a cross"]
+    assert Vocabulary.build(captions) == Vocabulary.build(reversed(captions))
+
+
+def test_encode():
+    vocabulary = Vocabulary.build(["blue circle red"])  # ids 4, 5, 6
+    ids, mask = vocabulary.encode(["Red circle", "green circle", "", "red blue circle red"], length=5)
+    expected = [
+        [START, 6, 5, END, PAD],
+        [START, UNKNOWN, 5, END, PAD],
+        [START, END, PAD, PAD, PAD],
+        [START, 6, 4, 5, END],  # the fourth word is cut, the end is not
+    ]
+    assert ids.dtype == torch.int64
+    assert ids.tolist() == expected
+    assert mask.dtype == torch.bool
+    assert mask.tolist() == [[number != PAD for number in row] for row in expected]
+
+
+def test_encode_nothing():
+    assert Vocabulary.build([]).encode([], length=4).ids.shape == (0, 4)
+
+
+def test_encode_needs_room_for_start_and_end():
+    with pytest.raises(ValueError, match="length is 1"):
+        Vocabulary.build(["red"]).encode(["red"], length=1)
+
+
+def test_checksum_follows_the_words():
+    checksum = Vocabulary.build(["red blue"]).checksum
+    assert checksum == Vocabulary.build(["blue", "red red"]).checksum
+    assert checksum != Vocabulary.build(["red blues"]).checksum
+    assert len(checksum) == 16
