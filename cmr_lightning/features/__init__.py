@@ -1,1 +1,0 @@
-"""Features that pretrained encoders make once, and that training reads many times."""
