@@ -1,8 +1,7 @@
-"""`python -m cmr_lightning`: answers at once, and imports what a command needs only when it is called."""
+"""`python -m cmr_lightning`: imports what a command needs only when that command is given, so help comes at once."""
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import cmr_lightning
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import message_for_user
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("cmr_lightning.prepare.prepare_data", "fetch and verify the files of a data set: <dataset>, or --list"),
@@ -43,21 +42,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command -> (module whose `main` runs it, what it does)."""
 
+_USAGE = """\
+cmr_lightning {version}: adversarial cross-modal retrieval
+
+usage: python -m cmr_lightning <command> ...
+
+{commands}
+
+`python -m cmr_lightning <command> --help` lists a command's options."""
+
 
 def usage() -> str:
-    """What the program can do, a line per command."""
-    lines = [f"  {command:<10}{purpose}" for command, (_, purpose) in COMMANDS.items()]
-    return "\n".join(
-        [
-            f"cmr_lightning {cmr_lightning.__version__}: adversarial cross-modal retrieval",
-            "",
-            "usage: python -m cmr_lightning <command> ...",
-            "",
-            *lines,
-            "",
-            "`python -m cmr_lightning <command> --help` lists a command's options.",
-        ]
-    )
+    """Return the help text, with one line per command."""
+    commands = "\n".join(f"  {command:<10}{purpose}" for command, (_, purpose) in COMMANDS.items())
+    return _USAGE.format(version=cmr_lightning.__version__, commands=commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,21 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Command line without the program's name; that of the process if None.
 
     Returns:
-        Exit code: 0, or 2 if the user has something to mend.
+        Exit code: 0, or 2 if there is something for the user to fix.
     """
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _nobody_reads(sys.stdout.fileno()):
+        if not _reader_has_gone(sys.stdout.fileno()):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python has still to write at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
         return 128 + signal.SIGPIPE
     return code
 
 
-def _nobody_reads(output: int) -> bool:
-    """Whether the reader of a pipe has gone, as `| head` does when it has read enough."""
+def _reader_has_gone(output: int) -> bool:
+    """Tell whether the reader of a pipe has closed it, as `| head` does when it has read enough."""
     watch = select.poll()
     watch.register(output, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
@@ -103,13 +101,11 @@ def _run(arguments: list[str]) -> int:
         return 2
     try:
         import_module(COMMANDS[command][0]).main(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        message = message_for_user(error)
+        if message is None:
             raise
-        print("error: The disk is full; make room, and give the command again.", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 2
     return 0
 

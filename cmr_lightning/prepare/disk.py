@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, disk_is_full
 
 AGAIN = "run the same command again, it goes on from there"
 
@@ -23,7 +23,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if disk_is_full(error):
             raise UserError(f"The disk of {folder} is full; make room there and {AGAIN}.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(f"{folder} may not be written to; choose another folder with --root.") from error

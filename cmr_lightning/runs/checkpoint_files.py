@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import struct
@@ -14,7 +13,7 @@ import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
@@ -51,9 +50,8 @@ class RunCheckpoints(TorchCheckpointIO):
                 if path.absolute() == self.run.last.absolute() and path.exists():
                     path.replace(self.run.previous)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise UserError(
-                f"{path} could not be written: {'the disk is full' if full else error.strerror}; what was saved before "
+                f"{path} could not be written: {system_reason(error)}; what was saved before "
                 f"is whole. Mend that, and go on with --resume=true."
             ) from error
 

@@ -15,7 +15,6 @@ after how many interruptions they were written.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import io
@@ -32,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import whole_file
 
 Dtype = Literal["float16", "float32"]
@@ -352,7 +351,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 def _not_written(path: Path, error: OSError) -> UserError:
-    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
     return UserError(
-        f"{path} could not be written: {reason}; mend that and run the same command again, it goes on where it stopped."
+        f"{path} could not be written: {system_reason(error)}; fix that and run the same command again, "
+        f"which continues where it stopped."
     )
