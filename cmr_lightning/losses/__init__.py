@@ -1,16 +1,21 @@
 """Loss terms: pure functions of tensors, each a scalar to be minimised with a weight >= 0.
 
 A term that is meant to hurt a discriminator already carries its sign. Every term computes in float32 at least, also
-under autocast, and stays finite for half-precision inputs.
+under autocast, and stays finite for half-precision inputs. Row i of the images and row i of the texts are a pair.
 """
 
-from cmr_lightning.losses.acmr import invariance_triplet
-from cmr_lightning.losses.composed import batch_classification, soft_triplet
-from cmr_lightning.losses.contrastive import info_nce
-from cmr_lightning.losses.label import label_calibration, label_loss
-from cmr_lightning.losses.likelihood import label_regression, pair_distance, pairwise_likelihood
-from cmr_lightning.losses.metric import cross_difference, inter_class, intra_class, paired_difference
-from cmr_lightning.losses.modality import AdversarialMode, adversarial_modality, binary_entropy, modality_loss
+from cmr_lightning.losses.adversarial import (
+    AdversarialMode,
+    adversarial_modality,
+    adversarial_rotation,
+    binary_entropy,
+    modality_loss,
+    rotation_loss,
+)
+from cmr_lightning.losses.contrastive import batch_classification, info_nce, pairwise_likelihood, soft_triplet
+from cmr_lightning.losses.distances import cross_difference, inter_class, intra_class, pair_distance, paired_difference
+from cmr_lightning.losses.hinge import Mining, Reduction, bidirectional_triplet, invariance_triplet
+from cmr_lightning.losses.label import label_calibration, label_loss, label_regression
 from cmr_lightning.losses.mutual_information import (
     Estimator,
     donsker_varadhan,
@@ -20,8 +25,6 @@ from cmr_lightning.losses.mutual_information import (
 )
 from cmr_lightning.losses.projection import cross_modal_projection, projection_classification
 from cmr_lightning.losses.relations import same_class, same_image
-from cmr_lightning.losses.rotation import adversarial_rotation, rotation_loss
-from cmr_lightning.losses.triplet import Mining, Reduction, bidirectional_triplet
 
 __all__ = [
     "AdversarialMode",

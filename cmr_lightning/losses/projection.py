@@ -10,12 +10,11 @@ import math
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-from cmr_lightning.losses.geometry import unit
-from cmr_lightning.losses.precision import full_precision
+from cmr_lightning.losses.arithmetic import full_precision, unit
 from cmr_lightning.losses.relations import match_distribution
 
 EPSILON = 1e-8
-"""Stands in for the zeros of q, and thereby sets the price of a false match: -log 1e-8 ≈ 18.4 (official code)."""
+"""Replaces the zeros of q, and thereby sets the price of a false match: -log 1e-8 ≈ 18.4 (official code)."""
 
 
 @full_precision
@@ -23,7 +22,7 @@ def cross_modal_projection(images: Tensor, texts: Tensor, match: Tensor) -> Tens
     """CMPM: the divergence of the projections' softmax from the true matches, images to texts plus texts to images.
 
     p_ij = softmax_j(v_i · t̄_j), q_ij = match_ij / Σ_k match_ik, t̄ = t / ||t||;
-    L = 1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps)), and the same with the roles of v and t exchanged.
+    L = 1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps)), 0 (to eps) where p = q, and the same with v and t exchanged.
 
     Source: the official code, whose q is divided by the row *sum*; a port that is often copied divides by the row's
     L2 norm, so that its q is no distribution. Two arguments of one modality give the term within it.
@@ -31,29 +30,23 @@ def cross_modal_projection(images: Tensor, texts: Tensor, match: Tensor) -> Tens
     Args:
         images: Image embeddings `(N, D)`, not normalised: their length is the sharpness of p.
         texts: Text embeddings `(N, D)`, not normalised.
-        match: Whether image i and text j belong together, `(N, N)` bool. Own pairs always do.
-
-    Returns:
-        A scalar, 0 (to eps) where p = q.
+        match: Which images and texts belong together, `(N, N)` bool. Own pairs always do.
     """
     return _matching(images, texts, match) + _matching(texts, images, match.T)
 
 
 @full_precision
 def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, label: Tensor) -> Tensor:
-    """CMPC: classification of each embedding's projection on the direction of its partner, the two modalities added.
+    """CMPC: classification of each embedding's projection on the direction of its partner, both modalities added.
 
-    v̂_i = (v_i · t̄_i) t̄_i, t̂_i = (t_i · v̄_i) v̄_i; L = 1/N Σ_i [CE(W̄ v̂_i, y_i) + CE(W̄ t̂_i, y_i)], the rows of W̄ of
-    length 1, no bias. Source: the paper and its official code; the projections pass gradient to both modalities.
+    v̂_i = (v_i · t̄_i) t̄_i, t̂_i = (t_i · v̄_i) v̄_i; L = 1/N Σ_i [CE(W̄ v̂_i, y_i) + CE(W̄ t̂_i, y_i)] >= 0, the rows of W̄
+    of length 1, no bias. Source: the paper and its official code; the projections pass gradient to both modalities.
 
     Args:
         images: Image embeddings `(N, D)`, not normalised.
         texts: Text embeddings `(N, D)`, not normalised.
         weight: W, one row a class, `(C, D)`.
         label: Class index `(N,)` int64, or the share of each class `(N, C)`, rows that sum to 1.
-
-    Returns:
-        A scalar >= 0.
     """
     classes = unit(weight).T
     image_loss = cross_entropy(_project(images, texts) @ classes, label)
@@ -62,7 +55,7 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
 
 
 def _matching(queries: Tensor, gallery: Tensor, match: Tensor) -> Tensor:
-    """One direction of CMPM, the logarithm of the sum with eps taken on logarithms."""
+    """Compute one direction of CMPM, the logarithm of the sum with eps taken on logarithms."""
     log_p = log_softmax(queries @ unit(gallery).T, dim=1)
     log_q = (match_distribution(match, log_p.dtype) + EPSILON).log()
     log_ratio = (log_p - log_q).logaddexp(log_p.new_tensor(math.log(EPSILON)))
@@ -70,6 +63,6 @@ def _matching(queries: Tensor, gallery: Tensor, match: Tensor) -> Tensor:
 
 
 def _project(embeddings: Tensor, partners: Tensor) -> Tensor:
-    """Each embedding projected on the direction of its partner, `(N, D)`."""
+    """Project each embedding on the direction of its partner, `(N, D)`."""
     directions = unit(partners)
     return (embeddings * directions).sum(1, keepdim=True) * directions

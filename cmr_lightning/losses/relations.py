@@ -1,4 +1,4 @@
-"""Which items of a batch belong together, and averages over the pairs that do or do not."""
+"""Relations of the items of a batch, and averages over the pairs that a relation chooses."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from torch import Tensor
 
 
 def same_class(label_a: Tensor, label_b: Tensor) -> Tensor:
-    """Whether two items have a class in common.
+    """Compare labels: which items have a class in common?
+
+    Multi-hot items are of the same class where they share at least one label, so that an item without any label is of
+    no class, not even its own.
 
     Args:
         label_a: Class index `(N,)`, or multi-hot `(N, C)`.
         label_b: Class index `(M,)`, or multi-hot `(M, C)`; of the same form as `label_a`.
 
     Returns:
-        `(N, M)` bool. Multi-hot items are of the same class where they share at least one label, so that an item
-        without any label is of no class, not even its own.
+        `(N, M)` bool.
+
+    Examples:
+        >>> same_class(torch.tensor([[1, 0, 1], [0, 1, 0]]), torch.tensor([[0, 0, 1], [0, 0, 0]]))
+        tensor([[ True, False],
+                [False, False]])
     """
     if label_a.ndim == 1:
         return label_a[:, None] == label_b[None, :]
@@ -23,28 +30,20 @@ def same_class(label_a: Tensor, label_b: Tensor) -> Tensor:
 
 
 def same_image(ids_a: Tensor, ids_b: Tensor) -> Tensor:
-    """Whether two items show, or describe, the same image.
-
-    Args:
-        ids_a: Image ids `(N,)`.
-        ids_b: Image ids `(M,)`.
-
-    Returns:
-        `(N, M)` bool.
-    """
+    """Compare image ids `(N,)` and `(M,)`: which items show, or describe, the same image? `(N, M)` bool."""
     return ids_a[:, None] == ids_b[None, :]
 
 
 def own_pairs(relation: Tensor) -> Tensor:
-    """True where an item meets itself or its own partner: the diagonal of a relation `(N, N)`, as bool."""
+    """Mark where an item meets itself or its own partner: the diagonal of a relation `(N, N)`, as bool."""
     return torch.eye(len(relation), dtype=torch.bool, device=relation.device)
 
 
 def match_distribution(match: Tensor, dtype: torch.dtype) -> Tensor:
-    """Uniform distribution over the matches of each row; an item's own partner is always one of them.
+    """Spread each row uniformly over its matches; an item's own partner is always one of them.
 
     Args:
-        match: Whether image i and text j belong together, `(N, N)` bool.
+        match: Which images and texts belong together, `(N, N)` bool.
         dtype: Floating type of the result.
 
     Returns:
@@ -55,16 +54,14 @@ def match_distribution(match: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def mean_over_pairs(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean over the chosen pairs of each row, then over the rows that have any; 0 where no row has.
+    """Average over the chosen pairs of each row, then over the rows that have any; 0 where no row has.
 
-    Every item counts alike, however many partners the batch happens to hold for it.
+    Every item counts alike, however many partners the batch happens to hold for it, and pairs that are not chosen get
+    no gradient.
 
     Args:
         values: One number a pair, `(N, M)`.
         chosen: Which pairs count, `(N, M)` bool.
-
-    Returns:
-        A scalar, which passes no gradient to pairs that are not chosen.
     """
     partners = chosen.sum(1)
     row_means = values.masked_fill(~chosen, 0).sum(1) / partners.clamp_min(1)

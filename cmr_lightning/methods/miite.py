@@ -33,7 +33,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.losses.geometry import unit
+from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.methods.triplet import Triplet
 
 

@@ -1,9 +1,8 @@
-"""Random batches, and the arithmetic that the explicit loops share."""
+"""Random batches for the losses."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,10 +11,16 @@ from torch import Tensor
 LABELS = (0, 0, 1, 1, 0, 2)
 """Two classes of several items, one of a single item."""
 
+HOT = ((1, 0, 1), (1, 1, 1), (0, 1, 0), (0, 0, 0), (0, 0, 1), (1, 1, 0))
+"""Several labels an item, and an item without any."""
+
+PAIRWISE = ("scores", "local_scores", "same", "match", "negatives")
+RELATIONS = ("same", "match", "negatives")
+
 
 @dataclass(frozen=True)
 class Sample:
-    """Everything that a loss may ask for, N items each."""
+    """Everything that a loss may ask for, N items each; relations, but for `same`, need not be symmetric."""
 
     images: Tensor
     texts: Tensor
@@ -26,15 +31,13 @@ class Sample:
     rotation: Tensor
     weight: Tensor
     scores: Tensor
+    local_scores: Tensor
     label: Tensor
-
-    @property
-    def same(self) -> Tensor:
-        return self.label[:, None] == self.label[None, :]
-
-    @property
-    def one_hot(self) -> Tensor:
-        return torch.nn.functional.one_hot(self.label, 3)
+    one_hot: Tensor
+    multi_hot: Tensor
+    same: Tensor
+    match: Tensor
+    negatives: Tensor
 
     @property
     def floats(self) -> dict[str, Tensor]:
@@ -43,9 +46,12 @@ class Sample:
     def with_floats(self, change: Callable[[Tensor], Tensor]) -> Sample:
         return replace(self, **{name: change(value) for name, value in self.floats.items()})
 
+    def with_relations(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        return replace(self, **{name: change(getattr(self, name)) for name in RELATIONS})
+
     def permuted(self, order: Tensor) -> Sample:
-        rows = {name: value[order] for name, value in vars(self).items() if name not in ("weight", "scores")}
-        return replace(self, **rows, scores=self.scores[order][:, order])
+        rows = {name: value[order] for name, value in vars(self).items() if name != "weight"}
+        return replace(self, **rows | {name: rows[name][:, order] for name in PAIRWISE})
 
 
 def sample(items: int = 6, seed: int = 0) -> Sample:
@@ -54,6 +60,10 @@ def sample(items: int = 6, seed: int = 0) -> Sample:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
+    label = torch.tensor(LABELS[:items])
+    same = label[:, None] == label[None, :]
+    first_with_last = torch.zeros(items, items, dtype=torch.bool)
+    first_with_last[0, -1] = True
     return Sample(
         images=normal(items, 5),
         texts=normal(items, 5),
@@ -63,44 +73,12 @@ def sample(items: int = 6, seed: int = 0) -> Sample:
         text_modality=normal(items),
         rotation=normal(items, 4, 4),
         weight=normal(3, 5),
-        scores=normal(items, items, 3),
-        label=torch.tensor(LABELS[:items]),
+        scores=normal(items, items),
+        local_scores=normal(items, items, 3),
+        label=label,
+        one_hot=torch.nn.functional.one_hot(label, 3),
+        multi_hot=torch.tensor(HOT[:items]),
+        same=same,
+        match=same | first_with_last,
+        negatives=~same & ~first_with_last,
     )
-
-
-def dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def scaled(a: Sequence[float]) -> list[float]:
-    return [x / math.sqrt(dot(a, a)) for x in a]
-
-
-def cosine(a: Sequence[float], b: Sequence[float]) -> float:
-    return dot(scaled(a), scaled(b))
-
-
-def squared_distance(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
-
-
-def distance(a: Sequence[float], b: Sequence[float]) -> float:
-    return math.sqrt(squared_distance(a, b))
-
-
-def softmax(a: Sequence[float]) -> list[float]:
-    total = sum(math.exp(x) for x in a)
-    return [math.exp(x) / total for x in a]
-
-
-def sigmoid(z: float) -> float:
-    return 1 / (1 + math.exp(-z))
-
-
-def entropy(p: Sequence[float]) -> float:
-    return -sum(x * math.log(x) for x in p)
-
-
-def mean(numbers: Iterator[float] | Sequence[float]) -> float:
-    listed = list(numbers)
-    return sum(listed) / len(listed) if listed else 0.0

@@ -1,7 +1,8 @@
 """What holds for every loss, whatever its formula."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,80 +10,81 @@ from torch import Tensor
 
 from cmr_lightning import losses
 
-from .samples import Sample, sample
+from . import loops
+from .samples import RELATIONS, Sample, sample
 
-TERMS: dict[str, Callable[[Sample], Tensor]] = {
-    "intra_class": lambda s: losses.intra_class(s.images, s.same),
-    "intra_class, nearest": lambda s: losses.intra_class(s.images, s.same, neighbours=1),
-    "inter_class": lambda s: losses.inter_class(s.images, s.same, margin=1.5),
-    "inter_class, unbounded": lambda s: losses.inter_class(s.images, s.same, margin=None),
-    "inter_class, nearest": lambda s: losses.inter_class(s.images, s.same, margin=1.5, neighbours=2),
-    "paired_difference": lambda s: losses.paired_difference(s.images, s.texts),
-    "cross_difference": lambda s: losses.cross_difference(s.images, s.texts, s.same),
-    "bidirectional_triplet, hardest": lambda s: losses.bidirectional_triplet(s.images, s.texts, ~s.same),
-    "bidirectional_triplet, sum": lambda s: losses.bidirectional_triplet(s.images, s.texts, ~s.same, mining="sum"),
-    "bidirectional_triplet, mean": lambda s: losses.bidirectional_triplet(s.images, s.texts, ~s.same, reduction="mean"),
-    "cross_modal_projection": lambda s: losses.cross_modal_projection(s.images, s.texts, s.same),
-    "projection_classification": lambda s: losses.projection_classification(s.images, s.texts, s.weight, s.label),
-    "modality_loss": lambda s: losses.modality_loss(s.image_modality, s.text_modality),
-    "adversarial_modality, reversal": lambda s: losses.adversarial_modality(
-        s.image_modality, s.text_modality, "reversal"
-    ),
-    "adversarial_modality, flipped": lambda s: losses.adversarial_modality(
-        s.image_modality, s.text_modality, "flipped"
-    ),
-    "adversarial_modality, entropy": lambda s: losses.adversarial_modality(
-        s.image_modality, s.text_modality, "entropy"
-    ),
-    "binary_entropy": lambda s: losses.binary_entropy(s.image_modality).sum(),
-    "rotation_loss": lambda s: losses.rotation_loss(s.rotation),
-    "adversarial_rotation, reversal": lambda s: losses.adversarial_rotation(s.rotation, "reversal"),
-    "adversarial_rotation, flipped": lambda s: losses.adversarial_rotation(s.rotation, "flipped"),
-    "adversarial_rotation, entropy": lambda s: losses.adversarial_rotation(s.rotation, "entropy"),
-    "label_loss": lambda s: losses.label_loss(s.image_logits, s.label),
-    "label_loss, multi-hot": lambda s: losses.label_loss(s.image_logits, s.one_hot),
-    "label_calibration": lambda s: losses.label_calibration(s.image_logits, s.text_logits),
-    "pairwise_likelihood": lambda s: losses.pairwise_likelihood(s.images, s.texts, s.same),
-    "label_regression": lambda s: losses.label_regression(s.image_logits, s.one_hot),
-    "pair_distance": lambda s: losses.pair_distance(s.images, s.texts),
-    "info_nce": lambda s: losses.info_nce(s.images, s.texts, s.same, scale=10.0),
-    "batch_classification": lambda s: losses.batch_classification(s.images, s.texts, ~s.same, scale=3.0),
-    "soft_triplet": lambda s: losses.soft_triplet(s.images, s.texts, ~s.same, scale=1.5),
-    "invariance_triplet": lambda s: losses.invariance_triplet(s.images, s.texts, s.same, margin=4.0, weight=0.5),
-    "jensen_shannon": lambda s: losses.jensen_shannon(s.scores[..., 0], ~s.same),
-    "noise_contrastive": lambda s: losses.noise_contrastive(s.scores[..., 0], ~s.same),
-    "donsker_varadhan": lambda s: losses.donsker_varadhan(s.scores[..., 0], ~s.same),
-    "mutual_information, jsd, local": lambda s: losses.mutual_information(s.scores, ~s.same, "jsd"),
-    "mutual_information, nce, local": lambda s: losses.mutual_information(s.scores, ~s.same, "nce"),
-    "mutual_information, dv, local": lambda s: losses.mutual_information(s.scores, ~s.same, "dv"),
-}
 
-ZERO_FOR_ONE_PAIR = (
-    "batch_classification",
-    "soft_triplet",
-    "intra_class",
-    "intra_class, nearest",
-    "inter_class",
-    "inter_class, unbounded",
-    "inter_class, nearest",
-    "bidirectional_triplet, hardest",
-    "bidirectional_triplet, sum",
-    "bidirectional_triplet, mean",
-    "cross_modal_projection",
-    "info_nce",
-    "jensen_shannon",
-    "noise_contrastive",
-    "donsker_varadhan",
-    "mutual_information, jsd, local",
-    "mutual_information, nce, local",
-    "mutual_information, dv, local",
-)
+@dataclass(frozen=True)
+class Term:
+    """A loss with what it reads of a sample and with its settings."""
 
-every_term = pytest.mark.parametrize("term", TERMS.values(), ids=TERMS.keys())
+    name: str
+    reads: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, batch: Sample) -> Tensor:
+        value = getattr(losses, self.name)(*(getattr(batch, name) for name in self.reads.split()), **self.settings)
+        return value.sum() if self.name == "binary_entropy" else value
+
+    def by_loop(self, batch: Sample) -> float:
+        read = (getattr(batch, name).tolist() for name in self.reads.split())
+        return getattr(loops, self.name)(*read, **self.settings)
+
+    def __str__(self) -> str:
+        return ", ".join([self.name, self.reads, *(f"{key}={value}" for key, value in self.settings.items())])
+
+
+def varied(name: str, reads: str, key: str, *values: Any) -> list[Term]:
+    return [Term(name, reads, {key: value}) for value in values]
+
+
+MODES = ("reversal", "flipped", "entropy")
+ESTIMATORS = ("jsd", "nce", "dv")
+
+TERMS = [
+    *varied("intra_class", "images same", "neighbours", None, 1, 2, 50),
+    *varied("inter_class", "images same", "margin", None, 1.0, 2.5),
+    *(Term("inter_class", "images same", {"margin": m, "neighbours": k}) for m in (None, 1.5) for k in (1, 3, 50)),
+    Term("paired_difference", "images texts"),
+    Term("cross_difference", "images texts match"),
+    Term("pair_distance", "images texts"),
+    *varied("bidirectional_triplet", "images texts negatives", "margin", 0.2, 0.7),
+    *varied("bidirectional_triplet", "images texts negatives", "mining", "hardest", "sum"),
+    Term("bidirectional_triplet", "images texts negatives", {"reduction": "mean", "mining": "sum", "margin": 0.7}),
+    *(
+        Term("invariance_triplet", "images texts same", {"margin": m, "weight": w})
+        for m in (1.0, 4.0)
+        for w in (0, 0.5)
+    ),
+    Term("info_nce", "images texts match", {"scale": 7.0}),
+    Term("batch_classification", "images texts negatives", {"scale": 3.0}),
+    Term("soft_triplet", "images texts negatives", {"scale": 1.5}),
+    Term("pairwise_likelihood", "images texts same"),
+    *(Term("label_loss", f"image_logits {label}") for label in ("label", "one_hot", "multi_hot")),
+    *varied("label_calibration", "image_logits text_logits", "temperature", 1.0, 4.0),
+    *(Term("label_regression", f"image_logits {label}") for label in ("one_hot", "multi_hot")),
+    Term("cross_modal_projection", "images texts match"),
+    Term("projection_classification", "images texts weight label"),
+    Term("modality_loss", "image_modality text_modality"),
+    *varied("adversarial_modality", "image_modality text_modality", "mode", *MODES),
+    Term("binary_entropy", "image_modality"),
+    Term("rotation_loss", "rotation"),
+    *varied("adversarial_rotation", "rotation", "mode", *MODES),
+    *(Term(name, "scores negatives") for name in ("jensen_shannon", "noise_contrastive", "donsker_varadhan")),
+    *varied("mutual_information", "scores negatives", "estimator", *ESTIMATORS),
+    *varied("mutual_information", "local_scores negatives", "estimator", *ESTIMATORS),
+]
+
+every_term = pytest.mark.parametrize("term", TERMS, ids=str)
 half_precisions = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+related = pytest.mark.parametrize("term", [t for t in TERMS if set(RELATIONS) & set(t.reads.split())], ids=str)
+
+COMPARING = ("intra_class", "inter_class", "bidirectional_triplet", "info_nce", "batch_classification", "soft_triplet")
+COMPARING += ("cross_modal_projection", "jensen_shannon", "noise_contrastive", "donsker_varadhan", "mutual_information")
+"""Terms that are 0 where a batch holds nothing to compare a pair with."""
 
 
-def gradients(term: Callable[[Sample], Tensor], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+def gradients(term: Term, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
     """The value of a term, and its gradient in every tensor that it reads."""
     batch = batch.with_floats(lambda value: value.clone().requires_grad_())
     value = term(batch)
@@ -117,11 +119,19 @@ EXTREMES = {
 
 def test_no_public_loss_is_left_out() -> None:
     not_losses = {"AdversarialMode", "Estimator", "Mining", "Reduction", "same_class", "same_image"}
-    assert {name.split(",")[0] for name in TERMS} == set(losses.__all__) - not_losses
+    assert {term.name for term in TERMS} == set(losses.__all__) - not_losses
 
 
 @every_term
-def test_gradient_is_that_of_the_value(term: Callable[[Sample], Tensor]) -> None:
+def test_value_is_that_of_the_loop(term: Term) -> None:
+    value = term(sample())
+    assert value.shape == ()
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(term.by_loop(sample()), abs=1e-9)
+
+
+@every_term
+def test_gradient_is_that_of_the_value(term: Term) -> None:
     batch = sample(4)
     names = list(batch.floats)
     leaves = [value.clone().requires_grad_() for value in batch.floats.values()]
@@ -133,22 +143,31 @@ def test_gradient_is_that_of_the_value(term: Callable[[Sample], Tensor]) -> None
 
 
 @every_term
-def test_order_of_the_batch_is_immaterial(term: Callable[[Sample], Tensor]) -> None:
+def test_order_of_the_batch_is_immaterial(term: Term) -> None:
     batch = sample()
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     torch.testing.assert_close(term(batch.permuted(order)), term(batch), rtol=0, atol=1e-12)
 
 
-@every_term
-def test_value_is_a_scalar_in_the_precision_of_its_input(term: Callable[[Sample], Tensor]) -> None:
-    value = term(sample())
-    assert value.shape == ()
-    assert value.dtype == torch.float64
+@related
+def test_an_item_is_always_its_own_match_and_never_its_own_negative(term: Term) -> None:
+    own = torch.eye(6, dtype=torch.bool)
+    claimed, denied = sample().with_relations(lambda r: r | own), sample().with_relations(lambda r: r & ~own)
+    assert torch.equal(term(claimed), term(denied))
+
+
+@related
+@pytest.mark.parametrize("everything", [True, False])
+def test_batches_where_all_or_none_are_related_give_finite_gradients(term: Term, everything: bool) -> None:
+    value, grads = gradients(term, sample().with_relations(lambda r: torch.full_like(r, everything)))
+    assert value.isfinite()
+    assert grads
+    assert all(grad.isfinite().all() for grad in grads.values())
 
 
 @every_term
 @half_precisions
-def test_half_precision_input_is_computed_in_float32(term: Callable[[Sample], Tensor], dtype: torch.dtype) -> None:
+def test_half_precision_input_is_computed_in_float32(term: Term, dtype: torch.dtype) -> None:
     batch = sample().with_floats(lambda value: value.to(dtype))
     value = term(batch)
     assert value.dtype == torch.float32
@@ -157,7 +176,7 @@ def test_half_precision_input_is_computed_in_float32(term: Callable[[Sample], Te
 
 @every_term
 @half_precisions
-def test_autocast_does_not_lower_the_precision(term: Callable[[Sample], Tensor], dtype: torch.dtype) -> None:
+def test_autocast_does_not_lower_the_precision(term: Term, dtype: torch.dtype) -> None:
     batch = sample().with_floats(lambda value: value.float())
     with torch.autocast("cpu", dtype):
         value = term(batch)
@@ -168,7 +187,7 @@ def test_autocast_does_not_lower_the_precision(term: Callable[[Sample], Tensor],
 @half_precisions
 @pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES.keys())
 def test_extreme_input_gives_finite_values_and_gradients(
-    term: Callable[[Sample], Tensor], dtype: torch.dtype, extreme: Callable[[Tensor], Tensor]
+    term: Term, dtype: torch.dtype, extreme: Callable[[Tensor], Tensor]
 ) -> None:
     value, grads = gradients(term, sample().with_floats(lambda tensor: extreme(tensor).to(dtype)))
     assert value.isfinite()
@@ -179,15 +198,36 @@ def test_extreme_input_gives_finite_values_and_gradients(
 
 
 @every_term
-def test_a_single_pair_gives_finite_values_and_gradients(term: Callable[[Sample], Tensor]) -> None:
+def test_a_single_pair_gives_finite_values_and_gradients_and_has_nothing_to_compare(term: Term) -> None:
     value, grads = gradients(term, sample(1))
     assert value.isfinite()
     assert grads
     assert all(grad.isfinite().all() for grad in grads.values())
+    if term.name in COMPARING:
+        assert abs(value.item()) < 1e-12
+        assert all((grad.abs() < 1e-7).all() for grad in grads.values())
 
 
-@pytest.mark.parametrize("name", ZERO_FOR_ONE_PAIR)
-def test_a_single_pair_has_nothing_to_compare(name: str) -> None:
-    value, grads = gradients(TERMS[name], sample(1))
+@pytest.mark.parametrize("term", [t for t in TERMS if "negatives" in t.reads or t.name == "inter_class"], ids=str)
+def test_nothing_is_pushed_away_where_nothing_is_negative(term: Term) -> None:
+    batch = sample()
+    batch = replace(batch, same=torch.ones_like(batch.same), negatives=torch.zeros_like(batch.negatives))
+    value, grads = gradients(term, batch)
     assert abs(value.item()) < 1e-12
-    assert all((grad.abs() < 1e-7).all() for grad in grads.values())
+    assert not any(grad.any() for grad in grads.values())
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        Term("pair_distance", "images texts"),
+        Term("label_regression", "image_logits text_logits"),
+        Term("invariance_triplet", "images texts same", {"margin": 0.0, "weight": 1.0}),
+    ],
+    ids=str,
+)
+def test_a_distance_of_zero_has_a_gradient_of_zero(term: Term) -> None:
+    batch = sample()
+    value, grads = gradients(term, replace(batch, texts=batch.images, text_logits=batch.image_logits))
+    assert value.item() == 0
+    assert not any(grad.any() for grad in grads.values())

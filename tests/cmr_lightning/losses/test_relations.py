@@ -23,11 +23,8 @@ def test_one_hot_labels_agree_with_indices() -> None:
 
 
 def test_texts_of_one_image_are_the_same_image() -> None:
-    assert same_image(torch.tensor([7, 7, 9]), torch.tensor([9, 7])).tolist() == [
-        [False, True],
-        [False, True],
-        [True, False],
-    ]
+    expected = [[False, True], [False, True], [True, False]]
+    assert same_image(torch.tensor([7, 7, 9]), torch.tensor([9, 7])).tolist() == expected
 
 
 def test_own_pairs_are_the_diagonal() -> None:

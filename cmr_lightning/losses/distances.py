@@ -1,8 +1,7 @@
-"""Metric terms of DAML: small distances within a class and within a pair, large ones between classes.
+"""Distances as terms: small within a class and within a pair, large between classes.
 
-Xu, He, Lu, Gao, Ji, "Deep adversarial metric learning for cross-modal retrieval", World Wide Web 22, 2019. (Not Duan et
-al., "Deep Adversarial Metric Learning", CVPR 2018, which makes hard negatives within one modality.)
-
+Those of DAML: Xu, He, Lu, Gao, Ji, "Deep adversarial metric learning for cross-modal retrieval", World Wide Web 22,
+2019. (Not Duan et al., "Deep Adversarial Metric Learning", CVPR 2018, which makes hard negatives within one modality.)
 That the terms exist is the paper's; their form here follows Liong, Lu, Tan, Zhou, "Deep Coupled Metric Learning for
 Cross-Modal Matching", IEEE TMM 2017, as far as it is known. Choices: embeddings are scaled to length 1 inside each
 term, so that d² = 2 - 2 cos lies in 0..4; and instead of 1/(n k) each term is the mean over the chosen pairs of a row,
@@ -15,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from cmr_lightning.losses.geometry import cosine, unit
-from cmr_lightning.losses.precision import full_precision
+from cmr_lightning.losses.arithmetic import cosine, full_precision, unit
 from cmr_lightning.losses.relations import mean_over_pairs, own_pairs
 
 
@@ -24,15 +22,13 @@ from cmr_lightning.losses.relations import mean_over_pairs, own_pairs
 def intra_class(embeddings: Tensor, same: Tensor, neighbours: int | None = None) -> Tensor:
     """Squared distance to the items of one's own class, in one modality: mean_ij P_ij d²(f_i, f_j), in 0..4.
 
-    P_ij: same class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Source: see the module.
+    P_ij: same class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. It is 0 where every class
+    has one item only. Source: DAML.
 
     Args:
         embeddings: Items of one modality, `(N, D)`.
-        same: Whether two items are of the same class, `(N, N)` bool.
+        same: Which items are of the same class, `(N, N)` bool.
         neighbours: k >= 1, or None for all pairs of the batch (choice: None).
-
-    Returns:
-        A scalar; 0 where every class has one item only.
     """
     distances = _squared_distances(embeddings, embeddings)
     return mean_over_pairs(distances, _nearest(distances, same & ~own_pairs(same), neighbours))
@@ -40,20 +36,17 @@ def intra_class(embeddings: Tensor, same: Tensor, neighbours: int | None = None)
 
 @full_precision
 def inter_class(embeddings: Tensor, same: Tensor, margin: float | None = 1.0, neighbours: int | None = None) -> Tensor:
-    """Nearness of items of different classes, in one modality: mean_ij Q_ij [mu - d²(f_i, f_j)]₊.
+    """Nearness of items of different classes, in one modality: mean_ij Q_ij [mu - d²(f_i, f_j)]₊ >= 0.
 
     Q_ij: different class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Without margin the term
-    is the negative distance, -mean_ij Q_ij d², in -4..0: it never stops pushing. Source: see the module; the hinge and
-    mu = 1 are a choice.
+    is the negative distance, -mean_ij Q_ij d², in -4..0: it never stops pushing. It is 0 where the batch has one class
+    only. Source: DAML; the hinge and mu = 1 are a choice.
 
     Args:
         embeddings: Items of one modality, `(N, D)`.
-        same: Whether two items are of the same class, `(N, N)` bool.
-        margin: mu, the squared distance in 0..4 beyond which a pair is left in peace, or None.
+        same: Which items are of the same class, `(N, N)` bool.
+        margin: mu, the squared distance in 0..4 beyond which a pair costs nothing, or None.
         neighbours: k >= 1, or None for all pairs of the batch (choice: None).
-
-    Returns:
-        A scalar; 0 where the batch has one class only.
     """
     distances = _squared_distances(embeddings, embeddings)
     nearness = -distances if margin is None else relu(margin - distances)
@@ -62,14 +55,11 @@ def inter_class(embeddings: Tensor, same: Tensor, margin: float | None = 1.0, ne
 
 @full_precision
 def paired_difference(images: Tensor, texts: Tensor) -> Tensor:
-    """Squared distance of image and text of a pair: 1/n Σ_i ||v_i - t_i||², in 0..4. Source: see the module.
+    """Squared distance of image and text of a pair: 1/n Σ_i ||v_i - t_i||², in 0..4. Source: DAML.
 
     Args:
         images: Image embeddings `(N, D)`.
         texts: Text embeddings `(N, D)`.
-
-    Returns:
-        A scalar.
     """
     return (unit(images) - unit(texts)).square().sum(1).mean()
 
@@ -83,21 +73,31 @@ def cross_difference(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
     Args:
         images: Image embeddings `(N, D)`.
         texts: Text embeddings `(N, D)`.
-        same: S, whether image i and text j are of the same class, `(N, N)` bool.
-
-    Returns:
-        A scalar.
+        same: S, which images and texts are of the same class, `(N, N)` bool.
     """
     return mean_over_pairs(_squared_distances(images, texts), same | own_pairs(same))
 
 
+@full_precision
+def pair_distance(images: Tensor, texts: Tensor) -> Tensor:
+    """Distance of image and text of a pair, not squared: 1/n Σ_i ||v_i - t_i|| >= 0, embeddings not normalised.
+
+    The gradient of a pair is 0 where its two embeddings coincide. Source: J3 of DSCMR (see `pairwise_likelihood`).
+
+    Args:
+        images: Image embeddings `(N, D)`.
+        texts: Text embeddings `(N, D)`.
+    """
+    return torch.linalg.vector_norm(images - texts, dim=1).mean()
+
+
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """d² = 2 - 2 cos of each pair of rows, after scaling to length 1: `(N, D)`, `(M, D)` to `(N, M)`."""
+    """Compute d² = 2 - 2 cos of each pair of rows, scaled to length 1: `(N, D)` and `(M, D)` to `(N, M)`."""
     return 2 - 2 * cosine(first, second)
 
 
 def _nearest(distances: Tensor, allowed: Tensor, neighbours: int | None) -> Tensor:
-    """The `neighbours` nearest of the allowed items of each row (all of them for None), `(N, M)` bool."""
+    """Choose the `neighbours` nearest of the allowed items of each row, all of them for None: `(N, M)` bool."""
     if neighbours is None:
         return allowed
     ranked = distances.detach().masked_fill(~allowed, torch.inf)

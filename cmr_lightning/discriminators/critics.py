@@ -1,8 +1,8 @@
 """Critics: networks that score what belongs together, for the estimators of mutual information.
 
-Unlike the discriminators beside them they are nobody's adversaries: encoders and critic minimise the same term. Both
-forms are those of Deep InfoMax (Hjelm et al., "Learning deep representations by mutual information estimation and
-maximization", ICLR 2019, arXiv 1808.06670), which calls them concat-and-convolve and encode-and-dot-product.
+They are no adversaries, unlike the classifiers beside them: encoders and critic minimise the same term. Both forms are
+those of Deep InfoMax (Hjelm et al., "Learning deep representations by mutual information estimation and maximization",
+ICLR 2019, arXiv 1808.06670), which calls them concat-and-convolve and encode-and-dot-product.
 
 A critic is made from the sizes A and B of what it scores. It takes vectors x `(N, A)`, and y, either vectors `(N, B)`
 or feature maps `(N, B, H, W)`, and gives the scores of all pairs, `(N, N)` or with each location `(N, N, H W)`. A 1x1
@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.discriminators.perceptron import perceptron
+from cmr_lightning.discriminators.classifiers import perceptron
 
 Critic = Callable[[int, int], nn.Module]
-"""Makes a critic from the sizes of the two things whose pairs it scores."""
+"""A class or function that makes a critic from the sizes A and B."""
 
 
 class ConcatCritic(nn.Module):
@@ -32,6 +32,13 @@ class ConcatCritic(nn.Module):
         x_dim: Size A of x.
         y_dim: Size B of y, or channels of its maps.
         hidden: Units of both hidden layers, ReLU after each; 512 is Deep InfoMax's.
+
+    Examples:
+        >>> critic = ConcatCritic(x_dim=4, y_dim=3, hidden=16)
+        >>> critic(torch.ones(5, 4), torch.ones(5, 3)).shape
+        torch.Size([5, 5])
+        >>> critic(torch.ones(5, 4), torch.ones(5, 3, 2, 7)).shape
+        torch.Size([5, 5, 14])
     """
 
     def __init__(self, x_dim: int, y_dim: int, hidden: int = 512) -> None:
@@ -41,22 +48,22 @@ class ConcatCritic(nn.Module):
         self.of_both = nn.Sequential(nn.ReLU(), perceptron(hidden, [hidden], 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores `(N, N)` of vectors x with vectors y, or `(N, N, H W)` with the locations of maps y."""
+        """Score vectors x with vectors y, `(N, N)`, or with the locations of maps y, `(N, N, H W)`."""
         first = self.of_x(x)[:, None, None] + self.of_y(_locations(y))[None]
         return _as_given(self.of_both(first).squeeze(-1), y)
 
 
 class DotProductCritic(nn.Module):
-    """Both sides encoded by themselves, u_ij = ⟨f(x_i), g(y_j)⟩ / √units.
+    """A product of the codes of both sides, u_ij = ⟨f(x_i), g(y_j)⟩ / √units.
 
-    Deep InfoMax does not divide by the root, by which a new critic's scores are of order 1 whatever the number of
-    units, and half precision holds them.
+    Deep InfoMax does not divide by the root; it keeps the scores of a new critic of order 1 for any number of units, so
+    that half precision holds them.
 
     Args:
         x_dim: Size A of x.
         y_dim: Size B of y, or channels of its maps.
         units: Size of the space that both are encoded into; 2048 is Deep InfoMax's, where it is at least A and B.
-        layer_norm: Whether codes are normalised; without, scores can grow without bound, and the terms with them.
+        layer_norm: Normalise the codes; otherwise scores can grow without bound, and the terms with them.
     """
 
     def __init__(self, x_dim: int, y_dim: int, units: int = 2048, layer_norm: bool = True) -> None:
@@ -66,7 +73,7 @@ class DotProductCritic(nn.Module):
         self.of_y = ShortcutEncoder(y_dim, units, layer_norm)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores `(N, N)` of vectors x with vectors y, or `(N, N, H W)` with the locations of maps y."""
+        """Score vectors x with vectors y, `(N, N)`, or with the locations of maps y, `(N, N, H W)`."""
         locations = _locations(y)
         encoded = self.of_y(locations.flatten(0, 1)).unflatten(0, locations.shape[:2])
         scores = torch.einsum("iu,jlu->ijl", self.of_x(x) / self.units**0.5, encoded)
@@ -82,7 +89,7 @@ class ShortcutEncoder(nn.Module):
     Args:
         dim: Size D of the input.
         units: Size U of the output.
-        layer_norm: Whether the output is normalised over its units.
+        layer_norm: Normalise the output over its units.
     """
 
     def __init__(self, dim: int, units: int, layer_norm: bool = True) -> None:
@@ -98,15 +105,15 @@ class ShortcutEncoder(nn.Module):
                 self.shortcut.weight.fill_diagonal_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Codes `(N, U)` of vectors `(N, D)`."""
+        """Encode vectors `(N, D)` as codes `(N, U)`."""
         return self.norm(self.layers(x) + self.shortcut(x))
 
 
 def _locations(y: Tensor) -> Tensor:
-    """Vectors `(N, B)` as `(N, 1, B)`, feature maps `(N, B, H, W)` as `(N, H W, B)`."""
+    """Reshape vectors `(N, B)` to `(N, 1, B)`, feature maps `(N, B, H, W)` to `(N, H W, B)`."""
     return y[:, None] if y.ndim == 2 else y.flatten(2).transpose(1, 2)
 
 
 def _as_given(scores: Tensor, y: Tensor) -> Tensor:
-    """Scores `(N, N, L)`, without L where y had no locations."""
+    """Drop L of scores `(N, N, L)` where y has no locations."""
     return scores.squeeze(2) if y.ndim == 2 else scores

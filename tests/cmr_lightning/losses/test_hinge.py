@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from cmr_lightning.losses import Mining, bidirectional_triplet, invariance_triplet
+
+from .loops import cosine
+
+STRANGERS = ~torch.eye(2, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("mining", ["hardest", "sum"])
+def test_texts_of_one_image_are_never_negatives(mining: Mining) -> None:
+    images = torch.eye(3).requires_grad_()
+    texts = torch.eye(3)[[1, 0, 2]].requires_grad_()  # the first two images have each other's text
+    ids = torch.tensor([0, 0, 1])
+    value = bidirectional_triplet(images, texts, ids[:, None] != ids[None, :], margin=0.0, mining=mining)
+    value.backward()
+    assert value.item() == 0
+    assert not images.grad.any()
+    assert bidirectional_triplet(images, texts, ~torch.eye(3, dtype=torch.bool), margin=0.0, mining=mining).item() == 4
+
+
+def test_the_hinges_are_zero_beyond_the_margin() -> None:
+    points = torch.eye(2)
+    assert bidirectional_triplet(points, points, STRANGERS, margin=1.0).item() == 0
+    assert bidirectional_triplet(points, points, STRANGERS, margin=1.5).item() == pytest.approx(4 * 0.5)
+    apart = 2**0.5
+    assert invariance_triplet(points, points, ~STRANGERS, margin=apart - 0.1, weight=1.0).item() == 0
+    beyond = invariance_triplet(points, points, ~STRANGERS, margin=apart + 0.1, weight=1.0)
+    assert beyond.item() == pytest.approx(0.2, abs=1e-5)
+
+
+def test_only_the_hardest_negative_gets_a_gradient() -> None:
+    images = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    texts = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 2.0]], requires_grad=True)
+    only_of_the_first_image = torch.tensor([[False, True, True], [False] * 3, [False] * 3])
+    value = bidirectional_triplet(images, texts, only_of_the_first_image)
+    value.backward()
+    assert value.item() == pytest.approx(0.2 + cosine([1.0, 0.0], [1.0, 1.0]))
+    assert texts.grad[1].any()
+    assert not texts.grad[2].any()
