@@ -7,7 +7,7 @@ changes them on the way.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,8 +41,14 @@ class ComposedQuery(NamedTuple):
     text: Text
 
 
-class Batch(NamedTuple):
+TextT = TypeVar("TextT")
+ContentT = TypeVar("ContentT")
+
+
+class Batch(NamedTuple, Generic[TextT]):
     """A training batch: N images, each with one of its texts, or with a composed query that it answers.
+
+    `Batch[ComposedQuery]` is one of composed queries; plain `Batch` leaves open what its texts are.
 
     Attributes:
         image: Feature vectors `(N, D)`, or `(N, 4, D)` of each image turned by 0, 90, 180 and 270 degrees, or uint8
@@ -55,12 +61,12 @@ class Batch(NamedTuple):
     """
 
     image: Tensor
-    text: Text | ComposedQuery
+    text: TextT
     label: Tensor
     image_id: Tensor
 
 
-class Items(NamedTuple):
+class Items(NamedTuple, Generic[ContentT]):
     """An evaluation batch: N items of one modality, each of them encoded exactly once.
 
     Attributes:
@@ -71,7 +77,7 @@ class Items(NamedTuple):
         query: Which items are queries, `(N,)` bool, all others being the gallery; None where every item is both.
     """
 
-    content: Text | ComposedQuery
+    content: ContentT
     label: Tensor
     image_id: Tensor
     position: Tensor

@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cmr_lightning.callbacks import (
-    AdversarialDiagnostics,
     BestCheckpoint,
     EmbeddingsFile,
     ExamplesWriter,
@@ -37,12 +36,12 @@ from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import ExperimentCLI, quieten
 from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint, read_checkpoint
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.run import Run, experiment_name, run_of_config
-from cmr_lightning.unprofiled import Unprofiled
 
 _LOGGED = ("pytorch_lightning", "py.warnings")
 
@@ -80,7 +79,6 @@ class RetrievalCLI(ExperimentCLI):
         self.loggers = self._loggers(options["logger"])
         options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
         options["enable_model_summary"] = False
-        options["profiler"] = options["profiler"] or Unprofiled()
         if not self.model.needs_gradients and MPSAccelerator.is_available():
             options["accelerator"] = "cpu"  # closed forms are solved in float64, which Apple's GPUs do not have
         options["plugins"] = [*_as_list(options["plugins"])]

@@ -1,17 +1,18 @@
-"""A LightningModule that embeds images and texts, or composed queries, into one space and is measured there."""
+"""A LightningModule that embeds images and texts, or composed queries, into one space and is evaluated there."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from cmr_lightning.batch import ComposedQuery, DataSpec, Features, Items, Task, Text
+from cmr_lightning.batch import DataSpec, Features, Items, Task, Text
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Measurement, Protocol, measure, measure_composed, ranking_as
 from cmr_lightning.parallel.gathering import Processes, gather_rows
@@ -21,30 +22,46 @@ Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
 
 
-class Embeddings(NamedTuple):
-    """Images `(N, D)` and texts `(P, D)` in the common space; in training row i of both is a pair and N = P.
+@dataclass(frozen=True)
+class Embeddings:
+    """Images and texts in the common space; in training, row i of both is a pair.
 
-    In composed retrieval the texts are the queries, and in training the images their targets.
+    Attributes:
+        image: Images `(N, D)`; in composed retrieval, in training, the targets of the queries.
+        text: Texts `(P, D)`, in training P = N; in composed retrieval the queries.
+        extra: What else a method's losses read, by name, with N rows each.
+
+    Examples:
+        >>> embeddings = Embeddings(torch.ones(2, 3), torch.zeros(2, 3), {"map": torch.ones(2, 3, 4, 4)})
+        >>> [tuple(tensor.shape) for tensor in embeddings.tensors().values()]
+        [(2, 3), (2, 3), (2, 3, 4, 4)]
     """
 
     image: Tensor
     text: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
-        return tuple(self)
+    @property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Images and texts."""
+        return self.image, self.text
 
-    def sources(self) -> tuple[Tensor, ...]:
-        """The tensors of images and of texts at which a loss is asked for its gradient."""
-        return tuple(self)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name."""
+        return {"image": self.image, "text": self.text, **self.extra}
 
-    def detach(self) -> Self:
-        """The same values, cut off from the graph."""
-        return type(self)(*(tensor.detach() for tensor in self.tensors()))
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Embeddings:
+        """Return embeddings of the same names with other tensors, in the order of `tensors()`."""
+        image, text, *extra = tensors
+        return Embeddings(image, text, dict(zip(self.extra, extra, strict=True)))
+
+    def detach(self) -> Embeddings:
+        """Return the same values without their graph."""
+        return self.with_tensors([tensor.detach() for tensor in self.tensors().values()])
 
 
 class EmbeddingModel(pl.LightningModule, ABC):
-    """What is common to all methods, trained by gradients or not: evaluation.
+    """The base of all methods, trained by gradients or not: it embeds items and evaluates the embeddings.
 
     Validation and test loaders serve every item of one modality once, images first, then texts or composed queries.
     When all are embedded, they are ranked and measured under the protocols of the datamodule: in validation under those
@@ -52,13 +69,13 @@ class EmbeddingModel(pl.LightningModule, ABC):
     `val/<protocol id>/<direction or mean>`.
 
     Args:
-        spec: What the model knows of the data; a method that sees images at several rotations passes on what it sees of
-            one of them.
+        spec: What the model knows of the data; linked from the datamodule, never set by hand. A method that sees images
+            at several rotations passes on what it sees of one of them.
 
     Attributes:
         spec: What the model knows of the data.
-        measurement: What the last evaluation measured, None before the first.
-        embedded: What the last evaluation embedded, None before the first.
+        measurement: Result of the last evaluation, None before the first.
+        embedded: Embeddings of the last evaluation, None before the first.
 
     Raises:
         UserError: If the method is for other tasks, or training images come at several rotations.
@@ -68,7 +85,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
     needs_gradients: ClassVar[bool] = True
 
     tasks: ClassVar[tuple[Task, ...]] = ("label", "instance")
-    """What the method can be asked for."""
+    """Tasks that the method can be trained for."""
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
@@ -82,10 +99,10 @@ class EmbeddingModel(pl.LightningModule, ABC):
         self.spec = spec
         self.measurement: Measurement | None = None
         self.embedded: Embeddings | None = None
-        self._collected: dict[Modality, list[Items]] = {"image": [], "text": []}
+        self._collected: dict[Modality, list[Items[Tensor]]] = {"image": [], "text": []}
 
     def setup(self, stage: str) -> None:
-        """Refuse to train on several devices in another way than `TwoPlayerDDP`.
+        """Refuse to train on several devices by a strategy other than `TwoPlayerDDP`.
 
         Raises:
             UserError: If `trainer.strategy` is another one.
@@ -96,39 +113,27 @@ class EmbeddingModel(pl.LightningModule, ABC):
                 f"see the batch of all processes; set it to ddp."
             )
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """As torch does, without its long search where a plain attribute becomes text or None.
-
-        Lightning notes in one which hook is running, fifty times an update.
-        """
-        if name in self.__dict__ and (value is None or isinstance(value, str)):
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images, as `Batch.image`, to points `(N, D)` of the common space."""
+        """Embed images, as `Batch.image`, as points `(N, D)`."""
 
     @abstractmethod
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts, as `Batch.text`, to points `(N, D)` of the common space."""
+        """Embed texts, as `Batch.text`, as points `(N, D)`."""
+
+    def embed_items(self, items: Items, modality: Modality) -> Tensor:
+        """Embed items of one modality as points `(N, D)`."""
+        return self.embed_images(items.content) if modality == "image" else self.embed_texts(items.content)
 
     def after_gathering(self) -> list[nn.Module]:
-        """The parts of the model that see the batch of all processes, not of one."""
+        """List the parts of the model that see the batch of all processes rather than of one."""
         return []
 
     def encoder_names(self) -> dict[str, str]:
-        """What encodes each modality, for the record."""
+        """Name what encodes each modality, for the record."""
         return {"image": type(self).__name__, "text": type(self).__name__}
 
-    def embed_items(self, items: Items, modality: Modality) -> Tensor:
-        """Items of one modality to points `(N, D)`."""
-        if modality == "image":
-            assert isinstance(items.content, Tensor)
-            return self.embed_images(items.content)
-        assert not isinstance(items.content, ComposedQuery)
-        return self.embed_texts(items.content)
+    # Evaluation ------------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed a batch of items; loader 0 serves images, loader 1 texts."""
@@ -144,17 +149,20 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part."""
-        if self._measure("val", measured_in_validation(self.protocols)):
-            self._log_measurement("val", progress_bar=f"{self.protocols[0].id}/mean")
+        self.measurement = self._measure("val", measured_in_validation(self.protocols))
+        if self.measurement is not None:
+            self._log(self.measurement, "val")
+            self.log("score", self.measurement.metrics[self.protocols[0].id]["mean"], prog_bar=True, logger=False)
 
     def on_test_epoch_end(self) -> None:
         """Measure the test part."""
-        if self._measure("test", self.protocols):
-            self._log_measurement("test")
+        self.measurement = self._measure("test", self.protocols)
+        if self.measurement is not None:
+            self._log(self.measurement, "test")
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
-        """What the datamodule is measured under."""
+        """Protocols of the datamodule, the main one first."""
         return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
 
     def _collect(self, items: Items, modality: Modality) -> None:
@@ -162,33 +170,27 @@ class EmbeddingModel(pl.LightningModule, ABC):
         embeddings = self.embed_items(items, modality).detach().float()
         self._collected[modality].append(items._replace(content=embeddings))
 
-    def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> bool:
-        """Measure what was collected; False where a sanity check saw too little of composed data to rank it."""
+    def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> Measurement | None:
+        """Measure the collected items; None where a sanity check saw too few composed queries to rank them."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        embedded, labels, ids, queries = {}, {}, {}, {}
-        for modality, batches in self._collected.items():
-            items = self._all_items(batches)
-            embedded[modality] = cast(Tensor, items.content)
-            labels[modality], ids[modality] = items.label, items.image_id
-            if items.query is not None:
-                queries[modality] = items.query
-            batches.clear()
-        self.embedded = Embeddings(embedded["image"], embedded["text"])
+        images, texts = (self._all_items(self._collected[modality]) for modality in MODALITIES)
+        self._collected = {"image": [], "text": []}
+        self.embedded = Embeddings(images.content, texts.content)
         with ranking_as(Processes(self.device) if self.trainer.world_size > 1 else None):
             if self.spec.relevance == "composed":
-                return self._measure_composed(data.part(part), protocols)
-            self.measurement = measure(
-                self.embedded.image,
-                self.embedded.text,
-                {"label": (labels["image"], labels["text"]), "instance": (ids["image"], ids["text"])},
+                return self._measure_composed(self.embedded, data.part(part), protocols)
+            queries = None if images.query is None or texts.query is None else (images.query, texts.query)
+            return measure(
+                images.content,
+                texts.content,
+                {"label": (images.label, texts.label), "instance": (images.image_id, texts.image_id)},
                 protocols,
-                queries=(queries["image"], queries["text"]) if queries else None,
+                queries=queries,
                 judgements=data.relations(part) if part == "test" else None,
             )
-        return True
 
-    def _all_items(self, batches: Sequence[Items]) -> Items:
-        """The items of all batches of all processes, each once, in the order of their part."""
+    def _all_items(self, batches: Sequence[Items[Tensor]]) -> Items[Tensor]:
+        """Return the items of all batches of all processes, each once, in the order of their part."""
         fields = [torch.cat(field) for field in zip(*batches, strict=True) if field[0] is not None]
         if self.trainer.world_size == 1:
             return Items(*fields)
@@ -197,25 +199,22 @@ class EmbeddingModel(pl.LightningModule, ABC):
         order = order[position.diff(prepend=position[:1] - 1) > 0]
         return Items(*(field[order] for field in together))
 
-    def _measure_composed(self, part: Any, protocols: Sequence[Protocol]) -> bool:
-        assert self.embedded is not None
-        images, queries = self.embedded
+    def _measure_composed(self, embedded: Embeddings, part: Any, protocols: Sequence[Protocol]) -> Measurement | None:
+        images, queries = embedded.pair
         if (len(images), len(queries)) != (part.num_images, part.num_texts):
             if self.trainer.sanity_checking:
-                return False
+                return None
             raise UserError(
                 f"Composed queries are measured among all images, but {len(images)} of {part.num_images} images and "
                 f"{len(queries)} of {part.num_texts} queries were embedded; leave trainer.limit_val_batches and "
                 f"trainer.limit_test_batches at 1.0."
             )
-        self.measurement = measure_composed(images, queries, part.compositions, protocols)
-        return True
+        return measure_composed(images, queries, part.compositions, protocols)
 
-    def _log_measurement(self, stage: str, progress_bar: str | None = None) -> None:
-        assert self.measurement is not None
+    def _log(self, measurement: Measurement, stage: str) -> None:
         values = {
             f"{stage}/{protocol}/{direction}": value
-            for protocol, directions in self.measurement.metrics.items()
+            for protocol, directions in measurement.metrics.items()
             for direction, value in directions.items()
         }
         fitting = self.trainer.state.fn == TrainerFn.FITTING
@@ -223,11 +222,11 @@ class EmbeddingModel(pl.LightningModule, ABC):
         if fitting and not self.trainer.sanity_checking:
             for logger in self.loggers:  # by hand, so that the x-axis counts generator updates
                 logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step)
-        if progress_bar is not None:
-            self.log("score", values[f"{stage}/{progress_bar}"], prog_bar=True, logger=False)
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which method the weights belong to."""
+        """Note which method the weights belong to."""
         checkpoint["method"] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -256,12 +255,12 @@ class EmbeddingModel(pl.LightningModule, ABC):
 
 
 def measured_in_validation(protocols: Sequence[Protocol]) -> list[Protocol]:
-    """The protocols that share the ranking of the first, the main one."""
+    """Select the protocols that share the ranking of the first, the main one."""
     return [protocol for protocol in protocols if protocol.ranking == protocols[0].ranking]
 
 
 def validation_scores(protocols: Sequence[Protocol]) -> dict[str, Literal["max", "min"]]:
-    """Names under which validation logs its scores, and whether a larger or a smaller one is better."""
+    """Name the scores that validation logs, and say whether a larger (`max`) or a smaller one is better."""
     return {
         f"val/{protocol.id}/{direction}": "max" if protocol.higher_is_better else "min"
         for protocol in measured_in_validation(protocols)
@@ -270,7 +269,6 @@ def validation_scores(protocols: Sequence[Protocol]) -> dict[str, Literal["max",
 
 
 def _misplaced(method: str, task: Task) -> str:
-    """Why a method has nothing to do with a data set."""
     if task == "composed":
         return (
             f"The data set asks composed queries, images with a text that says what to change, but {method} compares "

@@ -7,11 +7,8 @@ from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress_bar import RunProgress
 from cmr_lightning.callbacks.record import RecordWriter
-from cmr_lightning.game.diagnostics import AdversarialDiagnostics
-from cmr_lightning.game.stages import Stage, TrainingStages
 
 __all__ = [
-    "AdversarialDiagnostics",
     "BestCheckpoint",
     "EmbeddingsFile",
     "ExamplesWriter",
@@ -20,6 +17,4 @@ __all__ = [
     "RecordWriter",
     "RetrievalGallery",
     "RunProgress",
-    "Stage",
-    "TrainingStages",
 ]

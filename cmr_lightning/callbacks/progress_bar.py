@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from cmr_lightning.retriever import Retriever
+from cmr_lightning.game import TwoPlayerModel
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -79,7 +79,7 @@ class RunProgress(ProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The model's recent loss if it has one, and what was logged for the bar."""
-        loss = pl_module.recent_loss if isinstance(pl_module, Retriever) else None
+        loss = pl_module.losses.recent if isinstance(pl_module, TwoPlayerModel) else None
         return {"loss": loss, **super().get_metrics(trainer, pl_module)}
 
     def _move(self, bar: Progress, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,31 +1,82 @@
-"""Learning-rate schedules that torch does not have as a class; those of `torch.optim.lr_scheduler` work as they are."""
+"""Learning rates: groups of parameters, schedules that torch lacks, and when each schedule is stepped."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Protocol
 
 
 class WarmupCosine(LambdaLR):
-    """Learning rates rise in a line, then fall along half a cosine; for `model.schedule_every: update`.
+    """Learning rates that rise linearly, then fall along half a cosine; for `model.schedule_every: update`.
 
     Args:
-        optimizer: Whose rates.
+        optimizer: The optimizer whose rates follow the schedule.
         warmup: Steps until the full rate is reached.
         total: Steps until the lowest is.
         lowest: Lowest share of the rate, 0 to 1.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: int, total: int, lowest: float = 0.0) -> None:
-        super().__init__(optimizer, partial(_share, warmup=warmup, total=total, lowest=lowest))
+        super().__init__(optimizer, partial(warmup_cosine, warmup=warmup, total=total, lowest=lowest))
 
 
-def _share(step: int, warmup: int, total: int, lowest: float) -> float:
-    """Share of the full rate at a step, counted from 0."""
+def warmup_cosine(step: int, warmup: int, total: int, lowest: float) -> float:
+    """Compute the share of the full learning rate at a step, counted from 0.
+
+    Examples:
+        >>> [round(warmup_cosine(step, warmup=2, total=6, lowest=0.0), 3) for step in range(7)]
+        [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
+    """
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, total - warmup))
     return lowest + (1 - lowest) * (1 + math.cos(math.pi * done)) / 2
+
+
+def parameter_groups(parameters: Iterable[nn.Parameter], scales: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
+    """Group parameters by their multiple of the configured learning rate, which each group keeps as `lr_scale`."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+    return [{"params": members, "lr_scale": scale} for scale, members in groups.items()]
+
+
+def step_schedules(schedulers: Any) -> None:
+    """Step the schedules, as `LightningModule.lr_schedulers()` returns them, that do not wait for a plateau."""
+    for scheduler in _as_list(schedulers):
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+
+def plateaus(schedulers: Any) -> list[ReduceLROnPlateau]:
+    """Select the schedules that wait for a plateau."""
+    return [scheduler for scheduler in _as_list(schedulers) if isinstance(scheduler, ReduceLROnPlateau)]
+
+
+def check_direction(schedules: Iterable[ReduceLROnPlateau], protocol: Protocol) -> None:
+    """Refuse a plateau schedule that takes a better score for a worse one, as torch's default does for mAP.
+
+    Raises:
+        UserError: If the mode of a schedule is not that of the protocol.
+    """
+    mode = "max" if protocol.higher_is_better else "min"
+    if any(plateau.mode != mode for plateau in schedules):
+        raise UserError(
+            f"model.schedule takes a better {protocol.id} for a worse one, and would lower the learning rates of a "
+            f"training that goes well; set model.schedule.init_args.mode to {mode}."
+        )
+
+
+def _as_list(schedulers: Any) -> list[Any]:
+    if schedulers is None:
+        return []
+    return schedulers if isinstance(schedulers, list) else [schedulers]

@@ -1,4 +1,4 @@
-"""Training in stages: who moves, what is frozen, at which rates and weights, for how many epochs."""
+"""Training in stages: the players that move, what is frozen, rates and weights, and for how many epochs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.parallel.two_player_precision import Player
-from cmr_lightning.retriever import Retriever
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Stage:
     """A part of the training.
 
     Attributes:
-        name: How people call it.
-        epochs: How many epochs it takes; None, which only the last stage may say, for all that remain.
-        players: Who moves. Who does not is frozen whole.
+        name: Name in messages.
+        epochs: Number of epochs; None, in the last stage only, for all that remain.
+        players: The players that move; the other is frozen as a whole.
         frozen: Modules of the moving players that are frozen as well, by their names in the model, such as
             `image_encoder.backbone`. Frozen modules get no gradients and are in evaluation mode, so that neither their
             weights nor their BatchNorm statistics change.
@@ -43,17 +43,17 @@ class Stage:
     ramp: bool = True
 
     def freezes(self, name: str) -> bool:
-        """Whether the module or parameter of that name in the model rests in this stage."""
+        """Tell whether the module or parameter of that name in the model rests in this stage."""
         return _owner(name) not in self.players or any(_inside(name, module) for module in self.frozen)
 
 
 class TrainingStages(pl.Callback):
     """Takes a retriever through stages, one after the other.
 
-    Which stage it is follows from the epoch alone, and everything a stage sets follows from the stage: a run that is
-    resumed goes on in the stage in which it was stopped. Stages count epochs of the loader, so they last as long
-    whatever `model.accumulate` is. Optimizers hold all parameters in every stage; the frozen ones have no gradients, so
-    that neither steps nor weight decay move them.
+    The stage follows from the epoch alone, and everything a stage sets follows from the stage: a resumed run continues
+    in the stage in which it was stopped. Stages count epochs of the loader, so `model.accumulate` does not change their
+    length. Optimizers hold all parameters in every stage; the frozen ones have no gradients, so that neither steps nor
+    weight decay move them.
 
     While only the discriminator moves, `global_step` stands still, for it counts the generator's updates.
 
@@ -85,36 +85,33 @@ class TrainingStages(pl.Callback):
         Raises:
             UserError: If a stage asks for what model or trainer do not have.
         """
-        if not isinstance(pl_module, Retriever):
-            raise UserError(
-                f"TrainingStages cannot be used with {type(pl_module).__name__}, which has no training steps."
-            )
+        model = _trained(pl_module)
         self._check_length(trainer.max_epochs or 0)
         for stage in self.stages:
-            _check(stage, pl_module)
-        self._parameters = {name: p for name, p in pl_module.named_parameters() if p.requires_grad}
-        self._modules = {name: m for name, m in pl_module.named_modules() if m.training and m is not pl_module}
-        self._weights = dict(pl_module.weights)
-        self._ramp = pl_module.ramp
+            _check(stage, model)
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._modules = {name: m for name, m in model.named_modules() if m.training and m is not model}
+        self._weights = dict(model.weights)
+        self._ramp = model.ramp
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set what the stage sets: in a run resumed within an epoch, that epoch's start is not announced."""
-        self._set(trainer, pl_module)
+        """Apply the stage: in a run resumed within an epoch, `on_train_epoch_start` is not called for that epoch."""
+        self._set(trainer, _trained(pl_module))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set what the stage sets, and say so when it begins."""
-        self._set(trainer, pl_module)
+        """Apply the stage, and announce it when it begins."""
+        self._set(trainer, _trained(pl_module))
         if trainer.current_epoch in self._starts:
             stage = self._index(trainer.current_epoch)
             rank_zero_info(f"Stage {stage + 1} of {len(self.stages)}: {self.stages[stage].name}.")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the model as it was: everything moves."""
-        assert isinstance(pl_module, Retriever)
+        """Restore the model: everything moves."""
+        model = _trained(pl_module)
         self._freeze(Stage("after the training"))
-        pl_module.active = {"generator", "discriminator"}
-        pl_module.weights, pl_module.ramp, pl_module.ramp_span = self._weights, self._ramp, None
+        model.active = {"generator", "discriminator"}
+        model.weights, model.ramp, model.ramp_span = self._weights, self._ramp, None
 
     def _check_length(self, max_epochs: int) -> None:
         if max_epochs < 1:
@@ -136,16 +133,15 @@ class TrainingStages(pl.Callback):
     def _index(self, epoch: int) -> int:
         return bisect_right(self._starts, epoch) - 1
 
-    def _set(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Retriever)
+    def _set(self, trainer: pl.Trainer, model: TwoPlayerModel) -> None:
         index = self._index(trainer.current_epoch)
         stage = self.stages[index]
         self._freeze(stage)
-        pl_module.active = set(stage.players)
-        pl_module.weights = {**self._weights, **stage.weights}
-        pl_module.ramp = self._ramp and stage.ramp
-        pl_module.ramp_span = self._updates(index, trainer, pl_module)
-        if pl_module.schedule is None:
+        model.active = set(stage.players)
+        model.weights = {**self._weights, **stage.weights}
+        model.ramp = self._ramp and stage.ramp
+        model.ramp_span = self._updates(index, trainer, model)
+        if model.schedule is None:
             self._set_rates(trainer.optimizers, stage)
 
     def _set_rates(self, optimizers: list[Optimizer], stage: Stage) -> None:
@@ -160,12 +156,12 @@ class TrainingStages(pl.Callback):
         for name, module in self._modules.items():
             module.training = not stage.freezes(name)
 
-    def _updates(self, index: int, trainer: pl.Trainer, retriever: Retriever) -> tuple[int, int] | None:
-        """Generator updates done before the stage and at its end; None if it has none."""
-        assert trainer.max_epochs is not None
-        ends = [*self._starts[1:], trainer.max_epochs]
+    def _updates(self, index: int, trainer: pl.Trainer, model: TwoPlayerModel) -> tuple[int, int] | None:
+        """Count the generator updates before the stage and at its end; None if it has none."""
+        epochs = trainer.max_epochs or 0
+        ends = [*self._starts[1:], epochs]
         updates = [
-            retriever.updates_per_epoch * (min(end, trainer.max_epochs) - start) if "generator" in stage.players else 0
+            model.updates_per_epoch * (min(end, epochs) - start) if "generator" in stage.players else 0
             for stage, start, end in zip(self.stages, self._starts, ends, strict=True)
         ]
         first, last = sum(updates[:index]), sum(updates[: index + 1])
@@ -174,47 +170,58 @@ class TrainingStages(pl.Callback):
         return (first, last) if first < last else None
 
 
+def _trained(module: pl.LightningModule) -> TwoPlayerModel:
+    """Return the model, which must be one that is trained by gradients.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not isinstance(module, TwoPlayerModel):
+        raise UserError(f"TrainingStages cannot be used with {type(module).__name__}, which has no training steps.")
+    return module
+
+
 def _owner(name: str) -> Player:
-    """Whose the module or parameter of that name in the model is."""
+    """Return the player who owns the module or parameter of that name in the model."""
     return "discriminator" if _inside(name, "discriminator") else "generator"
 
 
 def _inside(name: str, module: str) -> bool:
-    """Whether `name` is `module`, or something in it."""
+    """Tell whether `name` is `module`, or something in it."""
     return name == module or name.startswith(f"{module}.")
 
 
-def _check(stage: Stage, retriever: Retriever) -> None:
-    """Raise unless the retriever has what the stage speaks of."""
+def _check(stage: Stage, model: TwoPlayerModel) -> None:
+    """Raise UserError unless the model has what the stage names."""
     where = f"Stage {stage.name!r} of TrainingStages"
-    modules = {name for name, _ in retriever.named_modules()}
+    modules = {name for name, _ in model.named_modules()}
     for name in stage.frozen:
         if name not in modules:
             raise UserError(
                 f"{where} freezes {name}, which is no module of the model; its modules are "
-                f"{', '.join(name for name, _ in retriever.named_children())}, and those within them."
+                f"{', '.join(name for name, _ in model.named_children())}, and those within them."
             )
-    present = {_owner(name) for name, _ in retriever.named_parameters()}
-    moving = {_owner(name) for name, p in retriever.named_parameters() if p.requires_grad and not stage.freezes(name)}
+    present = {_owner(name) for name, _ in model.named_parameters()}
+    moving = {_owner(name) for name, p in model.named_parameters() if p.requires_grad and not stage.freezes(name)}
     for player in [player for player in stage.players if player in present] or stage.players:
         if player not in moving:
             raise UserError(f"{where} leaves nothing to train of {player}; take it out of the stage's players.")
     for term, weight in stage.weights.items():
-        if term not in retriever.terms:
+        if term not in model.terms:
             raise UserError(
-                f"{where} gives a weight to {term}, which {type(retriever).__name__} does not have; its terms are "
-                f"{', '.join(retriever.terms)}."
+                f"{where} gives a weight to {term}, which {type(model).__name__} does not have; its terms are "
+                f"{', '.join(model.terms)}."
             )
-        if weight != 0 and term in retriever.adversarial_terms and retriever.discriminator is None:
+        if weight != 0 and term in model.adversarial_terms and model.discriminator is None:
             raise UserError(f"{where} gives {term} a weight, but there is no adversary; set model.discriminator.")
-        if weight != 0 and term in retriever.built_on_demand and retriever.weights[term] == 0:
+        if weight != 0 and term in model.built_on_demand and model.weights[term] == 0:
             raise UserError(
                 f"{where} gives {term} a weight, but the model was built without it; give it a weight in model.weights "
                 f"too, so that its network is built, and a weight of 0 in the stages that are to do without it."
             )
-    if stage.discriminator_lr is not None and retriever.discriminator is None:
+    if stage.discriminator_lr is not None and model.discriminator is None:
         raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.discriminator.")
-    if retriever.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):
+    if model.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):
         raise UserError(
             f"{where} sets a learning rate, and so does model.schedule after each epoch; leave one of the two out."
         )

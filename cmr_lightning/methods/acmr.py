@@ -40,20 +40,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import invariance_triplet, label_loss
-from cmr_lightning.retriever import Discriminator, ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class ACMR(Retriever):
     """Label prediction and a triplet constraint across modalities against a modality classifier.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
-        discriminator: Class and arguments of the modality classifier.
         margin: mu >= 0, a distance of embeddings as they come, beyond which items of other classes are left in peace.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
         **kwargs: As in `Retriever`.
@@ -63,22 +59,18 @@ class ACMR(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
-        discriminator: Discriminator | None = None,
         margin: float = 1.0,
         negatives: float = 0.05,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, discriminator=discriminator, **kwargs)
+        super().__init__(**kwargs)
         self.margin = margin
         self.negatives = negatives
-        self.classifier = nn.Linear(self.dim, spec.num_classes)
+        self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The three terms of the objective."""
-        images, texts = embeddings
+        """Compute the three terms of the objective."""
+        images, texts = embeddings.pair
         return {
             "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
             "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),

@@ -30,41 +30,38 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import cross_modal_projection, projection_classification
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class CMPL(Retriever):
     """Each embedding's projections on the other modality, matched and classified.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         **kwargs: As in `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0, "adversarial": 0.0}
 
-    def __init__(self, spec: DataSpec, image_encoder: ImageEncoder, text_encoder: TextEncoder, **kwargs: Any) -> None:
-        super().__init__(spec, image_encoder, text_encoder, **kwargs)
-        self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The three terms of the objective."""
+        """Compute the three terms of the objective."""
         return {
-            "cmpm": cross_modal_projection(*embeddings, self.related(batch)),
-            "cmpc": projection_classification(*embeddings, self.classifier.weight, targets(batch, self.spec)),
+            "cmpm": cross_modal_projection(*embeddings.pair, self.related(batch)),
+            "cmpc": projection_classification(*embeddings.pair, self.classifier.weight, targets(batch, self.spec)),
             "adversarial": self.adversarial_loss(embeddings),
         }
 
 
 def number_of_targets(spec: DataSpec) -> int:
-    """Classes to tell apart: the labels, or on instance-level data the training images."""
+    """Count the classes to tell apart: the labels, or on instance-level data the training images."""
     return spec.num_classes if spec.relevance == "label" else spec.num_images
 
 
 def targets(batch: Batch, spec: DataSpec) -> Tensor:
-    """Class of each pair, `(N,)` int64, or `(N, C)` where it has several labels, each an equal part of 1."""
+    """Return the class of each pair, `(N,)` int64, or `(N, C)` where it has several labels, each an equal part of 1."""
     if spec.relevance == "instance":
         return batch.image_id
     if spec.multi_label:

@@ -30,20 +30,16 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import cross_difference, inter_class, intra_class, label_loss, paired_difference
-from cmr_lightning.retriever import Discriminator, ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class DAML(Retriever):
     """Metric learning within and between modalities against a modality classifier.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
-        discriminator: Class and arguments of the modality classifier.
         margin: mu, a squared distance in 0 to 4 beyond which items of different classes are left in peace; null for
             the unbounded form.
         neighbours: Nearest items of the own and of other classes that count; null for all of the batch.
@@ -55,25 +51,21 @@ class DAML(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
-        discriminator: Discriminator | None = None,
         margin: float | None = 1.0,
         neighbours: int | None = None,
         pairing: Literal["own", "class"] = "own",
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, discriminator=discriminator, **kwargs)
+        super().__init__(**kwargs)
         self.margin = margin
         self.neighbours = neighbours
         self.pairing = pairing
-        self.classifier = nn.Linear(self.dim, spec.num_classes)
+        self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The five terms of the objective."""
+        """Compute the five terms of the objective."""
         same = self.related(batch)
-        images, texts = embeddings
+        images, texts = embeddings.pair
         own = self.pairing == "own"
         return {
             "intra": intra_class(images, same, self.neighbours) + intra_class(texts, same, self.neighbours),

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from cmr_lightning.batch import Batch, DataSpec, Text, one_hot
+from cmr_lightning.batch import Batch, Text, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import label_regression, pair_distance, pairwise_likelihood
 from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
@@ -41,7 +41,6 @@ class DSCMR(Retriever):
     """Supervision in the label space and in the common space, by layers that both modalities share.
 
     Args:
-        spec: What the model knows of the data.
         image_encoder: Class and arguments of the image encoder f.
         text_encoder: Class and arguments of the text encoder g.
         dim: Size D of the common space.
@@ -53,16 +52,17 @@ class DSCMR(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
         image_encoder: ImageEncoder,
         text_encoder: TextEncoder,
         dim: int = 1024,
         width: int = 2048,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, _sized(image_encoder, width), _sized(text_encoder, width), dim=dim, **kwargs)
+        super().__init__(
+            image_encoder=_sized(image_encoder, width), text_encoder=_sized(text_encoder, width), dim=dim, **kwargs
+        )
         self.common = nn.Linear(width, dim)
-        self.classifier = nn.Linear(dim, spec.num_classes)
+        self.classifier = nn.Linear(dim, self.spec.num_classes)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, as `Batch.image`, to `(N, D)`."""
@@ -73,9 +73,9 @@ class DSCMR(Retriever):
         return self.common(relu(self.text_encoder(texts)))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The four terms of the objective."""
+        """Compute the four terms of the objective."""
         target = one_hot(batch.label, self.spec.num_classes)
-        images, texts = embeddings
+        images, texts = embeddings.pair
         return {
             "label": label_regression(self.classifier(images), target)
             + label_regression(self.classifier(texts), target),
@@ -86,5 +86,5 @@ class DSCMR(Retriever):
 
 
 def _sized(encoder: Callable[[Any, int], nn.Module], width: int) -> Callable[[Any, int], nn.Module]:
-    """An encoder whose output has `width` numbers, whatever the size of the common space."""
+    """Fix the size of an encoder's output, whatever that of the common space."""
     return lambda source, dim: encoder(source, width)

@@ -37,33 +37,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, ComposedQuery, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.triplet import Triplet
-from cmr_lightning.retriever import ImageEncoder, TextEncoder
-
-
-class MappedEmbeddings(Embeddings):
-    """Images and texts, with low-level maps of the images; the fields of the tuple stay the first two.
-
-    Attributes:
-        low: Maps of the images, `(N, C, h, w)`.
-    """
-
-    low: Tensor
-
-    def __new__(cls, image: Tensor, text: Tensor, low: Tensor) -> MappedEmbeddings:
-        """Put the maps beside images and texts."""
-        embeddings = super().__new__(cls, image, text)
-        embeddings.low = low
-        return embeddings
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
-        return self.image, self.text, self.low
 
 
 class InfoMax(Triplet):
@@ -72,9 +51,6 @@ class InfoMax(Triplet):
     A critic is there only where its term has a weight.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         critic: Class and arguments of both critics.
         estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
         level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
@@ -90,47 +66,44 @@ class InfoMax(Triplet):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         critic: Critic = DotProductCritic,
         estimator: Estimator = "jsd",
         level: int = 3,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        super().__init__(**kwargs)
         self.estimator: Estimator = estimator
         self.level = level
         self.text_image = critic(self.dim, self.dim) if self.weights["text_image"] != 0 else None
-        self.text_map = critic(self.dim, self._channels()) if self.weights["text_map"] != 0 else None
+        self.text_map = (
+            critic(self.dim, self._mapped_encoder.channels(self.level)) if self.weights["text_map"] != 0 else None
+        )
 
-    def _channels(self) -> int:
+    @property
+    def _mapped_encoder(self) -> TimmEncoder:
         need = "InfoMax's term text_map needs a"
         remedy = "set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN"
-        return with_maps(self.image_encoder, need, remedy).channels(self.level)
+        return with_maps(self.image_encoder, need, remedy)
 
     def embed(self, batch: Batch) -> Embeddings:
-        """The pairs of a batch in the common space, with the maps that a critic sees."""
+        """Embed the pairs of a batch, and keep the `map` `(N, C, h, w)` of each image for its critic."""
         if self.text_map is None:
             return super().embed(batch)
-        assert isinstance(self.image_encoder, TimmEncoder)
-        assert not isinstance(batch.text, ComposedQuery)
-        images, low = self.image_encoder.with_map(batch.image, self.level)
-        return MappedEmbeddings(images, self.embed_texts(batch.text), low)
+        images, low = self._mapped_encoder.with_map(batch.image, self.level)
+        return Embeddings(images, self.embed_texts(batch.text), {"map": low})
 
     def after_gathering(self) -> list[nn.Module]:
-        """The discriminator and the critics."""
+        """List the discriminator and the critics."""
         critics = [self.text_image, self.text_map]
         return super().after_gathering() + [critic for critic in critics if critic is not None]
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The terms of the objective that have a weight."""
+        """Compute the terms of the objective that have a weight."""
         losses, negatives = super().generator_losses(batch, embeddings), ~self.related(batch)
         if self.text_image is not None:
             scores = self.text_image(embeddings.text, embeddings.image)
             losses["text_image"] = mutual_information(scores, negatives, self.estimator)
         if self.text_map is not None:
-            assert isinstance(embeddings, MappedEmbeddings)
-            scores = self.text_map(embeddings.text, embeddings.low)
+            scores = self.text_map(embeddings.text, embeddings.extra["map"])
             losses["text_map"] = mutual_information(scores, negatives, self.estimator)
         return losses

@@ -28,20 +28,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import info_nce
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class InfoNCE(Retriever):
     """Every pair of a batch against all others, at a temperature that is learned.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         temperature: 1 / r at the start, at least 1 / `max_scale`.
         max_scale: Largest r.
         **kwargs: As in `Retriever`.
@@ -54,14 +51,11 @@ class InfoNCE(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         temperature: float = 0.07,
         max_scale: float = 100.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        super().__init__(**kwargs)
         if temperature * max_scale < 1:
             raise UserError(
                 f"model.temperature is {temperature}, so its inverse would start beyond model.max_scale, {max_scale}; "
@@ -77,9 +71,9 @@ class InfoNCE(Retriever):
         return self.growth.exp() / self.temperature
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The two terms of the objective."""
+        """Compute the two terms of the objective."""
         return {
-            "info_nce": info_nce(*embeddings, self.related(batch), self.scale),
+            "info_nce": info_nce(*embeddings.pair, self.related(batch), self.scale),
             "adversarial": self.adversarial_loss(embeddings),
         }
 

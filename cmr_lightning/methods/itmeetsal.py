@@ -39,7 +39,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import (
     AdversarialMode,
@@ -51,16 +51,13 @@ from cmr_lightning.losses import (
     projection_classification,
 )
 from cmr_lightning.methods.cmpl import number_of_targets, targets
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class ITMeetsAL(Retriever):
     """Projection matching, triplets and calibrated labels against a modality classifier whose entropy is raised.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         adversary: What the generator minimises against the discriminator; `entropy` is the paper's.
         kl_intra: Whether `kl` also matches images with images and texts with texts.
         margin: m, a difference of cosines, 0 to 2.
@@ -81,9 +78,6 @@ class ITMeetsAL(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         adversary: AdversarialMode = "entropy",
         kl_intra: bool = False,
         margin: float = 0.2,
@@ -92,23 +86,23 @@ class ITMeetsAL(Retriever):
         temperature: float = 4.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, adversary=adversary, **kwargs)
+        super().__init__(adversary=adversary, **kwargs)
         self.kl_intra = kl_intra
         self.margin = margin
         self.mining = mining
         self.label_form = label_form
         self.temperature = temperature
-        self.classifier = nn.Linear(self.dim, number_of_targets(spec), bias=False)
+        self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The five terms of the objective."""
+        """Compute the five terms of the objective."""
         related, target = self.related(batch), targets(batch, self.spec)
-        image_logits, text_logits = (self.classifier(f) for f in embeddings)
+        image_logits, text_logits = (self.classifier(f) for f in embeddings.pair)
         return {
             "kl": self._divergence(embeddings, related),
-            "triplet": bidirectional_triplet(*embeddings, ~related, self.margin, self.mining, reduction="mean"),
+            "triplet": bidirectional_triplet(*embeddings.pair, ~related, self.margin, self.mining, reduction="mean"),
             "label": (
-                projection_classification(*embeddings, self.classifier.weight, target)
+                projection_classification(*embeddings.pair, self.classifier.weight, target)
                 if self.label_form == "cmpc"
                 else label_loss(image_logits, target) + label_loss(text_logits, target)
             ),
@@ -117,8 +111,8 @@ class ITMeetsAL(Retriever):
         }
 
     def _divergence(self, embeddings: Embeddings, related: Tensor) -> Tensor:
-        """The term `kl`."""
-        divergence = cross_modal_projection(*embeddings, related)
+        """Compute the term `kl`."""
+        divergence = cross_modal_projection(*embeddings.pair, related)
         if self.kl_intra:
-            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings)
+            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair)
         return divergence

@@ -44,9 +44,9 @@ class MIITE(Triplet):
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The triplet term, and the adversary's."""
+        """Compute the triplet term and the adversary's."""
         return {**super().generator_losses(batch, embeddings), "adversarial": self.adversarial_loss(embeddings)}
 
-    def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits `(N,)` of the directions of images and of texts; positive means image."""
-        return super().modality_logits(Embeddings(unit(embeddings.image), unit(embeddings.text)))
+    def discriminate(self, points: Tensor) -> Tensor:
+        """Return the discriminator's logits `(N,)` for the directions of points `(N, D)`; positive means image."""
+        return super().discriminate(unit(points))

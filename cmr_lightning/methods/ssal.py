@@ -40,53 +40,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, ComposedQuery, DataSpec, Features
+from cmr_lightning.batch import Batch, DataSpec, Features
 from cmr_lightning.discriminators import RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import adversarial_rotation, invariance_triplet, label_loss, rotation_loss
-from cmr_lightning.retriever import Discriminator, ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Discriminator, Retriever
 
 QUARTER_TURNS = 4
-
-
-class TurnedEmbeddings(Embeddings):
-    """Embeddings of a batch, a pair of tensors as ever, that know those of the turned images, too.
-
-    Attributes:
-        turned: Images at the four angles, `(N, 4, D)`, of which `image` is the first.
-    """
-
-    turned: Tensor
-
-    def __new__(cls, turned: Tensor, text: Tensor) -> TurnedEmbeddings:
-        """Put the turned images beside the pair."""
-        embeddings = super().__new__(cls, turned[:, 0], text)
-        embeddings.turned = turned
-        return embeddings
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
-        return self.turned, self.text
-
-    def sources(self) -> tuple[Tensor, ...]:
-        """Images at all angles, from which the upright ones are taken, and texts."""
-        return self.tensors()
 
 
 class SSAL(Retriever):
     """Label prediction and a triplet constraint across modalities against a modality and a rotation classifier.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         discriminator: Class and arguments of the modality head; None for no discriminator at all.
         rotation_discriminator: Class and arguments of the rotation head. It is built, and images are turned, only where
             the term `adversarial_rotation` has a weight.
         margin: mu >= 0, a distance of embeddings as they come, beyond which items of other classes are left in peace.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
-        weights: As in `Retriever`.
         **kwargs: As in `Retriever`.
 
     Raises:
@@ -103,11 +75,11 @@ class SSAL(Retriever):
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial_modality", "adversarial_rotation")
     built_on_demand: ClassVar[tuple[str, ...]] = ("adversarial_rotation",)
 
+    points: ClassVar[tuple[str, ...]] = ("image", "text", "turned")
+
     def __init__(
         self,
         spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         discriminator: Discriminator | None = None,
         rotation_discriminator: Discriminator = RotationClassifier,
         margin: float = 1.0,
@@ -116,74 +88,84 @@ class SSAL(Retriever):
         **kwargs: Any,
     ) -> None:
         turns = {**self.terms, **(weights or {})}["adversarial_rotation"] != 0
-        if turns and isinstance(spec.image, Features):
-            if spec.image.turns != QUARTER_TURNS:
-                raise UserError(
-                    "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
-                    "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature "
-                    "vectors of upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches "
-                    "the rotation head off and leaves the rest."
-                )
-            spec = spec._replace(image=Features(spec.image.size))  # what the encoder sees of one image at one angle
-
-        def heads(dim: int) -> nn.ModuleDict:
-            assert discriminator is not None
-            rotation = {"rotation": rotation_discriminator(dim)} if turns else {}
-            return nn.ModuleDict({"modality": discriminator(dim), **rotation})
-
-        super().__init__(
-            spec,
-            image_encoder,
-            text_encoder,
-            discriminator=None if discriminator is None else heads,
-            weights=weights,
-            **kwargs,
-        )
+        if turns:
+            spec = _upright(spec)
+        heads = None if discriminator is None else _heads(discriminator, rotation_discriminator if turns else None)
+        super().__init__(spec=spec, discriminator=heads, weights=weights, **kwargs)
         self.turns = turns
         self.margin = margin
         self.negatives = negatives
-        self.classifier = nn.Linear(self.dim, spec.num_classes)
+        self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def embed(self, batch: Batch) -> Embeddings:
-        """The pairs of a batch in the common space, with the turned images if the rotation head plays."""
+        """Embed the pairs of a batch and, if the rotation head plays, the images `turned` by 90 to 270 degrees.
+
+        The turned ones are `(N, 3, D)`.
+        """
         if not self.turns:
             return super().embed(batch)
-        assert not isinstance(batch.text, ComposedQuery)
-        turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
-        return TurnedEmbeddings(torch.stack(turned, dim=1), self.embed_texts(batch.text))
+        upright, *turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
+        return Embeddings(upright, self.embed_texts(batch.text), {"turned": torch.stack(turned, dim=1)})
 
-    def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
-        """The modality head's logits `(N,)` of images and of texts; positive means image."""
-        modality = self._head("modality")
-        return modality(embeddings.image), modality(embeddings.text)
+    def discriminate(self, points: Tensor) -> Tensor:
+        """Return the modality head's logits `(N,)` for points `(N, D)`; positive means image."""
+        return self.opponent.get_submodule("modality")(points)
+
+    def rotation_logits(self, embeddings: Embeddings) -> Tensor:
+        """Return the rotation head's logits `(N, 4, 4)` for images at the four angles."""
+        angles = torch.cat([embeddings.image[:, None], embeddings.extra["turned"]], dim=1)
+        return self.opponent.get_submodule("rotation")(angles)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The four terms of the objective, or the first three where nothing is turned."""
-        images, texts = embeddings
+        """Compute the four terms of the objective, or the first three where nothing is turned."""
+        images, texts = embeddings.pair
         losses = {
             "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
             "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),
             "adversarial_modality": self.adversarial_loss(embeddings),
         }
-        if isinstance(embeddings, TurnedEmbeddings):
-            logits = self._head("rotation")(embeddings.turned)
-            losses["adversarial_rotation"] = adversarial_rotation(logits, mode=self.adversary)
+        if self.turns:
+            losses["adversarial_rotation"] = adversarial_rotation(self.rotation_logits(embeddings), mode=self.adversary)
         return losses
 
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The cross-entropies of the heads on detached embeddings."""
+        """Compute the cross-entropies of the heads on detached embeddings."""
         losses = super().discriminator_losses(batch, embeddings)
-        if isinstance(embeddings, TurnedEmbeddings):
-            losses["rotation"] = rotation_loss(self._head("rotation")(embeddings.turned))
+        if self.turns:
+            losses["rotation"] = rotation_loss(self.rotation_logits(embeddings))
         return losses
 
-    def _head(self, name: str) -> nn.Module:
-        assert isinstance(self.discriminator, nn.ModuleDict)
-        return self.discriminator[name]
+
+def _upright(spec: DataSpec) -> DataSpec:
+    """Return what the encoder sees of one image at one angle.
+
+    Raises:
+        UserError: If the images come as features that cannot be turned.
+    """
+    if not isinstance(spec.image, Features):
+        return spec
+    if spec.image.turns != QUARTER_TURNS:
+        raise UserError(
+            "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
+            "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature "
+            "vectors of upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches "
+            "the rotation head off and leaves the rest."
+        )
+    return spec._replace(image=Features(spec.image.size))
+
+
+def _heads(modality: Discriminator, rotation: Discriminator | None) -> Discriminator:
+    """Combine the makers of the heads into the maker of one discriminator."""
+
+    def make(dim: int) -> nn.ModuleDict:
+        rotation_head = {} if rotation is None else {"rotation": rotation(dim)}
+        return nn.ModuleDict({"modality": modality(dim), **rotation_head})
+
+    return make
 
 
 def quarter_turns(images: Tensor) -> list[Tensor]:
-    """Images turned counter-clockwise by 0, 90, 180 and 270 degrees.
+    """Turn images counter-clockwise by 0, 90, 180 and 270 degrees.
 
     Args:
         images: Square pictures `(N, 3, H, H)`, or the features `(N, 4, D)` of pictures that were turned so.

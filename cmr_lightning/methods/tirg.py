@@ -33,21 +33,17 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.composed_retriever import ComposedRetriever, FusionFactory
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TIRGFusion
 from cmr_lightning.losses import batch_classification, soft_triplet
-from cmr_lightning.retriever import ImageEncoder, TextEncoder
 
 
 class TIRG(ComposedRetriever):
     """Source image and text, fused into a query near its target.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         fusion: Class and arguments of the fusion.
         loss: By what queries are brought to their targets.
         mask_repeated: Whether targets of one caption, or one target that is there twice, are not held against each
@@ -60,23 +56,20 @@ class TIRG(ComposedRetriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         fusion: FusionFactory = TIRGFusion,
         loss: Literal["batch_classification", "soft_triplet"] = "batch_classification",
         mask_repeated: bool = False,
         scale: float = 4.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, fusion, **kwargs)
+        super().__init__(fusion=fusion, **kwargs)
         self.loss = loss
         self.mask_repeated = mask_repeated
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The two terms of the objective."""
-        targets, queries = embeddings
+        """Compute the two terms of the objective."""
+        targets, queries = embeddings.pair
         loss = batch_classification if self.loss == "batch_classification" else soft_triplet
         return {
             "metric": loss(queries, targets, self.negatives(batch), self.scale),

@@ -33,40 +33,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, ComposedQuery, DataSpec
+from cmr_lightning.batch import Batch, ComposedQuery
 from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.tirg import TIRG
-from cmr_lightning.retriever import ImageEncoder, TextEncoder
-
-
-class InformedEmbeddings(Embeddings):
-    """Targets and queries, with what mutual information is estimated of; the fields of the tuple stay the first two.
-
-    Attributes:
-        words: The texts alone, `(N, D)`.
-        picture: The image of which the texts tell, `(N, D)`.
-        low: Low-level maps of the targets, `(N, C, h, w)`; None where the term `image_query` has no weight.
-    """
-
-    words: Tensor
-    picture: Tensor
-    low: Tensor | None
-
-    def __new__(
-        cls, image: Tensor, text: Tensor, words: Tensor, picture: Tensor, low: Tensor | None = None
-    ) -> InformedEmbeddings:
-        """Put what the critics see beside targets and queries."""
-        embeddings = super().__new__(cls, image, text)
-        embeddings.words, embeddings.picture, embeddings.low = words, picture, low
-        return embeddings
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All that belongs to a batch, row by row, in the order in which the constructor takes it."""
-        low = () if self.low is None else (self.low,)
-        return self.image, self.text, self.words, self.picture, *low
 
 
 class TIRGInfoMax(TIRG):
@@ -75,15 +47,11 @@ class TIRGInfoMax(TIRG):
     A critic is there only where its term has a weight.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         critic: Class and arguments of both critics.
         estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
         informed_of: Which image the text is to tell of.
         level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
             `layer4` of a ResNet.
-        weights: As in `Retriever`.
         **kwargs: As in `TIRG`.
 
     Raises:
@@ -95,54 +63,55 @@ class TIRGInfoMax(TIRG):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         critic: Critic = DotProductCritic,
         estimator: Estimator = "jsd",
         informed_of: Literal["target", "source"] = "target",
         level: int = 3,
-        weights: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, weights=weights, **kwargs)
+        super().__init__(**kwargs)
         self.estimator: Estimator = estimator
         self.informed_of = informed_of
         self.level = level
         self.text_image = critic(self.dim, self.dim) if self.weights["text_image"] != 0 else None
-        self.image_query = critic(self.dim, self._channels()) if self.weights["image_query"] != 0 else None
+        self.image_query = (
+            critic(self.dim, self._mapped_encoder.channels(self.level)) if self.weights["image_query"] != 0 else None
+        )
 
-    def _channels(self) -> int:
+    @property
+    def _mapped_encoder(self) -> TimmEncoder:
         need = "TIRGInfoMax's term image_query needs a"
         remedy = "set model.weights.image_query to 0, or model.image_encoder to TimmEncoder with a CNN"
-        return with_maps(self.image_encoder, need, remedy).channels(self.level)
+        return with_maps(self.image_encoder, need, remedy)
 
-    def embed(self, batch: Batch) -> Embeddings:
-        """Targets and queries of a batch in the common space, with what the critics see."""
-        assert isinstance(batch.text, ComposedQuery)
+    def embed(self, batch: Batch[ComposedQuery]) -> Embeddings:
+        """Embed the targets and queries of a batch, and keep what the critics see.
+
+        That are the texts alone, `words` `(N, D)`; the image of which they inform, `picture` `(N, D)`; and, where the
+        term `image_query` has a weight, the low-level `map` `(N, C, h, w)` of the targets.
+        """
         sources, texts = batch.text
+        extra = {}
         if self.image_query is None:
-            targets, low = self.embed_images(batch.image), None
+            targets = self.embed_images(batch.image)
         else:
-            assert isinstance(self.image_encoder, TimmEncoder)
-            targets, low = self.image_encoder.with_map(batch.image, self.level)
-        words = self.embed_texts(texts)
-        picture = targets if self.informed_of == "target" else self.embed_images(sources)
-        return InformedEmbeddings(targets, self.fuse(sources, words), words, picture, low)
+            targets, extra["map"] = self._mapped_encoder.with_map(batch.image, self.level)
+        extra["words"] = self.embed_texts(texts)
+        extra["picture"] = targets if self.informed_of == "target" else self.embed_images(sources)
+        return Embeddings(targets, self.fuse(sources, extra["words"]), extra)
 
     def after_gathering(self) -> list[nn.Module]:
-        """The discriminator and the critics."""
+        """List the discriminator and the critics."""
         critics = [self.text_image, self.image_query]
         return super().after_gathering() + [critic for critic in critics if critic is not None]
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The terms of the objective that have a weight."""
-        assert isinstance(embeddings, InformedEmbeddings)
+        """Compute the terms of the objective that have a weight."""
         losses, negatives = super().generator_losses(batch, embeddings), self.negatives(batch)
         if self.text_image is not None:
-            scores = self.text_image(embeddings.words, embeddings.picture)
+            scores = self.text_image(embeddings.extra["words"], embeddings.extra["picture"])
             losses["text_image"] = mutual_information(scores, negatives, self.estimator)
         if self.image_query is not None:
-            scores = self.image_query(embeddings.text, embeddings.low)
+            scores = self.image_query(embeddings.text, embeddings.extra["map"])
             losses["image_query"] = mutual_information(scores, negatives, self.estimator)
         return losses

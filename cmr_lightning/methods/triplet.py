@@ -20,19 +20,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cmr_lightning.batch import Batch, DataSpec
+from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import Mining, bidirectional_triplet
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import Retriever
 
 
 class Triplet(Retriever):
     """Two encoders trained by a bidirectional triplet loss.
 
     Args:
-        spec: What the model knows of the data.
-        image_encoder: Class and arguments of the image encoder.
-        text_encoder: Class and arguments of the text encoder.
         margin: m, a difference of cosines, 0 to 2.
         mining: Whether all negatives count, or the hardest only.
         **kwargs: As in `Retriever`.
@@ -43,20 +40,17 @@ class Triplet(Retriever):
 
     def __init__(
         self,
-        spec: DataSpec,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
         margin: float = 0.2,
         mining: Mining = "hardest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(spec, image_encoder, text_encoder, **kwargs)
+        super().__init__(**kwargs)
         self.margin = margin
         self.mining = mining
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The triplet term."""
+        """Compute the triplet term."""
         triplet = bidirectional_triplet(
-            *embeddings, ~self.related(batch), margin=self.margin, mining=self.mining, reduction="mean"
+            *embeddings.pair, ~self.related(batch), margin=self.margin, mining=self.mining, reduction="mean"
         )
         return {"triplet": triplet}

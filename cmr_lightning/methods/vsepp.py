@@ -44,9 +44,9 @@ class VSEpp(Triplet):
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """The two terms of the objective."""
+        """Compute the two terms of the objective."""
         negatives = ~self.related(batch)
         return {
-            "triplet": bidirectional_triplet(*embeddings, negatives, self.margin, self.mining, reduction="sum"),
+            "triplet": bidirectional_triplet(*embeddings.pair, negatives, self.margin, self.mining, reduction="sum"),
             "adversarial": self.adversarial_loss(embeddings),
         }

@@ -24,8 +24,8 @@ import torch
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.game.turns import frozen
 from cmr_lightning.losses import modality_loss
-from cmr_lightning.retriever import frozen
 from datamodules.base import CrossModalData, PartName, Split
 from datamodules.reading.loaders import Part
 from tests.building import ROOT, Built

@@ -449,16 +449,16 @@ def test_config_file_that_is_missing_or_no_yaml(tmp_path: Path, complaint: Compl
     assert "line 2" in complaint("fit", f"--config={tmp_path / 'broken.yaml'}")
 
 
-def test_loss_that_goes_astray_is_named(
+def test_loss_that_diverges_is_named(
     toy: Path, tmp_path: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses_of = DAML.generator_losses
 
-    def astray(model: DAML, batch: Batch, embeddings: Embeddings) -> dict[str, torch.Tensor]:
+    def not_a_number(model: DAML, batch: Batch, embeddings: Embeddings) -> dict[str, torch.Tensor]:
         losses = losses_of(model, batch, embeddings)
         return {**losses, "inter": losses["inter"] * (float("nan") if model.global_step == 3 else 1)}
 
-    monkeypatch.setattr(DAML, "generator_losses", astray)
+    monkeypatch.setattr(DAML, "generator_losses", not_a_number)
     said = complaint("fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}")
     assert "`inter` (nan)" in said
     assert "after 3 updates" in said

@@ -21,7 +21,9 @@ FUSIONS = [ImageOnly, TextOnly, Concatenation, TIRGFusion]
 
 def toy_tirg(data: ToyComposed, **arguments: object) -> TIRG:
     torch.manual_seed(0)
-    return TIRG(data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(0.05), **arguments)  # type: ignore[arg-type]
+    return TIRG(
+        spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, generator_optimizer=sgd(0.05), **arguments
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -83,9 +85,9 @@ def test_what_looks_at_nothing_scores_chance() -> None:
 
 def test_methods_and_data_of_different_tasks_are_refused() -> None:
     with pytest.raises(UserError, match=r"asks composed queries.* but Triplet compares .* such as TIRG\."):
-        Triplet(ToyComposed().spec, encoder, encoder)
+        Triplet(spec=ToyComposed().spec, image_encoder=encoder, text_encoder=encoder)
     with pytest.raises(UserError, match=r"TIRG answers composed queries.* such as ShapesComposed\."):
-        TIRG(Toy().spec, encoder, encoder)
+        TIRG(spec=Toy().spec, image_encoder=encoder, text_encoder=encoder)
 
 
 def test_a_part_of_the_gallery_is_not_measured() -> None:
@@ -107,9 +109,9 @@ def test_gating_on_the_last_map_runs_on_pictures() -> None:
     data = ShapesComposed(num_train=4, num_val=1, num_test=1, modifications=2, batch_size=4)
     torch.manual_seed(0)
     model = TIRG(
-        data.spec,
-        lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
-        lambda source, dim: WordRNN(source, dim),  # type: ignore[arg-type]
+        spec=data.spec,
+        image_encoder=lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
+        text_encoder=lambda source, dim: WordRNN(source, dim),  # type: ignore[arg-type]
         fusion=TIRGLastMap,
         dim=8,
     )

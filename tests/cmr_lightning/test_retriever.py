@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,11 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from cmr_lightning.game.schedules import WarmupCosine
+from cmr_lightning.game.turns import frozen
 from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
-from cmr_lightning.retriever import Retriever, frozen
+from cmr_lightning.retriever import Retriever
 from tests import building
 from tests.building import sgd
 from tests.toy import Toy, encoder
@@ -32,7 +34,12 @@ from tests.toy import Toy, encoder
 
 def daml(data: Toy, **kwargs: Any) -> DAML:
     torch.manual_seed(1)
-    return DAML(data.spec, encoder, encoder, **{"dim": 8, "discriminator": ModalityClassifier, **kwargs})
+    return DAML(
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        **{"dim": 8, "discriminator": ModalityClassifier, **kwargs},
+    )
 
 
 def trainer(**settings: Any) -> pl.Trainer:
@@ -62,7 +69,7 @@ class CountSteps(pl.Callback):
         self.turns: list[str] = []
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.turns.append(pl_module._player)
+        self.turns.append(pl_module.player)
 
 
 def test_no_player_finds_gradients_of_an_update_before() -> None:
@@ -90,7 +97,7 @@ class Pull(Retriever):
     adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        return {"pair": paired_difference(*embeddings)}
+        return {"pair": paired_difference(*embeddings.pair)}
 
 
 @pytest.mark.parametrize(("large", "accumulate"), [(48, 4), (96, 100)])  # 100 are more than an epoch has
@@ -99,7 +106,14 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
     for batch_size, batches in ((large, 1), (12, accumulate)):
         data = Toy(batch_size=batch_size)
         torch.manual_seed(0)
-        model = Pull(data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(0.5), accumulate=batches)
+        model = Pull(
+            spec=data.spec,
+            image_encoder=encoder,
+            text_encoder=encoder,
+            dim=8,
+            generator_optimizer=sgd(0.5),
+            accumulate=batches,
+        )
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0
@@ -161,7 +175,7 @@ class Norms(pl.Callback):
         def clip_and_look(optimizer: torch.optim.Optimizer) -> None:
             clip(optimizer)
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            self.norms[pl_module._player].append(torch.stack([g.norm() for g in gradients]).norm().item())
+            self.norms[pl_module.player].append(torch.stack([g.norm() for g in gradients]).norm().item())
 
         pl_module.on_before_optimizer_step = clip_and_look
 
@@ -173,7 +187,7 @@ def test_adversarial_weight_follows_the_ramp() -> None:
 
     class Watch(pl.Callback):
         def on_train_batch_start(self, *_: Any) -> None:
-            seen.append(model._weight("adversarial"))
+            seen.append(model.weight("adversarial"))
 
     trainer(max_epochs=2, callbacks=[Watch()]).fit(model, data)
     assert seen[0] == 0
@@ -198,7 +212,7 @@ def test_adversarial_weight_without_adversary_is_refused() -> None:
         daml(Toy(), discriminator=None)
 
 
-class Astray(Pull):
+class NotANumber(Pull):
     """Its term `log` is not a number from the third update on."""
 
     terms: ClassVar[Mapping[str, float]] = {"pair": 1.0, "log": 1.0}
@@ -211,23 +225,26 @@ class Astray(Pull):
 def test_nan_loss_stops_and_names_the_term() -> None:
     data = Toy()
     with pytest.raises(UserError, match=r"after 3 updates, because the generator's loss `log` \(nan\) went out"):
-        trainer(max_epochs=3).fit(Astray(data.spec, encoder, encoder, dim=8), data)
+        trainer(max_epochs=3).fit(NotANumber(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data)
 
 
-def test_large_half_precision_embeddings_are_not_taken_for_overflow() -> None:
-    data = Toy()
-    model = daml(data)
-    large = torch.full((64, 64), 1e3, dtype=torch.float16)
-    model._check(Embeddings(large, large))
+@pytest.mark.parametrize(
+    ("image", "text", "accuracy", "entropy"),
+    [(30.0, -30.0, 1, 0), (1e-4, 1e-4, 0.5, math.log(2)), (0.0, 0.0, 0, math.log(2))],
+)
+def test_state_of_a_discriminator(image: float, text: float, accuracy: float, entropy: float) -> None:
+    """A sure one, a fooled one, and one that is undecided, which is never right."""
+    model = daml(Toy(), discriminator=lambda dim: Constant())
+    state = model.discriminator_state(Embeddings(torch.full((4, 8), image), torch.full((4, 8), text)))
+    assert state["discriminator_accuracy"] == accuracy
+    assert state["discriminator_entropy"] == pytest.approx(entropy, abs=1e-6)
 
 
-def test_infinite_embeddings_of_both_signs_are_refused() -> None:
-    data = Toy()
-    fine, infinite = torch.zeros(4, 8), torch.tensor([[1.0, torch.inf], [-torch.inf, 1.0]])
-    model = daml(data)
-    trainer(max_epochs=1, limit_val_batches=0).fit(model, data)
-    with pytest.raises(UserError, match=r"embeddings of `text` \(inf\) went out"):
-        model._check(Embeddings(fine, infinite))
+class Constant(torch.nn.Module):
+    """The first number of a point, as its logit."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return points[:, 0]
 
 
 def test_diverged_weights_stop_and_name_the_embeddings() -> None:
@@ -312,7 +329,7 @@ def test_fp16_gradients_equal_fp32_gradients_at_the_step() -> None:
 
 def test_fp16_overflow_costs_a_player_one_update_and_is_counted(tmp_path: Path) -> None:
     data, precision = Toy(), fp16(growth_interval=1000)
-    model = Astray(data.spec, encoder, encoder, dim=8)
+    model = NotANumber(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
     moved: list[bool] = []
 
     class Watch(pl.Callback):
@@ -340,10 +357,10 @@ def test_recent_loss_is_the_last_one_logged_and_until_then_the_mean_so_far(tmp_p
         data = Toy()
         torch.manual_seed(0)
         model = daml(data)
-        assert model.recent_loss is None
+        assert model.losses.recent is None
         folder = tmp_path / str(log_every_n_steps)
         trainer(max_steps=4, logger=CSVLogger(folder), log_every_n_steps=log_every_n_steps).fit(model, data)
-        recent[log_every_n_steps] = model.recent_loss
+        recent[log_every_n_steps] = model.losses.recent
     with next((tmp_path / "1").rglob("metrics.csv")).open(newline="") as file:
         losses = [float(row["train/generator/total"]) for row in csv.DictReader(file) if row["train/generator/total"]]
     assert len(losses) == 4
@@ -351,7 +368,7 @@ def test_recent_loss_is_the_last_one_logged_and_until_then_the_mean_so_far(tmp_p
     assert recent == pytest.approx(means)
 
 
-class Hopeless(Pull):
+class NeverANumber(Pull):
     """Its term is never a number."""
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -361,7 +378,7 @@ class Hopeless(Pull):
 def test_fp16_gives_up_where_no_scale_helps() -> None:
     data = Toy()
     with pytest.raises(UserError, match="generator's gradients went out of range 4 times, and no scale helps"):
-        model = Hopeless(data.spec, encoder, encoder, dim=8)
+        model = NeverANumber(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
         trainer(max_epochs=1, plugins=[fp16(growth_interval=1000)]).fit(model, data)
 
 
@@ -374,7 +391,13 @@ def test_schedule_counts_updates_where_it_is_told_to() -> None:
 
     warm = partial(WarmupCosine, warmup=2, total=6)
     model = Pull(
-        data.spec, encoder, encoder, dim=8, generator_optimizer=sgd(1.0), schedule=warm, schedule_every="update"
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        dim=8,
+        generator_optimizer=sgd(1.0),
+        schedule=warm,
+        schedule_every="update",
     )
     trainer(max_epochs=1, callbacks=[Watch()]).fit(model, data)
     assert seen == pytest.approx([0.5, 1.0, 1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])

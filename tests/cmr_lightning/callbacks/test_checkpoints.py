@@ -64,7 +64,13 @@ def epochs(run: Run) -> dict[str, int]:
 @pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
 def test_best_and_newest_are_kept_under_fixed_names(tmp_path: Path, mode: Literal["max", "min"], best: int) -> None:
     data, run = Toy(), Run(tmp_path)
-    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, mode, (0.2, 0.9, 0.1, 0.5))
+    fit(
+        run,
+        Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8),
+        data,
+        mode,
+        (0.2, 0.9, 0.1, 0.5),
+    )
     assert epochs(run) == {"best.ckpt": best, "last.ckpt": 3}
 
 
@@ -73,10 +79,17 @@ def test_best_is_remembered_where_the_folder_is_another(tmp_path: Path, later: t
     """With nothing left to train, with a worse epoch, and with a better one."""
     data, run, copy = Toy(), Run(tmp_path / "run"), Run(tmp_path / "copy")
     scores = (0.2, 0.9)
-    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", scores)
+    fit(run, Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data, "max", scores)
     shutil.copytree(run.path, copy.path)
     shutil.rmtree(run.path)
-    found = fit(copy, Triplet(data.spec, encoder, encoder, dim=8), data, "max", scores + later, resume=True)
+    found = fit(
+        copy,
+        Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8),
+        data,
+        "max",
+        scores + later,
+        resume=True,
+    )
     assert found.best_model_path == str(copy.best)
     assert found.best_model_score == pytest.approx(max(scores + later))
     assert epochs(copy) == {"best.ckpt": best, "last.ckpt": 1 + len(later)}
@@ -85,7 +98,7 @@ def test_best_is_remembered_where_the_folder_is_another(tmp_path: Path, later: t
 
 def test_of_equal_scores_the_first_is_kept(tmp_path: Path) -> None:
     data, run = Toy(), Run(tmp_path)
-    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", (0.5, 0.5, 0.5))
+    fit(run, Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data, "max", (0.5, 0.5, 0.5))
     assert epochs(run) == {"best.ckpt": 0, "last.ckpt": 2}
 
 
@@ -97,5 +110,5 @@ def test_methods_that_make_no_update_are_saved_too(tmp_path: Path) -> None:
 
 def test_checkpoint_says_which_method_wrote_it(tmp_path: Path) -> None:
     data, run = Toy(), Run(tmp_path)
-    fit(run, Triplet(data.spec, encoder, encoder, dim=8), data, "max", (0.5,))
+    fit(run, Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data, "max", (0.5,))
     assert torch.load(run.best, weights_only=True)["method"] == "Triplet"

@@ -15,7 +15,7 @@ LINE = re.compile(r"fit (\d+)/(\d+|\?) batches  [0-9.]+/s  ([0-9.]+ s|\?) remain
 
 def lines(capsys: pytest.CaptureFixture[str], bar: RunProgress, **settings: object) -> list[tuple[int, str]]:
     data = Toy()
-    model = Triplet(data.spec, encoder, encoder, dim=8)
+    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
     fit = trainer(enable_progress_bar=True, callbacks=[bar], limit_val_batches=None, log_every_n_steps=1, **settings)
     fit.fit(model, data)
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fit ")]
@@ -47,7 +47,7 @@ def test_loss_and_score_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     fit = trainer(
         enable_progress_bar=True, callbacks=[RunProgress()], max_epochs=1, limit_val_batches=None, log_every_n_steps=2
     )
-    fit.fit(Triplet(data.spec, encoder, encoder, dim=8), data)
+    fit.fit(Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data)
     assert re.search(r"loss [0-9.e-]+  score 0\.\d+", capsys.readouterr().out)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
-from cmr_lightning.callbacks import Stage, TrainingStages
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.encoders.backbone import layers_of
 from cmr_lightning.errors import UserError
+from cmr_lightning.game import Stage, TrainingStages
 from cmr_lightning.methods.info_nce import InfoNCE
 from datamodules.shapes import Shapes
 from tests.building import trainer
@@ -36,7 +36,14 @@ def model(data: Shapes, generator_optimizer: Any = ADAM, schedule: Any = None, *
     torch.manual_seed(0)
     pictures = partial(TimmEncoder, model="test_resnet", **image)
     words = partial(WordRNN, embedding=8, hidden=8)
-    return InfoNCE(data.spec, pictures, words, dim=8, generator_optimizer=generator_optimizer, schedule=schedule)
+    return InfoNCE(
+        spec=data.spec,
+        image_encoder=pictures,
+        text_encoder=words,
+        dim=8,
+        generator_optimizer=generator_optimizer,
+        schedule=schedule,
+    )
 
 
 def state(of: torch.nn.Module) -> dict[str, Tensor]:

@@ -7,27 +7,14 @@ import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from cmr_lightning.callbacks import AdversarialDiagnostics
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.game.diagnostics import discriminator_state, gradient_share, modality_gap
+from cmr_lightning.game import AdversarialDiagnostics
+from cmr_lightning.game.diagnostics import gradient_share, modality_gap
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.methods.triplet import Triplet
 from tests.building import trainer
 from tests.toy import Toy, encoder
-
-
-def test_state_of_a_sure_and_of_a_fooled_discriminator() -> None:
-    sure = discriminator_state(torch.full((4,), 30.0), torch.full((6,), -30.0))
-    assert sure["discriminator_accuracy"] == 1
-    assert sure["discriminator_entropy"] == pytest.approx(0, abs=1e-6)
-    fooled = discriminator_state(torch.full((4,), 1e-4), torch.full((4,), 1e-4))
-    assert fooled["discriminator_accuracy"] == 0.5
-    assert fooled["discriminator_entropy"] == pytest.approx(math.log(2))
-
-
-def test_undecided_logits_are_not_right() -> None:
-    assert discriminator_state(torch.zeros(3), torch.zeros(3))["discriminator_accuracy"] == 0
 
 
 def test_gap_is_the_distance_of_the_centroids_of_unit_vectors() -> None:
@@ -45,7 +32,7 @@ def test_gradient_share_equals_that_by_hand() -> None:
     terms = {"adversarial": 2 * image.sum() + 3 * text.sum(), "pair": image.pow(2).sum()}
     against = math.sqrt(2 * 2**2 + 2 * 3**2)
     others = math.sqrt(2.0**2 + 4.0**2)
-    share = gradient_share(Embeddings(image, text), terms, ("adversarial",))
+    share = gradient_share([image, text], terms, ("adversarial",))
     assert share == pytest.approx(against / (against + others))
     terms["pair"].backward()  # the graph is still there
     assert image.grad is not None
@@ -53,12 +40,12 @@ def test_gradient_share_equals_that_by_hand() -> None:
 
 def test_gradient_share_of_one_side_only() -> None:
     image = torch.ones(1, 2, requires_grad=True)
-    embeddings = Embeddings(image, image * 1)
-    assert gradient_share(embeddings, {"pair": image.sum()}, ("adversarial",)) == 0
-    assert gradient_share(embeddings, {"adversarial": image.sum()}, ("adversarial",)) == 1
-    assert gradient_share(embeddings, {"pair": torch.ones(())}, ("adversarial",)) == 0
-    assert gradient_share(embeddings, {"elsewhere": torch.ones((), requires_grad=True)}, ("adversarial",)) == 0
-    assert gradient_share(embeddings, {}, ("adversarial",)) == 0
+    points = [image, image * 1]
+    assert gradient_share(points, {"pair": image.sum()}, ("adversarial",)) == 0
+    assert gradient_share(points, {"adversarial": image.sum()}, ("adversarial",)) == 1
+    assert gradient_share(points, {"pair": torch.ones(())}, ("adversarial",)) == 0
+    assert gradient_share(points, {"elsewhere": torch.ones((), requires_grad=True)}, ("adversarial",)) == 0
+    assert gradient_share(points, {}, ("adversarial",)) == 0
 
 
 class Noted(CSVLogger):
@@ -75,7 +62,14 @@ class Noted(CSVLogger):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_looks_every_few_generator_updates(tmp_path: Path, accumulate: int) -> None:
     data = Toy(batch_size=16 // accumulate)
-    model = DAML(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, accumulate=accumulate)
+    model = DAML(
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        dim=8,
+        discriminator=ModalityClassifier,
+        accumulate=accumulate,
+    )
     logger = Noted(tmp_path)
     trainer(max_epochs=2, logger=logger, callbacks=[AdversarialDiagnostics(every_n_updates=4)]).fit(model, data)
     names = {"discriminator_accuracy", "discriminator_entropy", "gradient_share", "modality_gap"}
@@ -85,7 +79,7 @@ def test_looks_every_few_generator_updates(tmp_path: Path, accumulate: int) -> N
 def test_without_a_discriminator_there_is_the_gap_alone(tmp_path: Path) -> None:
     data = Toy()
     logger = Noted(tmp_path)
-    model = Triplet(data.spec, encoder, encoder, dim=8)
+    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
     trainer(max_epochs=1, logger=logger, callbacks=[AdversarialDiagnostics(every_n_updates=4)]).fit(model, data)
     assert logger.rows == [(0, {"game/modality_gap"}), (4, {"game/modality_gap"})]
 
@@ -95,7 +89,9 @@ def test_looking_does_not_change_the_training() -> None:
     for callbacks in ([], [AdversarialDiagnostics(every_n_updates=1)]):
         data = Toy()
         torch.manual_seed(3)
-        model = DAML(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier)
+        model = DAML(
+            spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, discriminator=ModalityClassifier
+        )
         trainer(max_epochs=1, callbacks=callbacks).fit(model, data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)

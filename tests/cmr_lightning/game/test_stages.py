@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
-from cmr_lightning.callbacks import AdversarialDiagnostics, LastCheckpoint, Stage, TrainingStages
+from cmr_lightning.callbacks import LastCheckpoint
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.errors import UserError
+from cmr_lightning.game import AdversarialDiagnostics, Stage, TrainingStages
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_max import InfoMax
 from cmr_lightning.methods.miite import MIITE
@@ -49,7 +50,7 @@ def miite(data: Toy, **kwargs: Any) -> MIITE:
         "generator_optimizer": partial(Adam, lr=1e-2, weight_decay=0.1),
         "discriminator_optimizer": partial(Adam, lr=1e-2, weight_decay=0.1),
     }
-    return MIITE(data.spec, encoder, encoder, **{**settings, **kwargs})
+    return MIITE(spec=data.spec, image_encoder=encoder, text_encoder=encoder, **{**settings, **kwargs})
 
 
 def fit(model: MIITE, data: Toy, stages: list[Stage], *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
@@ -74,7 +75,7 @@ class Watch(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
         self.epochs.append(trainer.current_epoch)
         self.requiring.append({name for name, p in model.named_parameters() if p.requires_grad})
-        self.weights.append(model._weight("adversarial"))
+        self.weights.append(model.weight("adversarial"))
         self.rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers))
         if not self.states:
             self.states.append(state(model))
@@ -354,7 +355,7 @@ def test_stages_that_do_not_fit_the_model_are_refused(stage: Stage, settings: di
 
 def test_a_term_whose_network_was_not_built_is_refused() -> None:
     data = Toy()
-    model = InfoMax(data.spec, FeatureMLP, FeatureMLP, weights={"text_image": 0.0})
+    model = InfoMax(spec=data.spec, image_encoder=FeatureMLP, text_encoder=FeatureMLP, weights={"text_image": 0.0})
     stages = TrainingStages([Stage("apart", 1), Stage("informed", weights={"text_image": 1.0})])
     with pytest.raises(UserError, match=r"'informed'.* gives text_image a weight.* in model\.weights too"):
         trainer(max_epochs=2, callbacks=[stages]).fit(model, data)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier
-from cmr_lightning.retriever import Retriever, frozen
+from cmr_lightning.game.turns import frozen
+from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
 from tests.toy import encoder
 
@@ -21,7 +22,12 @@ ENCODERS = {"image_encoder", "text_encoder"}
 def toy_method(method: type[R], data: CrossModalData, **kwargs: Any) -> R:
     """The method on toy data, against a modality classifier."""
     torch.manual_seed(1)
-    model = method(data.spec, encoder, encoder, **{"dim": 8, "discriminator": ModalityClassifier, **kwargs})
+    model = method(
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        **{"dim": 8, "discriminator": ModalityClassifier, **kwargs},
+    )
     return model.eval()
 
 

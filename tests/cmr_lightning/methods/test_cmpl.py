@@ -44,7 +44,7 @@ def test_matches_share_the_target_of_the_projections(level: str) -> None:
     group = (batch.label if level == "label" else batch.image_id).tolist()
     assert len(set(group)) < len(group)
     expected = 0.0
-    for queries, gallery in (model.embed(batch), reversed(model.embed(batch))):
+    for queries, gallery in (model.embed(batch).pair, reversed(model.embed(batch).pair)):
         for i, query in enumerate(queries):
             p = torch.softmax(torch.stack([query @ other / other.norm() for other in gallery]), 0).tolist()
             for j, other in enumerate(group):

@@ -20,7 +20,14 @@ SAME = LABEL[:, None] == LABEL[None, :]
 def losses(embeddings: Embeddings, label: torch.Tensor = LABEL, **settings: Any) -> dict[str, float]:
     torch.manual_seed(0)
     n = len(label)
-    model = DAML(Toy().spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, **settings)
+    model = DAML(
+        spec=Toy().spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        dim=8,
+        discriminator=ModalityClassifier,
+        **settings,
+    )
     batch = Batch(torch.randn(n, IMAGE), torch.randn(n, TEXT), label, torch.arange(n))
     return {name: loss.item() for name, loss in model.generator_losses(batch, embeddings).items()}
 
@@ -41,7 +48,7 @@ def test_terms_are_those_of_the_class(embeddings: Embeddings) -> None:
 
 
 def test_intra_and_inter_are_summed_over_the_modalities(embeddings: Embeddings) -> None:
-    image, text = embeddings
+    image, text = embeddings.pair
     both = losses(embeddings)
     for term in ("intra", "inter"):
         of_images, of_texts = losses(Embeddings(image, image))[term] / 2, losses(Embeddings(text, text))[term] / 2
@@ -70,7 +77,7 @@ def test_neighbours_restrict_both_metric_terms(embeddings: Embeddings) -> None:
 
 
 def test_pairing_is_with_the_own_text_or_with_those_of_the_class(embeddings: Embeddings) -> None:
-    distances = squared_distances(*embeddings)
+    distances = squared_distances(*embeddings.pair)
     assert losses(embeddings)["pair"] == pytest.approx(distances.diagonal().mean().item(), rel=1e-4)
     by_class = ((distances * SAME).sum(1) / SAME.sum(1)).mean().item()
     assert losses(embeddings, pairing="class")["pair"] == pytest.approx(by_class, rel=1e-4)
@@ -80,9 +87,9 @@ def test_label_term_is_zero_by_default_and_trains_the_classifier_when_weighed() 
     for weight, moves in ((0.0, False), (1.0, True)):
         data = Toy()
         model = DAML(
-            data.spec,
-            encoder,
-            encoder,
+            spec=data.spec,
+            image_encoder=encoder,
+            text_encoder=encoder,
             dim=8,
             discriminator=ModalityClassifier,
             weights={"label": weight},
@@ -100,7 +107,15 @@ def test_a_term_alone_does_what_its_name_says(term: str) -> None:
     data = Toy()
     weights = {name: float(name == term) for name in DAML.terms}
     torch.manual_seed(0)
-    model = DAML(data.spec, encoder, encoder, dim=8, margin=4.0, weights=weights, generator_optimizer=sgd(0.1)).eval()
+    model = DAML(
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        dim=8,
+        margin=4.0,
+        weights=weights,
+        generator_optimizer=sgd(0.1),
+    ).eval()
     part = data.part("train")
     same = part.label[:, None] == part.label[None, :]
 

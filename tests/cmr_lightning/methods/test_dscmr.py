@@ -19,7 +19,7 @@ GENERATOR = ENCODERS | {"common"}
 
 def dscmr(data: Toy, **kwargs: Any) -> DSCMR:
     torch.manual_seed(0)
-    return DSCMR(data.spec, encoder, encoder, **{"dim": 8, "width": 12, **kwargs})
+    return DSCMR(spec=data.spec, image_encoder=encoder, text_encoder=encoder, **{"dim": 8, "width": 12, **kwargs})
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_network_is_that_of_the_published_code() -> None:
     def linear(source: object, dim: int) -> FeatureMLP:
         return FeatureMLP(source, dim, hidden=())  # type: ignore[arg-type]
 
-    model = DSCMR(data.spec, linear, linear, dim=8, width=12)
+    model = DSCMR(spec=data.spec, image_encoder=linear, text_encoder=linear, dim=8, width=12)
     sizes = {name: (m.in_features, m.out_features) for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     assert sizes == {
         "image_encoder.layers.0": (IMAGE, 12),
@@ -62,7 +62,7 @@ def test_both_modalities_end_in_the_same_layer() -> None:
     with torch.no_grad():
         model.common.weight.zero_()
         model.common.bias.fill_(3.0)
-    images, texts = model.embed(first_batch(data))
+    images, texts = model.embed(first_batch(data)).pair
     assert (images == 3).all()
     assert (texts == 3).all()
 

@@ -11,7 +11,7 @@ from cmr_lightning.discriminators import ConcatCritic, DotProductCritic
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import Estimator, mutual_information
-from cmr_lightning.methods.info_max import InfoMax, MappedEmbeddings
+from cmr_lightning.methods.info_max import InfoMax
 from cmr_lightning.methods.triplet import Triplet
 from datamodules.shapes import Shapes
 from tests.building import trainer
@@ -35,7 +35,7 @@ def test_which_term_reaches_which_parameters(term: str, expected: set[str], crit
 def test_term_equals_loops_over_pairs_of_different_images() -> None:
     data = Toy(num_train=20, level="instance", captions=5)
     model, batch = info_max(data), first_batch(data)
-    images, texts = model.embed(batch)
+    images, texts = model.embed(batch).pair
     ids = batch.image_id.tolist()
     assert len(set(ids)) < len(ids)
     own, others = [], []
@@ -54,7 +54,7 @@ def test_term_equals_loops_over_pairs_of_different_images() -> None:
 def test_estimator_is_the_one_that_was_named(estimator: Estimator) -> None:
     data = Toy()
     model, batch = info_max(data, estimator=estimator), first_batch(data)
-    images, texts = model.embed(batch)
+    images, texts = model.embed(batch).pair
     expected = mutual_information(model.text_image(texts, images), ~model.related(batch), estimator)
     assert losses(model, batch)["text_image"].item() == pytest.approx(expected.item())
 
@@ -81,9 +81,9 @@ def on_pictures() -> tuple[InfoMax, Batch]:
     data = Shapes("instance", num_train=20, num_val=20, num_test=20, picture_size=32, batch_size=12)
     torch.manual_seed(0)
     model = InfoMax(
-        data.spec,
-        partial(TimmEncoder, model="test_resnet"),
-        partial(WordRNN, embedding=8, hidden=8),
+        spec=data.spec,
+        image_encoder=partial(TimmEncoder, model="test_resnet"),
+        text_encoder=partial(WordRNN, embedding=8, hidden=8),
         critic=partial(DotProductCritic, units=64),
         level=3,
         dim=16,
@@ -95,9 +95,8 @@ def on_pictures() -> tuple[InfoMax, Batch]:
 def test_map_is_scored_at_each_of_its_places(on_pictures: tuple[InfoMax, Batch]) -> None:
     model, batch = on_pictures
     embeddings = model.embed(batch)
-    images, texts = embeddings
+    images, texts = embeddings.pair
     torch.testing.assert_close(images, model.embed_images(batch.image))
-    assert isinstance(embeddings, MappedEmbeddings)
     assert isinstance(model.image_encoder, TimmEncoder)
     low = model.image_encoder.with_map(batch.image, 3)[1]
     ids = batch.image_id.tolist()
@@ -127,8 +126,8 @@ def test_map_term_reaches_the_image_network_up_to_the_map_and_the_texts(on_pictu
 def test_detached_embeddings_keep_their_map(on_pictures: tuple[InfoMax, Batch]) -> None:
     model, batch = on_pictures
     detached = model.embed(batch).detach()
-    assert isinstance(detached, MappedEmbeddings)
-    assert not any(tensor.requires_grad for tensor in (*detached, detached.low))
+    assert set(detached.tensors()) == {"image", "text", "map"}
+    assert not any(tensor.requires_grad for tensor in detached.tensors().values())
 
 
 def test_features_have_no_map() -> None:

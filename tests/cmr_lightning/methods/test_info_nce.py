@@ -24,7 +24,7 @@ def test_which_term_reaches_which_parameters(term: str, expected: set[str]) -> N
 def test_with_one_caption_an_image_it_is_the_cross_entropy_of_the_diagonal() -> None:
     data = Toy(level="instance")
     model, batch = toy_method(InfoNCE, data), first_batch(data)
-    images, texts = (normalize(f, dim=1) for f in model.embed(batch))
+    images, texts = (normalize(f, dim=1) for f in model.embed(batch).pair)
     logits, own = images @ texts.T / 0.07, torch.arange(len(images))
     expected = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
     assert losses(model, batch)["info_nce"].item() == pytest.approx(expected.item(), rel=1e-5)
@@ -35,7 +35,7 @@ def test_matches_of_one_image_or_class_share_the_target(level: str, captions: in
     data = Toy(num_train=20, level=level, captions=captions)
     model, batch = toy_method(InfoNCE, data), first_batch(data)
     group = (batch.label if level == "label" else batch.image_id).tolist()
-    images, texts = (normalize(f, dim=1) for f in model.embed(batch))
+    images, texts = (normalize(f, dim=1) for f in model.embed(batch).pair)
     expected = 0.0
     for logits in (images @ texts.T / 0.07, texts @ images.T / 0.07):
         log_p = logits.log_softmax(1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -71,7 +73,7 @@ def test_the_entropy_term_rests_at_one_half_and_vanishes_where_the_discriminator
     for gain, vanishes in ((0.0, True), (1.0, False), (1e4, True)):
         model.discriminator[0].gain = gain
         images = model.embed_images(batch.image).detach().requires_grad_()
-        term = model.adversarial_loss(model.embed(batch)._replace(image=images))
+        term = model.adversarial_loss(replace(model.embed(batch), image=images))
         (gradient,) = torch.autograd.grad(term, images)
         assert bool(gradient.abs().max() < 1e-6) == vanishes
 
@@ -96,7 +98,7 @@ def test_classes_are_the_labels_or_the_training_images(level: str, classes: int)
     model, batch = toy_method(ITMeetsAL, data), first_batch(data)
     assert model.classifier.out_features == classes
     target = batch.label if level == "label" else batch.image_id
-    expected = sum(cross_entropy(f @ model.classifier.weight.T, target) for f in model.embed(batch))
+    expected = sum(cross_entropy(f @ model.classifier.weight.T, target) for f in model.embed(batch).pair)
     assert isinstance(expected, Tensor)
     assert losses(model, batch)["label"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -105,7 +107,7 @@ def test_label_form_and_kl_intra_do_what_they_say() -> None:
     data = Toy()
     plain, other = toy_method(ITMeetsAL, data), toy_method(ITMeetsAL, data, label_form="cmpc", kl_intra=True)
     batch = first_batch(data)
-    images, texts = plain.embed(batch)
+    images, texts = plain.embed(batch).pair
     same = plain.related(batch)
     label = projection_classification(images, texts, plain.classifier.weight, batch.label)
     intra = cross_modal_projection(images, images, same) + cross_modal_projection(texts, texts, same)

@@ -33,7 +33,7 @@ def test_without_its_adversary_it_is_the_triplet_baseline() -> None:
 def test_the_discriminator_sees_directions_alone() -> None:
     data = Toy()
     model = toy_method(MIITE, data)
-    images, texts = model.embed(first_batch(data))
+    images, texts = model.embed(first_batch(data)).pair
     seen = model.modality_logits(Embeddings(images, texts))
     stretched = model.modality_logits(Embeddings(7 * images, texts * torch.rand(len(texts), 1)))
     assert torch.allclose(torch.cat(seen), torch.cat(stretched), atol=1e-5)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.callbacks import AdversarialDiagnostics
 from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
+from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.game.diagnostics import gradient_share
 from cmr_lightning.losses import rotation_loss
-from cmr_lightning.methods.ssal import SSAL, TurnedEmbeddings, quarter_turns
+from cmr_lightning.methods.ssal import SSAL, quarter_turns
 from datamodules.shapes import Shapes
 from tests.cmr_lightning.methods.reach import ENCODERS, losses, reached
 from tests.toy import Toy, encoder
@@ -33,7 +33,12 @@ def shapes() -> Shapes:
 
 def ssal(data: Shapes, **kwargs: Any) -> SSAL:
     torch.manual_seed(0)
-    return SSAL(data.spec, PICTURES, WORDS, **{"dim": 16, "discriminator": ModalityClassifier, **kwargs})
+    return SSAL(
+        spec=data.spec,
+        image_encoder=PICTURES,
+        text_encoder=WORDS,
+        **{"dim": 16, "discriminator": ModalityClassifier, **kwargs},
+    )
 
 
 def first_batch(data: Shapes | Toy) -> Batch:
@@ -95,23 +100,10 @@ def test_turned_images_are_embedded_in_one_pass_with_the_upright_ones(shapes: Sh
     batch = first_batch(shapes)
     embeddings = model.embed(batch)
     assert seen.rows == [240]
-    assert isinstance(embeddings, TurnedEmbeddings)
-    assert embeddings.turned.shape == (60, 4, 16)
-    assert torch.equal(embeddings.turned[:, 0], embeddings.image)
-    for turns in range(4):
+    assert embeddings.extra["turned"].shape == (60, 3, 16)
+    for turns, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         alone = model.embed_images(torch.rot90(batch.image, turns, dims=(2, 3)))
-        torch.testing.assert_close(embeddings.turned[:, turns], alone, atol=1e-4, rtol=1e-4)
-
-
-def test_turned_embeddings_stay_a_pair() -> None:
-    turned, text = torch.randn(2, 4, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
-    embeddings = TurnedEmbeddings(turned, text)
-    assert torch.equal(embeddings.image, turned[:, 0])
-    assert embeddings.text is text
-    assert list(embeddings._asdict()) == ["image", "text"]
-    cut = embeddings.detach()
-    assert not any(tensor.requires_grad for tensor in (*cut, cut.turned))
-    assert torch.equal(cut.turned, turned)
+        torch.testing.assert_close(embedded, alone, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("adversarial", [("adversarial_modality", "adversarial_rotation"), ("adversarial_rotation",)])
@@ -120,18 +112,16 @@ def test_share_of_both_heads_is_the_same_with_the_batch_of_all_processes(
 ) -> None:
     model, batch = ssal(shapes).eval(), first_batch(shapes)
     own = model.embed(batch)
-    gathered = type(own)(
-        *(tensor.detach().requires_grad_() for tensor in own.tensors())
-    )  # cut apart, as gathering does
+    cut_apart = own.with_tensors([t.detach().requires_grad_() for t in own.tensors().values()])  # as gathering does
 
-    def share(embeddings: Embeddings) -> float:
+    def share(embeddings: Embeddings, *others: str) -> float:
         terms = model.generator_losses(batch, embeddings)
-        return gradient_share(embeddings, {name: terms[name] for name in ("pair", *adversarial)}, adversarial).item()
+        points = [embeddings.tensors()[name] for name in model.points]
+        return gradient_share(points, {name: terms[name] for name in (*others, *adversarial)}, adversarial).item()
 
-    assert 0 < share(own) < 1
-    assert share(gathered) == pytest.approx(share(own))
-    alone = model.generator_losses(batch, gathered)["adversarial_rotation"]
-    assert gradient_share(gathered, {"adversarial_rotation": alone}, adversarial) == 1
+    assert 0 < share(own, "pair") < 1
+    assert share(cut_apart, "pair") == pytest.approx(share(own, "pair"))
+    assert share(cut_apart) == 1
 
 
 def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> None:
@@ -140,8 +130,7 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
 
     def logits() -> Tensor:
         embeddings = model.embed(batch)
-        assert isinstance(embeddings, TurnedEmbeddings)
-        return model._head("rotation")(embeddings.turned)
+        return model.rotation_logits(embeddings)
 
     def state() -> tuple[float, float]:
         with torch.no_grad():
@@ -171,12 +160,19 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
 def test_rotation_of_features_is_refused() -> None:
     data = Toy()
     with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.adversarial_rotation=0"):
-        SSAL(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier)
+        SSAL(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, discriminator=ModalityClassifier)
 
 
 def test_rotation_head_off_leaves_the_rest() -> None:
     data = Toy()
-    model = SSAL(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, weights=UPRIGHT)
+    model = SSAL(
+        spec=data.spec,
+        image_encoder=encoder,
+        text_encoder=encoder,
+        dim=8,
+        discriminator=ModalityClassifier,
+        weights=UPRIGHT,
+    )
     batch = first_batch(data)
     embeddings = model.embed(batch)
     assert set(model.generator_losses(batch, embeddings)) == {"label", "pair", "adversarial_modality"}

@@ -23,7 +23,7 @@ def test_which_term_reaches_which_parameters(loss: str, term: str, expected: set
 def test_batch_classification_is_that_of_vectors_of_length_s() -> None:
     data = ToyComposed()
     model, batch = toy_method(TIRG, data), first_batch(data)
-    targets, queries = (4 * normalize(e, dim=1) for e in model.embed(batch))
+    targets, queries = (4 * normalize(e, dim=1) for e in model.embed(batch).pair)
     expected = cross_entropy(queries @ targets.T, torch.arange(len(queries)))
     assert losses(model, batch)["metric"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -31,7 +31,7 @@ def test_batch_classification_is_that_of_vectors_of_length_s() -> None:
 def test_soft_triplets_hold_everyone_against_each_other() -> None:
     data = ToyComposed(relevance="caption")
     model, batch = toy_method(TIRG, data, loss="soft_triplet"), first_batch(data)
-    targets, queries = model.embed(batch)
+    targets, queries = model.embed(batch).pair
     everyone = ~torch.eye(len(queries), dtype=torch.bool)
     expected = soft_triplet(queries, targets, everyone, 4.0)
     assert losses(model, batch)["metric"].item() == pytest.approx(expected.item(), rel=1e-5)

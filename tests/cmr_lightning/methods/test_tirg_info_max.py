@@ -30,9 +30,9 @@ def on_shapes(method: type[TIRG], data: ShapesComposed, **arguments: Any) -> Any
     torch.manual_seed(0)
     critic = {"critic": partial(DotProductCritic, units=16)} if method is TIRGInfoMax else {}
     return method(
-        data.spec,
-        lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
-        lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8),  # type: ignore[arg-type]
+        spec=data.spec,
+        image_encoder=lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
+        text_encoder=lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8),  # type: ignore[arg-type]
         **{"dim": 8, "generator_optimizer": sgd(0.01), **critic, **arguments},
     )
 
@@ -61,7 +61,7 @@ def test_terms_are_estimates_of_mutual_information(shapes: ShapesComposed, estim
 def test_with_a_detached_query_gradients_end_at_the_layer_of_the_map(shapes: ShapesComposed) -> None:
     model, batch = on_shapes(TIRGInfoMax, shapes, level=2), first_batch(shapes)
     embeddings = model.embed(batch)
-    scores = model.image_query(embeddings.text.detach(), embeddings.low)
+    scores = model.image_query(embeddings.text.detach(), embeddings.extra["map"])
     mutual_information(scores, ~torch.eye(8, dtype=torch.bool), "jsd").backward()
     moved = {name for name, p in model.image_encoder.backbone.named_parameters() if p.grad is not None}
     assert any(name.startswith("layer2") for name in moved)
@@ -70,7 +70,7 @@ def test_with_a_detached_query_gradients_end_at_the_layer_of_the_map(shapes: Sha
 
 def test_texts_may_tell_of_the_source(shapes: ShapesComposed) -> None:
     model, batch = on_shapes(TIRGInfoMax, shapes, informed_of="source").eval(), first_batch(shapes)
-    assert torch.equal(model.embed(batch).picture, model.embed_images(batch.text.source))
+    assert torch.equal(model.embed(batch).extra["picture"], model.embed_images(batch.text.source))
 
 
 def test_without_weights_a_training_is_that_of_tirg_to_the_last_bit(shapes: ShapesComposed) -> None:

@@ -19,7 +19,7 @@ def batch_of(label: torch.Tensor, image_id: torch.Tensor | None = None) -> Batch
 
 def loss(batch: Batch, embeddings: Embeddings, level: str = "label", **settings: Any) -> torch.Tensor:
     data = Toy(level=level, captions=2)
-    model = Triplet(data.spec, encoder, encoder, dim=8, **settings)
+    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, **settings)
     return model.generator_losses(batch, embeddings)["triplet"]
 
 

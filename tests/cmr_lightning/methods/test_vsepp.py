@@ -17,7 +17,7 @@ def test_triplet_is_the_sum_over_the_batch_of_what_the_negatives_violate(level: 
     data = Toy(num_train=20, captions=3, level=level)
     model, batch = toy_method(VSEpp, data, mining=mining), first_batch(data)
     group = (batch.label if level == "label" else batch.image_id).tolist()
-    images, texts = model.embed(batch)
+    images, texts = model.embed(batch).pair
     s = [[cosine_similarity(v, t, dim=0).item() for t in texts] for v in images]
     together = {"hardest": max, "sum": sum}[mining]
     expected = 0.0

@@ -24,9 +24,9 @@ import torch
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from torch import Tensor
 
-from cmr_lightning.callbacks import Stage, TrainingStages
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
+from cmr_lightning.game import Stage, TrainingStages
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.retriever import Retriever
@@ -116,7 +116,12 @@ def toy(together: int, train_settings: dict[str, Any] | None = None, **settings:
     pl.seed_everything(1, verbose=False)
     optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
     model = DAML(
-        data.spec, normalised, normalised, dim=8, discriminator=ModalityClassifier, **{**optimizers, **settings}
+        spec=data.spec,
+        image_encoder=normalised,
+        text_encoder=normalised,
+        dim=8,
+        discriminator=ModalityClassifier,
+        **{**optimizers, **settings},
     )
     return train(model, data, together, **(train_settings or {}))
 

@@ -109,7 +109,7 @@ def test_rotations_of_an_upright_store_are_refused(root: Path) -> None:
 
 def test_ssal_learns_from_four_rotations(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    model = SSAL(data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier)
+    model = SSAL(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, discriminator=ModalityClassifier)
     batch = next(iter(data.train_dataloader()))
     embeddings = model.eval().embed(batch)
     for turn in range(4):
@@ -124,10 +124,15 @@ def test_ssal_learns_from_four_rotations(root: Path) -> None:
 def test_methods_without_rotations_refuse_them(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
     for build in (
-        lambda: InfoNCE(data.spec, encoder, encoder, dim=8),
+        lambda: InfoNCE(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8),
         lambda: CCA(data.spec, components=2),
         lambda: SSAL(
-            data.spec, encoder, encoder, dim=8, discriminator=ModalityClassifier, weights={"adversarial_rotation": 0.0}
+            spec=data.spec,
+            image_encoder=encoder,
+            text_encoder=encoder,
+            dim=8,
+            discriminator=ModalityClassifier,
+            weights={"adversarial_rotation": 0.0},
         ),
     ):
         with pytest.raises(UserError, match=r"4 rotations, .* no use; set data\.image\.rotations to false"):
@@ -145,7 +150,7 @@ def test_training_from_the_store_is_training_from_memory(root: Path) -> None:
             content = [stored.rows(index) for stored, index in zip((part.image, part.text), rows, strict=True)]  # type: ignore[union-attr]
             data._parts["train"] = type(part)(*content, part.label, part.owner, part.image_names, part.captions)
         pl.seed_everything(3, verbose=False)
-        model = InfoNCE(data.spec, encoder, encoder, dim=8)
+        model = InfoNCE(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
         trainer(max_epochs=2).fit(model, data)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 

@@ -1,0 +1,165 @@
+"""What two players learn by: their parameters, optimizers and schedules, the weights of their losses, and the ramp."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from cmr_lightning.batch import DataSpec
+from cmr_lightning.embedding_model import EmbeddingModel
+from cmr_lightning.errors import UserError
+from cmr_lightning.game.ramp import ramp_height, total_updates
+from cmr_lightning.game.schedules import check_direction, parameter_groups, plateaus
+from cmr_lightning.parallel.two_player_precision import Player
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+class OptimizedModel(EmbeddingModel):
+    """A model with a generator's optimizer and, where there is a discriminator, one of its own for that.
+
+    Args:
+        spec: What the model knows of the data; linked from the datamodule, never set by hand.
+        ramp: Whether adversarial weights grow from 0 to their value as 2 / (1 + exp(-10 q)) - 1, q the share of the
+            training done (Ganin and Lempitsky 2015).
+        generator_optimizer: Class and arguments of the generator's optimizer.
+        discriminator_optimizer: Class and arguments of the discriminator's optimizer.
+        schedule: Class and arguments of the learning-rate schedule of both players.
+        schedule_every: Whether the schedule counts epochs, or updates of the generator.
+        discriminator_steps: Discriminator updates per generator update.
+        generator_clip: Largest norm of the generator's gradient.
+        discriminator_clip: Largest norm of the discriminator's gradient.
+        accumulate: Batches per update.
+
+    Attributes:
+        weights: Weight of each loss term.
+        discriminator: The adversary, None for a generator that plays alone.
+        active: The players that move; training stages may leave one out.
+        ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
+        player: The player whose turn it is.
+    """
+
+    terms: ClassVar[Mapping[str, float]]
+    """The loss terms of the method with their default weights."""
+
+    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
+    """The terms that need a discriminator, and follow the ramp."""
+
+    built_on_demand: ClassVar[tuple[str, ...]] = ()
+    """The terms with networks of their own, which are built only where `weights` gives the term a weight."""
+
+    points: ClassVar[tuple[str, ...]] = ("image", "text")
+    """The tensors of `Embeddings` at which the adversary's share of the generator's gradient is measured."""
+
+    weights: dict[str, float]
+    discriminator: nn.Module | None
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        ramp: bool = True,
+        generator_optimizer: OptimizerFactory = Adam,
+        discriminator_optimizer: OptimizerFactory = Adam,
+        schedule: SchedulerFactory | None = None,
+        schedule_every: Literal["epoch", "update"] = "epoch",
+        discriminator_steps: int = 1,
+        generator_clip: float | None = None,
+        discriminator_clip: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__(spec)
+        self.ramp = ramp
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.schedule = schedule
+        self.schedule_every = schedule_every
+        self.discriminator_steps = discriminator_steps
+        self.clip: dict[Player, float | None] = {"generator": generator_clip, "discriminator": discriminator_clip}
+        self.accumulate = accumulate
+        self.active: set[Player] = {"generator", "discriminator"}
+        self.ramp_span: tuple[int, int] | None = None
+        self.player: Player = "generator"
+
+    def lr_scales(self) -> dict[nn.Parameter, float]:
+        """Map parameters with a learning rate of their own to its multiple of the generator's."""
+        return {}
+
+    def players(self) -> dict[Player, list[nn.Parameter]]:
+        """Return trainable parameters by owner: the discriminator's, and all others."""
+        theirs = [] if self.discriminator is None else list(self.discriminator.parameters())
+        identities = {id(parameter) for parameter in theirs}
+        ours = [p for p in self.parameters() if p.requires_grad and id(p) not in identities]
+        return {"generator": ours, "discriminator": [p for p in theirs if p.requires_grad]}
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        """Make the generator's optimizer, then the discriminator's if there is one, and their schedules.
+
+        Raises:
+            UserError: If the schedule sets learning rates whatever they were.
+        """
+        players = self.players()
+        optimizers = [self.generator_optimizer(parameter_groups(players["generator"], self.lr_scales()))]
+        for group in optimizers[0].param_groups:
+            group["lr"] *= group.get("lr_scale", 1.0)
+        if players["discriminator"]:
+            optimizers.append(self.discriminator_optimizer(players["discriminator"]))
+        schedules = [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+        rates = [group["lr"] / group.get("lr_scale", 1.0) for group in optimizers[0].param_groups]
+        if not all(math.isclose(rate, rates[0]) for rate in rates[1:]):
+            raise UserError(
+                "model.schedule gives all parameters one learning rate, which undoes backbone_lr_scale and "
+                "backbone_layer_decay of the encoders; choose a schedule that multiplies rates, or leave them out."
+            )
+        return optimizers, schedules
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient of the player whose turn it is; fp16 gradients are un-scaled by now."""
+        limit = self.clip[self.player]
+        if limit is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], limit)
+
+    def weight(self, term: str) -> float:
+        """Return the present weight of a term: that of an adversarial one follows the ramp."""
+        weight = self.weights[term]
+        if self.ramp and weight != 0 and term in self.adversarial_terms:
+            return weight * ramp_height(self.progress)
+        return weight
+
+    @property
+    def progress(self) -> float:
+        """Share of the generator updates of `ramp_span` that are done, 0 to 1.
+
+        Raises:
+            UserError: If the training has no end, so that there is no share to compute.
+        """
+        first, last = self.ramp_span or (0, total_updates(self.trainer, self.updates_per_epoch))
+        return min(1.0, (self.global_step - first) / (last - first))
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Generator updates of an epoch in which the generator moves."""
+        return math.ceil(self.trainer.num_training_batches / self.accumulate)
+
+    def on_fit_start(self) -> None:
+        """Refuse a plateau schedule that takes a better score for a worse one.
+
+        Raises:
+            UserError: If the mode of the schedule is not that of the main protocol.
+        """
+        check_direction(plateaus(self.lr_schedulers()), self.protocols[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the validation part, and step the schedules that wait for a plateau of its main score."""
+        super().on_validation_epoch_end()
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if fitting and self.measurement is not None:
+            for plateau in plateaus(self.lr_schedulers()):
+                plateau.step(self.measurement.metrics[self.protocols[0].id]["mean"])
