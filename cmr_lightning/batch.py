@@ -148,21 +148,33 @@ class DataSpec(NamedTuple):
 
 
 def rows(content: Text, index: Tensor) -> Text:
-    """Rows `index` of feature vectors, pictures or tokens, in that order."""
+    """Select rows of feature vectors, pictures or tokens, in the order of `index`.
+
+    Examples:
+        >>> rows(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([2, 0]))
+        tensor([[3.],
+                [1.]])
+    """
     if isinstance(content, Tokens):
         return Tokens(content.ids.index_select(0, index), content.mask.index_select(0, index))
     return content.index_select(0, index)
 
 
 def count(content: Text | ComposedQuery) -> int:
-    """Number of items in `content`."""
+    """Count the items in `content`."""
     if isinstance(content, ComposedQuery):
         return len(content.source)
     return len(content.ids) if isinstance(content, Tokens) else len(content)
 
 
 def one_hot(label: Tensor, num_classes: int) -> Tensor:
-    """Labels as float32 `(N, C)`, whether they came as class indices or already multi-hot."""
+    """Convert labels, class indices or multi-hot, to float32 `(N, C)`.
+
+    Examples:
+        >>> one_hot(torch.tensor([1, 0]), num_classes=3)
+        tensor([[0., 1., 0.],
+                [1., 0., 0.]])
+    """
     if label.ndim == 2:
         return label.float()
     return torch.nn.functional.one_hot(label, num_classes).float()

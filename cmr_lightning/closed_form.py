@@ -19,10 +19,10 @@ class Untrained(EmbeddingModel):
     needs_gradients: ClassVar[bool] = False
 
     def configure_optimizers(self) -> None:
-        """Nothing to optimise."""
+        """Make no optimizer."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing to do, and no reason to go on."""
+        """End the training."""
         self.trainer.should_stop = True
 
 
@@ -31,7 +31,7 @@ class ClosedForm(Untrained):
 
     @abstractmethod
     def solve(self, pairs: Batch) -> None:
-        """Fit to all training pairs at once; what is found goes into buffers."""
+        """Fit to all training pairs at once, into buffers."""
 
     def on_train_start(self) -> None:
         """Solve, before the first validation."""

@@ -37,9 +37,10 @@ class Retriever(TwoPlayerModel):
     """Two encoders, the generator, against a discriminator that tries to tell the modalities apart.
 
     A method names its loss terms with their default weights in `terms` and computes them in `generator_losses`. If it
-    plays against something other than a modality classifier, it overrides `discriminator_losses`, and `discriminate`
-    or `adversarial_loss`. Where several processes train, each encodes its share of the batch, and all compute the
-    losses of the whole: in-batch negatives, items of one class and what the discriminator sees are those of all.
+    plays against something other than a modality classifier, it overrides `discriminator_losses`, `mislead` and, where
+    the discriminator does not see the embeddings as they are, `discriminate`. Where several processes train, each
+    encodes its share of the batch, and all compute the losses of the whole: in-batch negatives, items of one class and
+    what the discriminator sees are those of all.
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
@@ -106,10 +107,14 @@ class Retriever(TwoPlayerModel):
         return {"modality": modality_loss(*self.modality_logits(embeddings))}
 
     def adversarial_loss(self, embeddings: Embeddings) -> Tensor:
-        """Compute what the generator minimises to mislead the discriminator, in the mode `adversary`."""
+        """Compute what the generator minimises to mislead the discriminator; 0 where there is none."""
         if self.discriminator is None:
             return embeddings.image.new_zeros(())
-        return adversarial_modality(*self.modality_logits(embeddings), mode=self.adversary)
+        return self.mislead(*self.modality_logits(embeddings))
+
+    def mislead(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Compute the generator's loss in the mode `adversary` from logits `(N,)` of images and of texts."""
+        return adversarial_modality(images, texts, mode=self.adversary)
 
     def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
         """Return the discriminator's output `(N,)` for images and for texts."""

@@ -1,4 +1,4 @@
-"""Methods, one paper per file. Every method defined in this folder can be named by its class name in a config."""
+"""Methods, one paper per file. Each can be imported from here, and named by its class name in a config."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -20,4 +20,13 @@ METHODS: dict[str, type[EmbeddingModel]] = {
 }
 """Every method of this folder, by class name."""
 
-__all__ = ["METHODS"]
+
+def __getattr__(name: str) -> type[EmbeddingModel]:
+    """Return the method of a class name, so that `from cmr_lightning.methods import DAML` works for all of them."""
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+__all__ = ["METHODS", *METHODS]

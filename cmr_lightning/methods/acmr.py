@@ -50,9 +50,9 @@ class ACMR(Retriever):
     """Label prediction and a triplet constraint across modalities against a modality classifier.
 
     Args:
-        margin: mu >= 0, a distance of embeddings as they come, beyond which items of other classes are left in peace.
+        margin: mu >= 0, a distance of unscaled embeddings beyond which items of other classes do not count.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "adversarial": 1.0}

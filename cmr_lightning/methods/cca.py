@@ -75,16 +75,24 @@ class CCA(ClosedForm):
         self.correlations.copy_(singular[:components])
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images to canonical components `(N, d)`."""
+        """Embed images by their canonical components `(N, d)`."""
         return (self.image_view(images).double() - self.image_mean) @ self.image_map
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts to canonical components `(N, d)`."""
+        """Embed texts by their canonical components `(N, d)`."""
         return (self.text_view(texts).double() - self.text_mean) @ self.text_map
 
 
 def whitening(centred: Tensor, ridge: float) -> Tensor:
-    """Inverse square root of the regularised covariance of centred rows `(n, p)`, as `(p, p)`."""
+    """Compute the inverse square root `(p, p)` of the regularised covariance of centred rows `(n, p)`.
+
+    Examples:
+        >>> rows = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        >>> whitened = rows @ whitening(rows, ridge=0.0)
+        >>> (whitened.T @ whitened / 4).round(decimals=4)
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     covariance = centred.T @ centred / len(centred)
     covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
     values, vectors = torch.linalg.eigh(covariance)

@@ -37,7 +37,7 @@ class CMPL(Retriever):
     """Each embedding's projections on the other modality, matched and classified.
 
     Args:
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0, "adversarial": 0.0}

@@ -21,13 +21,13 @@ class Collapsed(Untrained):
         super().__init__(spec)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Ones, `(N, 2)`."""
+        """Embed every item as `(1, 1)`."""
         return torch.ones(len(images), 2, device=self.device)
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Ones, `(N, 2)`."""
+        """Embed every item as `(1, 1)`."""
         return torch.ones(count(texts), 2, device=self.device)
 
     def embed_items(self, items: Items, modality: Modality) -> Tensor:
-        """Ones, `(N, 2)`, also for composed queries."""
+        """Embed every item, also a composed query, as `(1, 1)`."""
         return torch.ones(count(items.content), 2, device=self.device)

@@ -40,11 +40,11 @@ class DAML(Retriever):
     """Metric learning within and between modalities against a modality classifier.
 
     Args:
-        margin: mu, a squared distance in 0 to 4 beyond which items of different classes are left in peace; null for
-            the unbounded form.
+        margin: mu, a squared distance in 0 to 4 beyond which items of different classes do not count; null for the
+            unbounded form.
         neighbours: Nearest items of the own and of other classes that count; null for all of the batch.
         pairing: Whether `pair` draws an image to its own text, or to all texts of its class.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"intra": 1.0, "inter": 1.0, "pair": 1.0, "label": 0.0, "adversarial": 1.0}

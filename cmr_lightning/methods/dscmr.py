@@ -45,7 +45,7 @@ class DSCMR(Retriever):
         text_encoder: Class and arguments of the text encoder g.
         dim: Size D of the common space.
         width: Size of what the encoders give, the input of the shared layer W.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
@@ -65,11 +65,11 @@ class DSCMR(Retriever):
         self.classifier = nn.Linear(dim, self.spec.num_classes)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images, as `Batch.image`, to `(N, D)`."""
+        """Embed images, as `Batch.image`, as points `(N, D)`."""
         return self.common(relu(self.image_encoder(images)))
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts, as `Batch.text`, to `(N, D)`."""
+        """Embed texts, as `Batch.text`, as points `(N, D)`."""
         return self.common(relu(self.text_encoder(texts)))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:

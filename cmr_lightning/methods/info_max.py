@@ -55,7 +55,7 @@ class InfoMax(Triplet):
         estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
         level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
             `layer4` of a ResNet.
-        **kwargs: As in `Triplet`.
+        **kwargs: Options of `Triplet`.
 
     Raises:
         UserError: If `text_map` has a weight and the image encoder makes no feature maps.

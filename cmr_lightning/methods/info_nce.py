@@ -41,7 +41,7 @@ class InfoNCE(Retriever):
     Args:
         temperature: 1 / r at the start, at least 1 / `max_scale`.
         max_scale: Largest r.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
 
     Raises:
         UserError: If r would start beyond its cap.
@@ -78,6 +78,6 @@ class InfoNCE(Retriever):
         }
 
     def after_update(self) -> None:
-        """Take r back to its cap; capping it in the loss instead would leave it without a gradient to come down by."""
+        """Cap r here: capped in the loss, it would have no gradient to come down by."""
         with torch.no_grad():
             self.growth.clamp_(max=math.log(self.max_scale * self.temperature))

@@ -65,7 +65,7 @@ class ITMeetsAL(Retriever):
         label_form: Whether `label` classifies embeddings, or as CMPC does their projections on their partners, by
             weights of length 1.
         temperature: tau > 0, of the calibration.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {

@@ -1,4 +1,4 @@
-"""Random embeddings: what a row on a board must beat."""
+"""Random embeddings: the least that a row on a board must beat."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Random(Untrained):
         self.seed = torch.initial_seed()
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Not possible: an embedding depends on the item's place, not on its content."""
+        """Refuse: an embedding depends on the item's place, not on its content."""
         raise TypeError("Random embeds items by their index; call embed_items")
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Not possible: an embedding depends on the item's place, not on its content."""
+        """Refuse: an embedding depends on the item's place, not on its content."""
         raise TypeError("Random embeds items by their index; call embed_items")
 
     def embed_items(self, items: Items, modality: Modality) -> Tensor:
-        """One vector per item, a function of seed, modality and index, so batches and devices do not matter."""
+        """Draw a vector per item by seed, modality and index, whatever the batches and the device."""
         generator = torch.Generator().manual_seed((2 * self.seed + MODALITIES.index(modality)) % 2**63)
         width = -(-self.dim // _BLOCK) * _BLOCK
         everything = torch.randn(int(items.position.max()) + 1, width, generator=generator)[:, : self.dim]

@@ -96,11 +96,11 @@ class SemanticMatching(ClosedForm):
             self.get_buffer(f"{modality}_bias").copy_(torch.from_numpy(bias))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images to class posteriors `(N, C)`."""
+        """Embed images by their class posteriors `(N, C)`."""
         return self._posteriors(self.image_view(images).double() @ self.image_weight.T + self.image_bias)
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Texts to class posteriors `(N, C)`."""
+        """Embed texts by their class posteriors `(N, C)`."""
         return self._posteriors(self.text_view(texts).double() @ self.text_weight.T + self.text_bias)
 
     def _posteriors(self, logits: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class SemanticMatching(ClosedForm):
 def regress(
     features: np.ndarray, label: np.ndarray, c: float, standardize: bool, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `(C, D)` and biases `(C,)` of logistic regression, for features as they come.
+    """Fit a logistic regression; return weights `(C, D)` and biases `(C,)` for unscaled features.
 
     Args:
         features: `(n, D)`.

@@ -57,9 +57,9 @@ class SSAL(Retriever):
         discriminator: Class and arguments of the modality head; None for no discriminator at all.
         rotation_discriminator: Class and arguments of the rotation head. It is built, and images are turned, only where
             the term `adversarial_rotation` has a weight.
-        margin: mu >= 0, a distance of embeddings as they come, beyond which items of other classes are left in peace.
+        margin: mu >= 0, a distance of unscaled embeddings beyond which items of other classes do not count.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
 
     Raises:
         UserError: If `adversarial_rotation` has a weight and the images come as feature vectors of upright pictures, or

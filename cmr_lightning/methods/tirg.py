@@ -49,7 +49,7 @@ class TIRG(ComposedRetriever):
         mask_repeated: Whether targets of one caption, or one target that is there twice, are not held against each
             other.
         scale: s at the start, > 0.
-        **kwargs: As in `ComposedRetriever`.
+        **kwargs: Options of `ComposedRetriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "adversarial": 0.0}
@@ -77,6 +77,6 @@ class TIRG(ComposedRetriever):
         }
 
     def negatives(self, batch: Batch) -> Tensor:
-        """Which queries and targets of a batch are held against each other, `(N, N)` bool; own pairs never are."""
+        """Mark the targets that are negatives of each query, `(N, N)` bool; its own never is."""
         related = self.related(batch)
         return ~related if self.mask_repeated else ~torch.eye(len(related), dtype=torch.bool, device=related.device)

@@ -52,7 +52,7 @@ class TIRGInfoMax(TIRG):
         informed_of: Which image the text is to tell of.
         level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
             `layer4` of a ResNet.
-        **kwargs: As in `TIRG`.
+        **kwargs: Options of `TIRG`.
 
     Raises:
         UserError: If `image_query` has a weight and the image encoder makes no feature maps.

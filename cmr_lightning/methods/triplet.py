@@ -32,7 +32,7 @@ class Triplet(Retriever):
     Args:
         margin: m, a difference of cosines, 0 to 2.
         mining: Whether all negatives count, or the hardest only.
-        **kwargs: As in `Retriever`.
+        **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0}
