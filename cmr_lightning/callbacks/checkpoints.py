@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -29,11 +28,6 @@ class _RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
-
-    @cached_property
-    def state_key(self) -> str:
-        """Lightning's, put together once: it is asked for at each hook."""
-        return super().state_key
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the scores so far, which Lightning would forget if the run's folder was moved or copied."""
