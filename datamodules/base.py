@@ -164,9 +164,8 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def training_pairs(self) -> Batch:
         """All training pairs at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
-        image = take(part.image, part.owner)
-        assert isinstance(image, Tensor)
-        return Batch(image, take(part.text, torch.arange(part.num_texts)), part.label[part.owner], part.owner)
+        image, text = take(part.image, part.owner), take(part.text, torch.arange(part.num_texts))
+        return Batch(image, text, part.label[part.owner], part.owner)
 
     @property
     def _process(self) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from datamodules.base import PartName
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.held_out import held_out
+from datamodules.reading.committed_splits import held_out
 from datamodules.reading.listing import Listing
 from datamodules.reading.published_files import find, got_by_prepare
 

@@ -11,7 +11,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.reading.held_out import held_out
+from datamodules.reading.committed_splits import held_out
 from datamodules.reading.published_files import find, got_by_prepare, read_json_list
 
 _SOURCE = (

@@ -11,8 +11,8 @@ import inspect
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
+from itertools import tee
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ from cmr_lightning.extract.sources import PictureSource, Source, TextSource
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store.store import Dtype, Manifest, StoreWriter
 from datamodules.families.listed_data import ListedData
-from datamodules.reading.reading_ahead import ahead
+from datamodules.reading.reading_ahead import ReadingAhead
 
 Precision = Literal[32, "bf16", "fp16"]
 _AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -198,8 +198,10 @@ class Extraction:
     def _fill(self, writer: StoreWriter, source: Source, encoder: nn.Module, missing: int) -> None:
         done: list[Tensor] = []
         total = len(source.rows.ids)
+        jobs, ahead = tee(self._jobs(writer))
+        batches = ReadingAhead(source.read, source.processes)(rows for _, rows in ahead)
         with ExtractionProgress(source.what, total - missing, total) as progress:
-            for (shard, rows), batch in ahead(partial(_read, source), self._jobs(writer), source.processes):
+            for batch, (shard, rows) in zip(batches, jobs, strict=False):
                 done.append(self._encode(source, encoder, batch))
                 progress.advance(len(rows))
                 if rows.stop == shard.stop:
@@ -221,11 +223,6 @@ class Extraction:
         reduced = self.precision != 32
         with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
             return source.encode(encoder, moved).float().cpu()
-
-
-def _read(source: Source, job: tuple[range, range]) -> tuple[tuple[range, range], Text]:
-    """A job, and the batch of its rows."""
-    return job, source.read(job[1])
 
 
 def weights_checksum(encoder: nn.Module) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import Batch, ComposedQuery, Items, Task
+from cmr_lightning.batch import Batch, ComposedQuery, Task
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Compositions
 from datamodules.base import CrossModalData, PartName
-from datamodules.reading.content import Content, Stored, take
-from datamodules.reading.loaders import ItemLoader, PairLoader, Part, batches
+from datamodules.reading.content import Content, Stored
+from datamodules.reading.loaders import ItemLoader, PairLoader, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,11 @@ class ComposedPart(Part):
         return (*super().contents, self.target, *(self.keys[name] for name in sorted(self.keys)), *others)
 
     @property
+    def starts(self) -> Tensor | Stored:
+        """What the queries start from, by row of the images."""
+        return self.image if self.sources is None else self.sources
+
+    @property
     def compositions(self) -> Compositions:
         """What the queries ask for."""
         return Compositions(self.owner, self.target, self.keys, self.fold)
@@ -54,12 +59,6 @@ class ComposedPart(Part):
     def key(self, relevance: str) -> Tensor:
         """Keys of the images under a relevance, `(M,)` int64."""
         return torch.arange(self.num_images) if relevance == "target" else self.keys[relevance]
-
-    def queries(self, rows: Tensor, generator: torch.Generator | None = None) -> ComposedQuery:
-        """Some queries, in the order asked for; see `Stored.rows`."""
-        source = take(self.image if self.sources is None else self.sources, self.owner[rows], generator)
-        assert isinstance(source, Tensor)
-        return ComposedQuery(source, take(self.text, rows, generator))
 
 
 class ComposedData(CrossModalData):
@@ -154,48 +153,43 @@ class ComposedLoader(PairLoader):
         self.relevance = relevance
         self._now = part
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For processes that read: without what makes queries, which holds on to the whole training."""
-        return {**self.__dict__, "epoch": None}
-
     def _order(self) -> Tensor:
-        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
-        self._now = self.epoch(draw)
+        self._now = self.epoch(self._generator())
         return super()._order()
 
-    def _pairs(self, numbered: tuple[int, Tensor]) -> Batch:
-        batch, rows = numbered
-        part, draw = self._now, self._draw(batch)
-        targets = part.target[rows]
-        image = take(part.image, targets, draw)
-        assert isinstance(image, Tensor)
-        return Batch(
-            image=image,
-            text=part.queries(rows, draw),
-            label=part.label.index_select(0, targets),
-            image_id=part.key(self.relevance)[targets],
-        )
+    def _contents(self) -> Sequence[Content]:
+        return self._now.image, self._now.starts, self._now.text
+
+    def _rows(self, texts: Tensor) -> tuple[Tensor, ...]:
+        return self._now.target[texts], self._now.owner[texts], texts
+
+    def _batch(self, rows: tuple[Tensor, ...], read: list[Any]) -> Batch:
+        image, source, text = read
+        label = self._now.label.index_select(0, rows[0])
+        return Batch(image, ComposedQuery(source, text), label, image_id=self._now.key(self.relevance)[rows[0]])
 
 
 class QueryLoader(ItemLoader):
     """Every query of a part, once, in the order of the part, or a process's share of them; see `ItemLoader`."""
 
     def __init__(self, part: ComposedPart, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(part.text, part.label, part.owner, batch_size, rank=rank, world_size=world_size)
+        super().__init__(part.text, part.label[part.owner], part.owner, batch_size, None, rank, world_size)
         self.part = part
 
-    def __iter__(self) -> Iterator[Items]:
-        return batches(self._items, self._share.split(self.batch_size), (self.part.image,))
+    def _contents(self) -> Sequence[Content]:
+        return self.part.starts, self.part.text
 
-    def _items(self, index: Tensor) -> Items:
-        sources = self.part.owner[index]
-        return Items(self.part.queries(index), self.label[sources], sources, index)
+    def _rows(self, index: Tensor) -> tuple[Tensor, ...]:
+        return self.part.owner[index], index
+
+    def _item(self, read: list[Any]) -> ComposedQuery:
+        return ComposedQuery(*read)
 
 
 def composed_loaders(part: ComposedPart, batch_size: int, rank: int = 0, world_size: int = 1) -> list[ItemLoader]:
-    """The images of a part, then its queries, or the share of each that one of several processes serves."""
-    ids = torch.arange(part.num_images)
+    """Return loaders of the images and of the queries of a part; see `item_loaders`."""
+    images = torch.arange(part.num_images)
     return [
-        ItemLoader(part.image, part.label, ids, batch_size, rank=rank, world_size=world_size),
+        ItemLoader(part.image, part.label, images, batch_size, rank=rank, world_size=world_size),
         QueryLoader(part, batch_size, rank, world_size),
     ]

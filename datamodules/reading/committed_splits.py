@@ -1,4 +1,4 @@
-"""Split lists that are committed beside this package, each of them verified against `splits/SHA256SUMS`.
+"""Splits: lists that are committed beside this package, each verified against `splits/SHA256SUMS`, and a rule.
 
 The checksum file has the format of `sha256sum`, so that `cd datamodules/splits && sha256sum -c SHA256SUMS` verifies
 the lists without Python.
@@ -19,7 +19,7 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def read_split(name: str) -> dict[str, Any]:
-    """One committed list, as `splits/<name>.json` holds it.
+    """Read one committed list, as `splits/<name>.json` holds it.
 
     Raises:
         UserError: If the file is missing, or is not the one whose checksum was committed.
@@ -37,7 +37,7 @@ def read_split(name: str) -> dict[str, Any]:
 
 
 def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Path) -> list[int]:
-    """Rows of a published file that a committed list names, by class, in rising order.
+    """Return the rows of a published file that a committed list names by class, in rising order.
 
     Args:
         name: Name of the committed list; its `rows` give for each class the rows, counted from 0.
@@ -58,6 +58,21 @@ def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Pa
                     f"{label} and {found}."
                 )
     return sorted(row for label in classes for row in rows[label])
+
+
+def held_out(name: str) -> bool:
+    """Tell whether a name is in the validation part of a data set that publishes none and whose lists are not free.
+
+    These are a tenth of all names: those whose SHA-256, its first 32 bits as a number, is a multiple of 10.
+
+    Args:
+        name: Of a product, a noun or a picture; what belongs together must have one name.
+
+    Examples:
+        >>> [name for name in ("bear", "car", "cup", "tie") if held_out(name)]
+        ['car', 'tie']
+    """
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0
 
 
 def _checksums() -> dict[str, str]:

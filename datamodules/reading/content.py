@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -53,8 +54,12 @@ Content = Text | Stored
 """Images or texts of a part."""
 
 
+@overload
+def take(content: Tensor | Stored, index: Tensor, generator: torch.Generator | None = None) -> Tensor: ...
+@overload
+def take(content: Content, index: Tensor, generator: torch.Generator | None = None) -> Text: ...
 def take(content: Content, index: Tensor, generator: torch.Generator | None = None) -> Text:
-    """Rows `index` of the content, in that order; see `Stored.rows`."""
+    """Read rows `index` of the content, in that order; see `Stored.rows`."""
     return content.rows(index, generator) if isinstance(content, Stored) else rows(content, index)
 
 

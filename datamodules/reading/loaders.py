@@ -2,27 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import partial
+from itertools import compress
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import Batch, Items
+from cmr_lightning.batch import Batch, ComposedQuery, Items, Text
 from cmr_lightning.errors import UserError
 from datamodules.reading.content import Content, Stored, size, take
-from datamodules.reading.reading_ahead import ahead
+from datamodules.reading.reading_ahead import ReadingAhead
 
 EpochOf = Literal["texts", "images"]
-Whole = TypeVar("Whole")
-Index = TypeVar("Index")
 
 
-def batches(read: Callable[[Index], Whole], indices: Sequence[Index], contents: Iterable[Content]) -> Iterator[Whole]:
-    """Batches in order, read ahead where one of the contents that they are of is on disk."""
-    processes = [content.processes for content in contents if isinstance(content, Stored)]
-    return ahead(read, indices, min(max(processes), len(indices))) if processes else map(read, indices)
+class Request(NamedTuple):
+    """What a batch is read by.
+
+    Attributes:
+        rows: Rows of each of several contents, int64.
+        seed: Seed of the augmentation; None in evaluation, which has none.
+    """
+
+    rows: tuple[Tensor, ...]
+    seed: int | None = None
+
+
+class Reader:
+    """Reads rows of several contents, batch after batch; what is on disk, in processes that stay for later epochs."""
+
+    def __init__(self) -> None:
+        self._stored: list[Stored] = []
+        self._ahead: ReadingAhead[Request, list[Tensor]] | None = None
+
+    def read(self, contents: Sequence[Content], requests: Sequence[Request], most: int) -> Iterator[list[Any]]:
+        """Read the rows of each content, for one request after another.
+
+        Args:
+            contents: What to read.
+            requests: Rows of each of the contents.
+            most: Batches of a whole epoch; more processes than that are of no use.
+
+        Raises:
+            UserError: If something cannot be read.
+        """
+        stored = [content for content in contents if isinstance(content, Stored)]
+        if not stored:  # a `DataLoader` would take many times as long, most of it to copy between processes
+            for rows, _ in requests:
+                yield [take(content, of_it) for content, of_it in zip(contents, rows, strict=True)]
+            return
+        if self._ahead is None or stored != self._stored:
+            processes = min(max(content.processes for content in stored), most)
+            self._stored, self._ahead = stored, ReadingAhead(partial(_read, stored), processes)
+        on_disk = [isinstance(content, Stored) for content in contents]
+        wanted = [Request(tuple(compress(rows, on_disk)), seed) for rows, seed in requests]
+        for (rows, _), read in zip(requests, self._ahead(wanted), strict=True):
+            yield [
+                read.pop(0) if isinstance(content, Stored) else take(content, of_it)
+                for content, of_it in zip(contents, rows, strict=True)
+            ]
+
+
+def _read(contents: Sequence[Stored], request: Request) -> list[Tensor]:
+    """Read what is on disk: all that a process which reads is given."""
+    draw = None if request.seed is None else torch.Generator().manual_seed(request.seed)
+    return [content.rows(rows, draw) for content, rows in zip(contents, request.rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -52,11 +100,6 @@ class Part:
     def contents(self) -> tuple[Content, ...]:
         """All that makes these data what they are."""
         return self.image, self.text, self.label, self.owner
-
-    @property
-    def on_disk(self) -> bool:
-        """Whether images or texts are read when they are asked for, and may then be augmented."""
-        return isinstance(self.image, Stored) or isinstance(self.text, Stored)
 
     @property
     def num_images(self) -> int:
@@ -121,6 +164,7 @@ class PairLoader:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self._reader = Reader()
         self._epoch = -1
         self._position = 0
         self._resumed = False
@@ -136,45 +180,49 @@ class PairLoader:
             self._resumed = False
         else:
             self._epoch, self._position = self._epoch + 1, 0
-        order = self._order()
-        numbers = range(self._position, self._last(len(self)))
-        numbered = [(i, order[i * self.batch_size : (i + 1) * self.batch_size]) for i in numbers]
-        for pairs in batches(self._pairs, numbered, (self.part.image, self.part.text)):
+        order, size = self._order(), self.batch_size
+        contents = self._contents()
+        on_disk = any(isinstance(content, Stored) for content in contents)
+        requests = [
+            Request(self._rows(order[i * size : (i + 1) * size]), self._seed(i) if on_disk else None)
+            for i in range(self._position, self._last(len(self)))
+        ]
+        for request, read in zip(requests, self._reader.read(contents, requests, len(self)), strict=True):
             self._position += 1
-            yield pairs
+            yield self._batch(request.rows, read)
 
     def _last(self, batches: int) -> int:
         return batches if self.limit is None else min(batches, self.limit)
 
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
+
     def _order(self) -> Tensor:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % 2**63)
-        order = torch.randperm(self.part.num_texts, generator=generator)
+        order = torch.randperm(self.part.num_texts, generator=self._generator())
         if self.epoch_of == "images":
             order = _first_of_each(order, self.part.owner, self.part.num_images)
         return order[self.rank :: self.world_size]
 
-    def _pairs(self, numbered: tuple[int, Tensor]) -> Batch:
-        batch, texts = numbered
-        images, draw = self.part.owner.index_select(0, texts), self._draw(batch) if self.part.on_disk else None
-        image = take(self.part.image, images, draw)
-        assert isinstance(image, Tensor)
-        return Batch(
-            image=image,
-            text=take(self.part.text, texts, draw),
-            label=self.part.label.index_select(0, images),
-            image_id=images,
-        )
+    def _seed(self, batch: int) -> int:
+        entropy = np.random.SeedSequence((self.seed, self._epoch, batch, self.rank))
+        return int(entropy.generate_state(1, np.uint64)[0])
 
-    def _draw(self, batch: int) -> torch.Generator:
-        """Where a batch draws the augmentation of its items from."""
-        return torch.Generator().manual_seed(hash((self.seed, self._epoch, batch, self.rank)) % 2**63)
+    def _contents(self) -> Sequence[Content]:
+        return self.part.image, self.part.text
+
+    def _rows(self, texts: Tensor) -> tuple[Tensor, ...]:
+        return self.part.owner.index_select(0, texts), texts
+
+    def _batch(self, rows: tuple[Tensor, ...], read: list[Any]) -> Batch:
+        image, text = read
+        return Batch(image, text, label=self.part.label.index_select(0, rows[0]), image_id=rows[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, and the number of its batches already served."""
+        """Return the epoch, and the number of its batches already served."""
         return {"epoch": self._epoch, "position": self._position, "pairs": self.batch_size * self.world_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the batches that `state` says were served; a finished epoch is not served again.
+        """Continue after the batches that were served; a finished epoch is not served again.
 
         Raises:
             UserError: If that was in the middle of an epoch, with batches of another size.
@@ -189,7 +237,7 @@ class PairLoader:
 
 
 def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
-    """The texts that come first of all texts of their image, in the order in which they come."""
+    """Keep the first text of each image, in the order in which they come."""
     places = torch.arange(len(texts))
     first = torch.full((num_images,), len(texts)).scatter_reduce(0, owner[texts], places, "amin")
     return texts[first.sort().values]
@@ -223,30 +271,34 @@ class ItemLoader:
         self.image_id = image_id
         self.batch_size = batch_size
         self.query = query
+        self._reader = Reader()
         self._share = torch.arange(size(content)).tensor_split(world_size)[rank]
 
     def __len__(self) -> int:
         return -(-len(self._share) // self.batch_size)
 
     def __iter__(self) -> Iterator[Items]:
-        return batches(self._items, self._share.split(self.batch_size), (self.content,))
+        shares = self._share.split(self.batch_size)
+        requests = [Request(self._rows(index)) for index in shares]
+        for index, read in zip(shares, self._reader.read(self._contents(), requests, len(self)), strict=True):
+            query = None if self.query is None else self.query[index]
+            yield Items(self._item(read), self.label[index], self.image_id[index], index, query)
 
-    def _items(self, index: Tensor) -> Items:
-        query = None if self.query is None else self.query[index]
-        return Items(take(self.content, index), self.label[index], self.image_id[index], index, query)
+    def _contents(self) -> Sequence[Content]:
+        return (self.content,)
+
+    def _rows(self, index: Tensor) -> tuple[Tensor, ...]:
+        return (index,)
+
+    def _item(self, read: list[Any]) -> Text | ComposedQuery:
+        return read[0]
 
 
 def item_loaders(part: Part, batch_size: int, rank: int = 0, world_size: int = 1) -> list[ItemLoader]:
-    """The images of a part, then its texts, or the share of each that one of several processes serves."""
+    """Return loaders of the images and of the texts of a part, or of the share that one of several processes serves."""
+    query = None if part.query is None else part.query[part.owner]
+    images = torch.arange(part.num_images)
     return [
-        ItemLoader(part.image, part.label, torch.arange(part.num_images), batch_size, part.query, rank, world_size),
-        ItemLoader(
-            part.text,
-            part.label[part.owner],
-            part.owner,
-            batch_size,
-            None if part.query is None else part.query[part.owner],
-            rank,
-            world_size,
-        ),
+        ItemLoader(part.image, part.label, images, batch_size, part.query, rank, world_size),
+        ItemLoader(part.text, part.label[part.owner], part.owner, batch_size, query, rank, world_size),
     ]

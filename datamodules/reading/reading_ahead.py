@@ -1,18 +1,19 @@
-"""Batches that are read while the batches before them are used: in threads, or in processes."""
+"""Batches that are read while the batches before them are used: in processes, or in threads."""
 
 from __future__ import annotations
 
+import os
 import signal
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import parent_process
-from os import _exit
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-import torch.multiprocessing
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from cmr_lightning.errors import UserError
 
@@ -20,72 +21,140 @@ Whole = TypeVar("Whole")
 Index = TypeVar("Index")
 
 _DEPTH = 2
-"""Batches that are read before they are asked for."""
+"""Batches that threads, or each of the processes, read before they are asked for."""
 
-_GRACE = 10
-"""Seconds that a process goes on reading when a cluster tells all processes of a job to end."""
+_REMEDY = (
+    "set data.image.init_args.workers to fewer processes, or to 0 to read in the training process; batches wait in "
+    "/dev/shm, which must have room for two of each process"
+)
 
-_read: Callable[[Any], Any]
-"""What a process reads a batch with."""
 
-
-def ahead(read: Callable[[Index], Whole], indices: Iterable[Index], processes: int = 0) -> Iterator[Whole]:
-    """Batches in order, read before they are asked for.
+class ReadingAhead(Generic[Index, Whole]):
+    """Reads batches in order, before they are asked for.
 
     Threads do where reading is waiting for a disk. Decoding pictures is not: in threads it competes with the training
-    for Python's lock, and both come to a crawl, so it takes processes of its own, each with a batch at a time.
+    for Python's lock, and both come to a crawl, so it takes processes of their own, each with a batch at a time. They
+    are started at the first batch and stay until this object goes.
 
     Args:
-        read: Reads one batch; for processes that are not forked it must be possible to pickle it.
-        indices: What to read, batch after batch.
-        processes: Processes that read, each started anew; 0 for threads of this process.
-
-    Raises:
-        UserError: A process was lost; and whatever `read` raises, at its batch.
+        read: Reads one batch, a tensor or a sequence of tensors; where processes are not forked it is pickled.
+        processes: Processes that read; 0 for threads of this process.
     """
-    pool: Executor
-    if processes:
-        pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(read,))
-        return _in_order(pool, _read_here, indices, processes + _DEPTH)
-    return _in_order(ThreadPoolExecutor(_DEPTH, "batches"), read, indices, _DEPTH)
+
+    def __init__(self, read: Callable[[Index], Whole], processes: int = 0) -> None:
+        self._read = read
+        self._processes = processes
+        self._asked_for = _AskedFor()
+        self._loader: list[DataLoader] = []
+        # Collected in a circle with its queues, a loader waits five seconds for each of its processes: the queues are
+        # closed first, and it cannot tell the processes to end. So it is kept outside of any circle.
+        weakref.finalize(self, self._loader.clear)
+
+    def __call__(self, indices: Iterable[Index]) -> Iterator[Whole]:
+        """Read the batches of `indices`, which are taken from it no earlier than needed.
+
+        Raises:
+            UserError: If a process cannot be started or is lost, or memory for batches is full; and whatever `read`
+                raises, at its batch.
+        """
+        return self._in_processes(indices) if self._processes else _in_threads(self._read, indices)
+
+    def _in_processes(self, indices: Iterable[Index]) -> Iterator[Whole]:
+        self._asked_for.indices = indices
+        try:
+            for batch in self._begin():
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        except UserError:
+            self._loader.clear()
+            raise
+        except RuntimeError as error:
+            self._loader.clear()
+            if "DataLoader worker (pid" in str(error) or "in pin memory thread" in str(error):
+                raise UserError(
+                    f"A process that reads pictures was lost, killed perhaps for want of memory; {_REMEDY}."
+                ) from error.with_traceback(None)  # its frames hold on to the loader
+            raise
+
+    def _begin(self) -> Iterator[Any]:
+        if not self._loader:
+            loader = DataLoader(
+                _Batches(self._read),
+                batch_size=None,
+                sampler=self._asked_for,
+                num_workers=self._processes,
+                prefetch_factor=_DEPTH,
+                persistent_workers=True,
+                pin_memory=torch.cuda.is_initialized(),  # a model on the CPU needs no CUDA context
+                generator=torch.Generator(),  # else it draws from the training's
+                worker_init_fn=_begin_process,
+            )
+            self._loader.append(loader)
+        # torch's handler raises wherever the training happens to be; that a process was lost is found where its batch
+        # is waited for as well.
+        handler = signal.getsignal(signal.SIGCHLD)
+        try:
+            batches = iter(self._loader[0])
+        except OSError as error:
+            raise UserError(f"A process that reads pictures could not be started ({error}); {_REMEDY}.") from error
+        signal.signal(signal.SIGCHLD, handler)
+        return batches
 
 
-def _in_order(pool: Executor, read: Callable[[Index], Whole], indices: Iterable[Index], depth: int) -> Iterator[Whole]:
+class _AskedFor:
+    """The sampler of a loader: it keeps the one that it was made with, so what is asked for changes inside."""
+
+    indices: Iterable[Any] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.indices)
+
+
+class _Batches(Dataset):
+    """The data set of a loader: an index names a whole batch."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self.read = read
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            batch = self.read(index)
+        except UserError as error:  # raised here, it would come out with a traceback in its text
+            return error
+        try:  # the queue would do it, but where that fails in its thread nobody is told
+            for tensor in (batch,) if isinstance(batch, Tensor) else batch:
+                tensor.share_memory_()
+        except RuntimeError as error:
+            return UserError(f"There is no room in /dev/shm for batches of pictures ({error}); {_REMEDY}.")
+        return batch
+
+
+def _begin_process(worker: int) -> None:
+    """Leave signals to the process that this one reads for: a cluster sends them to all processes of a job."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    Thread(target=_end_when_parent_says, daemon=True).start()
+
+
+def _end_when_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _in_threads(read: Callable[[Index], Whole], indices: Iterable[Index]) -> Iterator[Whole]:
+    """By hand: a `DataLoader` has processes only, and for rows of a file that costs more than it gains."""
+    pool = ThreadPoolExecutor(_DEPTH, "batches")
     waiting: deque[Future[Whole]] = deque()
     try:
         for index in indices:
             waiting.append(pool.submit(read, index))
-            if len(waiting) > depth:
+            if len(waiting) > _DEPTH:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            "A process that reads pictures was lost, killed perhaps for want of memory (batches wait in /dev/shm); set "
-            "data.image.init_args.workers to fewer processes, or to 0 to read in the training process."
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _begin(read: Callable[[Any], Any]) -> None:
-    """Make this process one that reads, and leaves signals to the process that it reads for."""
-    global _read
-    _read = read
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _read_here(index: Any) -> Any:
-    return _read(index)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    _exit(1)

@@ -255,7 +255,8 @@ def a_batch(data: CrossModalData, texts: Tensor) -> Batch:
     if isinstance(part, ComposedPart):
         targets = part.target[texts]
         ids = part.key(data.protocols[0].relevance)[targets]
-        return Batch(take(part.image, targets, draw), part.queries(texts, draw), part.label[targets], ids)
+        image, source = take(part.image, targets, draw), take(part.starts, part.owner[texts], draw)
+        return Batch(image, ComposedQuery(source, take(part.text, texts, draw)), part.label[targets], ids)
     images = part.owner[texts]
     return Batch(take(part.image, images, draw), take(part.text, texts, draw), part.label[images], images)
 

@@ -15,6 +15,7 @@ from datamodules.css3d import CSS3D
 from datamodules.drawn.flat_scenes import COLOURS, draw
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.reading.content import take
 from tests.datamodules.published.css3d import FILE, invent, python2_npy
 
 
@@ -190,10 +191,10 @@ def test_queries_start_from_drawings_and_are_answered_by_renderings(data: CSS3D)
         images, queries = of.test_dataloader()
         assert torch.equal(next(iter(images)).content, next(iter(data.test_dataloader()[0])).content)
         assert next(iter(queries)).content.source.shape == (20, 3, 16, 16)  # type: ignore[union-attr]
-    query = flat.part("test").queries(torch.tensor([0]))
+    source = take(flat.part("test").starts, flat.part("test").owner[:1])
     scene = invent("test")["objects_img"][int(flat.part("test").owner[0])]
     enlarged = torch.from_numpy(draw(scene)[2::4, 2::4]).permute(2, 0, 1)
-    assert torch.equal(query.source[0], enlarged)
+    assert torch.equal(source[0], enlarged)
     assert flat.epoch(torch.Generator()).sources is not None
     assert flat.features.endswith("flat drawings")
     assert flat.checksum() != data.checksum()

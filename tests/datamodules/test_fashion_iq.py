@@ -14,7 +14,7 @@ from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
 from datamodules.inputs.image_inputs import FeatureArchive, Pictures
-from datamodules.reading.held_out import held_out
+from datamodules.reading.committed_splits import held_out
 from tests.datamodules.published.fashion_iq import PICTURES, SHARED
 
 

@@ -1,122 +1,184 @@
+import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
 from cmr_lightning.errors import UserError
-from datamodules.reading import reading_ahead
-from datamodules.reading.reading_ahead import ahead
+from datamodules.reading.reading_ahead import ReadingAhead
 from tests.building import ROOT
 
 WAYS = pytest.mark.parametrize("processes", [0, 2], ids=["threads", "processes"])
 
 
-def tenfold(number):
+def tenfold(number: int) -> torch.Tensor:
     return torch.tensor([number * 10])
 
 
-def faulty(number):
+def faulty(number: int) -> torch.Tensor:
     if number == 2:
         raise UserError("batch 2")
-    return number
+    return tenfold(number)
 
 
-def own_end(number):
+def lost(number: int) -> torch.Tensor:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return number
+    return tenfold(number)
 
 
-def told_to_end(number):
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGUSR1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    return number
+def told_to_end(number: int) -> torch.Tensor:
+    for name in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        os.kill(os.getpid(), name)
+    return tenfold(number)
+
+
+def own_id(number: int) -> torch.Tensor:
+    return torch.tensor([os.getpid()])
+
+
+def without_room(number: int) -> torch.Tensor:
+    class Full(torch.Tensor):
+        def share_memory_(self) -> torch.Tensor:
+            raise RuntimeError("No space left on device")
+
+    return torch.zeros(3).as_subclass(Full)
 
 
 @WAYS
-def test_batches_come_in_order(processes):
-    assert torch.cat(list(ahead(tenfold, range(9), processes))).tolist() == [10 * number for number in range(9)]
-    assert list(ahead(tenfold, [], processes)) == []
+def test_batches_come_in_order_epoch_after_epoch(processes: int) -> None:
+    before = torch.random.get_rng_state()
+    read = ReadingAhead(tenfold, processes)
+    for count in (9, 0, 4):
+        assert [batch.item() for batch in read(range(count))] == [10 * number for number in range(count)]
+    assert torch.equal(torch.random.get_rng_state(), before), "reading draws from the training's generator"
+
+
+def test_processes_stay_for_the_next_epoch_and_go_with_the_reader() -> None:
+    handler = signal.getsignal(signal.SIGCHLD)
+    read = ReadingAhead(own_id, 2)
+    first, second = ({batch.item() for batch in read(range(8))} for _ in range(2))
+    assert first == second
+    assert os.getpid() not in first
+    assert signal.getsignal(signal.SIGCHLD) is handler
+    read.itself = read  # type: ignore[attr-defined]
+    del read
+    started = time.monotonic()
+    gc.collect()
+    assert not {process.pid for process in multiprocessing.active_children()} & first
+    assert time.monotonic() - started < 5, "a circle keeps a loader from telling its processes to end"
 
 
 @WAYS
-def test_no_more_is_asked_for_than_the_depth(processes):
-    asked = []
-    batches = ahead(tenfold, (asked.append(number) or number for number in range(100)), processes)
+def test_no_more_is_asked_for_than_the_depth(processes: int) -> None:
+    asked: list[int] = []
+    batches = ReadingAhead(tenfold, processes)(asked.append(number) or number for number in range(100))  # type: ignore[func-returns-value]
     assert [next(batches).item(), next(batches).item()] == [0, 10]
-    batches.close()
-    assert len(asked) <= 2 + processes + 2
+    assert len(asked) <= 2 + 2 * max(processes, 1)
 
 
-@WAYS
-def test_reading_stops_when_the_loop_is_left(processes):
-    threads = threading.active_count()
-    batches = ahead(tenfold, range(1000), processes)
+def leave(batches: Iterator[torch.Tensor]) -> None:
     for number in batches:
         if number.item() == 30:
-            break
-    batches.close()
-    assert threading.active_count() == threads
+            return
 
 
-@WAYS
-def test_reading_stops_when_the_loop_fails(processes):
-    threads = threading.active_count()
+def fail(batches: Iterator[torch.Tensor]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        for _ in ahead(tenfold, range(1000), processes):
+        for _ in batches:
             raise KeyboardInterrupt
+
+
+@WAYS
+@pytest.mark.parametrize("end", [leave, fail])
+def test_an_epoch_may_be_left(processes: int, end: Callable[[Iterator[torch.Tensor]], None]) -> None:
+    threads = threading.active_count()
+    read = ReadingAhead(tenfold, processes)
+    batches = read(range(1000))
+    end(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert [batch.item() for batch in read(range(5, 7))] == [50, 60]
+    del read, batches
     assert threading.active_count() == threads
 
 
 @WAYS
-def test_an_error_comes_at_its_batch(processes):
-    batches = ahead(faulty, range(5), processes)
-    assert [next(batches), next(batches)] == [0, 1]
+def test_an_error_comes_at_its_batch(processes: int) -> None:
+    read = ReadingAhead(faulty, processes)
+    batches = read(range(5))
+    assert [next(batches).item(), next(batches).item()] == [0, 10]
     with pytest.raises(UserError, match=r"^batch 2$"):
         next(batches)
 
 
-def test_a_lost_process_is_told_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(reading_ahead, "_GRACE", 1)
-    with pytest.raises(UserError, match=r"process that reads pictures was lost.*image.init_args.workers"):
-        list(ahead(own_end, range(20), 2))
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lost, "process that reads pictures was lost"),
+        (without_room, r"no room in /dev/shm .*\(No space left on device\)"),
+    ],
+)
+def test_what_ends_reading_is_told_in_a_sentence(read: Callable[[int], torch.Tensor], message: str) -> None:
+    with pytest.raises(UserError, match=rf"{message}.*image\.init_args\.workers"):
+        list(ReadingAhead(read, 2)(range(20)))
 
 
-def test_signals_to_all_processes_of_a_job_leave_them_reading():
-    assert list(ahead(told_to_end, range(6), 2)) == list(range(6))
+def test_a_process_that_cannot_be_started_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(UserError, match=r"could not be started \(Resource temporarily.*image\.init_args\.workers"):
+        list(ReadingAhead(tenfold, 2)(range(20)))
 
 
-def test_processes_do_not_outlive_the_one_they_read_for():
+def test_signals_to_all_processes_of_a_job_leave_them_reading() -> None:
+    assert len(list(ReadingAhead(told_to_end, 2)(range(6)))) == 6
+
+
+def test_processes_do_not_outlive_an_interpreter_that_is_interrupted() -> None:
     code = (
-        "import os, signal\n"
-        "from datamodules.reading.reading_ahead import ahead\n"
+        "from datamodules.reading.reading_ahead import ReadingAhead\n"
         "from tests.datamodules.reading.test_reading_ahead import own_id\n"
-        "print(*{next(ahead(own_id, range(9), 1))}, flush=True)\n"
-        "batches = ahead(own_id, range(99), 1); print(next(batches), flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "read = ReadingAhead(own_id, 1)\n"
+        "print(next(read(range(99))).item(), flush=True)\n"
+        "raise KeyboardInterrupt\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    reader = int(done.stdout.split()[-1])
-    for _ in range(100):
-        if not alive(reader):
-            return
-        time.sleep(0.1)
-    pytest.fail("the process that reads went on without the one that it reads for")
+    assert ends(int(done.stdout))
 
 
-def own_id(number):
-    return os.getpid()
+def die_with_a_reader(pipe: Connection) -> None:
+    pipe.send(next(ReadingAhead(own_id, 1)(range(99))).item())
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def alive(process):
+def test_processes_do_not_outlive_one_that_is_killed() -> None:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=die_with_a_reader, args=(theirs,))
+    process.start()
+    reader = ours.recv()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert ends(reader)
+
+
+def ends(process: int) -> bool:
+    """Wait for the end of a process for up to ten seconds."""
+    return any(not alive(process) or time.sleep(0.1) for _ in range(100))
+
+
+def alive(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
