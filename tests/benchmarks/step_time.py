@@ -20,36 +20,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from cmr_lightning.evaluation import CLASS_LEVEL
 from cmr_lightning.methods import METHODS
-from datamodules.base import CrossModalData, PartName, Split
-from datamodules.reading.loaders import Part
 from tests.building import EXPERIMENTS, Built, method_of, trainer
 
-CLASSES, PAIRS, BATCH = 20, 2560, 128
+BATCH = 128
 WARM_UP, STEPS = 5, 30
 ENCODER = {"hidden": "[1024]", "activation": "relu", "input_norm": "standardize", "dropout": "0.0"}
-
-
-class Invented(CrossModalData):
-    """Features without meaning, in the sizes of common benchmarks."""
-
-    classes = tuple(f"class {c}" for c in range(CLASSES))
-    protocols = CLASS_LEVEL
-    features = "invented"
-    split = Split("invented", "0" * 16)
-
-    def read(self, part: PartName) -> Part:
-        """The same random features for every part."""
-        draw = torch.Generator().manual_seed(0)
-        return Part(
-            image=torch.rand(PAIRS, 1280, generator=draw),
-            text=torch.rand(PAIRS, 1000, generator=draw),
-            label=torch.arange(PAIRS) % CLASSES,
-            owner=torch.arange(PAIRS),
-            image_names=tuple(str(i) for i in range(PAIRS)),
-            captions=tuple("" for _ in range(PAIRS)),
-        )
 
 
 class StepTimes(pl.Callback):
@@ -77,7 +53,7 @@ def options(experiment: Path) -> list[str]:
     return [
         "fit",
         f"--config={experiment}",
-        "--data=tests.benchmarks.step_time.Invented",
+        "--data=tests.benchmarks.invented.Invented",
         f"--data.init_args.batch_size={BATCH}",
         "--model.init_args.dim=200",
         *encoders,

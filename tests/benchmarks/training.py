@@ -23,14 +23,12 @@ import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.evaluation import CLASS_LEVEL
 from cmr_lightning.game.turns import frozen
 from cmr_lightning.losses import modality_loss
-from datamodules.base import CrossModalData, PartName, Split
 from datamodules.reading.loaders import Part
 from tests.building import ROOT, Built
 
-CLASSES, PAIRS, BATCH = 20, 6400, 64
+PAIRS, BATCH = 6400, 64
 WARM_UP = 10
 EXPERIMENT = ROOT / "experiments" / "pascal_sentence" / "acmr.yaml"
 CASES = {
@@ -38,32 +36,6 @@ CASES = {
     "tiny: 32 and 16 features, 16 hidden": (32, 16, 16, 8, 400),
 }
 """Image features, text features, hidden units, size of the common space, updates."""
-
-
-class Invented(CrossModalData):
-    """Features without meaning, of any size."""
-
-    classes = tuple(f"class {c}" for c in range(CLASSES))
-    protocols = CLASS_LEVEL
-    features = "invented"
-    split = Split("invented", "0" * 16)
-
-    def __init__(self, image: int, text: int, batch_size: int) -> None:
-        super().__init__(batch_size)
-        self.image, self.text = image, text
-
-    def read(self, part: PartName) -> Part:
-        """The same random features for every part."""
-        draw = torch.Generator().manual_seed(0)
-        size = PAIRS if part == "train" else BATCH
-        return Part(
-            image=torch.rand(size, self.image, generator=draw),
-            text=torch.rand(size, self.text, generator=draw),
-            label=torch.arange(size) % CLASSES,
-            owner=torch.arange(size),
-            image_names=tuple(str(i) for i in range(size)),
-            captions=tuple("" for _ in range(size)),
-        )
 
 
 class Clock(pl.Callback):
@@ -93,8 +65,8 @@ def built(case: tuple[int, int, int, int, int], folder: Path) -> Built:
             f"--config={EXPERIMENT}",
             f"--run_dir={folder}",
             "--overwrite=true",
-            f'--data={{"class_path": "{__name__ if __name__ != "__main__" else "tests.benchmarks.training"}.Invented", '
-            f'"init_args": {{"image": {image}, "text": {text}, "batch_size": {BATCH}}}}}',
+            f'--data={{"class_path": "tests.benchmarks.invented.Invented", "init_args": {{"image": {image}, '
+            f'"text": {text}, "pairs": {PAIRS}, "batch_size": {BATCH}}}}}',
             f"--model.init_args.dim={dim}",
             *encoders,
             "--trainer.accelerator=cpu",

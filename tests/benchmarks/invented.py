@@ -1,0 +1,42 @@
+"""Random features of any size, for measurements in which their content does not matter."""
+
+from __future__ import annotations
+
+import torch
+
+from cmr_lightning.evaluation import CLASS_LEVEL
+from datamodules.base import CrossModalData, PartName, Split
+from datamodules.reading.loaders import Part
+
+CLASSES = 20
+
+
+class Invented(CrossModalData):
+    """The same random features for every part.
+
+    Args:
+        image: Size of the image features.
+        text: Size of the text features.
+        pairs: Pairs of a part.
+        batch_size: Training pairs in a batch.
+    """
+
+    classes = tuple(f"class {c}" for c in range(CLASSES))
+    protocols = CLASS_LEVEL
+    features = "invented"
+    split = Split("invented", "0" * 16)
+
+    def __init__(self, image: int = 1280, text: int = 1000, pairs: int = 2560, batch_size: int = 128) -> None:
+        super().__init__(batch_size)
+        self.image, self.text, self.pairs = image, text, pairs
+
+    def read(self, part: PartName) -> Part:
+        draw = torch.Generator().manual_seed(0)
+        return Part(
+            image=torch.rand(self.pairs, self.image, generator=draw),
+            text=torch.rand(self.pairs, self.text, generator=draw),
+            label=torch.arange(self.pairs) % CLASSES,
+            owner=torch.arange(self.pairs),
+            image_names=tuple(str(i) for i in range(self.pairs)),
+            captions=tuple("" for _ in range(self.pairs)),
+        )
