@@ -56,14 +56,7 @@ class RotationClassifier(nn.Module):
 
 
 def perceptron(dim: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
-    """Build linear layers with ReLU, and dropout after it, between them; nothing after the last.
-
-    Args:
-        dim: Size of the input.
-        hidden: Sizes of the hidden layers; none makes one linear layer.
-        outputs: Size of the output.
-        dropout: Probability in 0..1 that a hidden unit is dropped in training.
-    """
+    """Build linear layers of sizes `dim`, `hidden`, `outputs` with ReLU and then dropout between them."""
     layers: list[nn.Module] = []
     for size_in, size_out in pairwise([dim, *hidden]):
         layers += [nn.Linear(size_in, size_out), nn.ReLU(), nn.Dropout(dropout)]

@@ -1,4 +1,4 @@
-"""What encoders with a pretrained part have in common."""
+"""The common part of encoders with a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -24,23 +24,17 @@ class BackboneEncoder(nn.Module):
         backbone: From what the data set serves to feature vectors, or to what the subclass pools into them.
         features: Size of the feature vectors.
         dim: Size D of the common space.
-        frozen: Whether the backbone stays as it is: it gets no gradients, and is in evaluation mode all the time, so
-            that neither dropout nor BatchNorm statistics of the training move it.
+        frozen: Keep the backbone as it is: it gets no gradients, and is always in evaluation mode, so that neither
+            dropout nor the BatchNorm statistics of the training change its output.
         lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
-        layer_decay: What the rate of each layer of the backbone is multiplied by to give that of the layer before it.
+        layer_decay: Learning rate of each layer of the backbone as a multiple of that of the layer after it.
 
     Raises:
         UserError: If `lr_scale` is not positive, or `layer_decay` not in 0 to 1.
     """
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        features: int,
-        dim: int,
-        frozen: bool,
-        lr_scale: float,
-        layer_decay: float = 1.0,
+        self, backbone: nn.Module, features: int, dim: int, frozen: bool, lr_scale: float, layer_decay: float = 1.0
     ) -> None:
         super().__init__()
         if not 0 < layer_decay <= 1:
@@ -64,7 +58,7 @@ class BackboneEncoder(nn.Module):
         return self
 
     def lr_scales(self) -> dict[nn.Parameter, float]:
-        """Trainable parameters with a learning rate of their own, as a multiple of the optimizer's."""
+        """List the trainable parameters of the backbone with their learning rates as multiples of the optimizer's."""
         trainable = {name: parameter for name, parameter in self.backbone.named_parameters() if parameter.requires_grad}
         if self.layer_decay == 1:
             return dict.fromkeys(trainable.values(), self.lr_scale)
@@ -73,12 +67,12 @@ class BackboneEncoder(nn.Module):
         return {p: self.lr_scale * self.layer_decay ** (top - layers[name]) for name, p in trainable.items()}
 
     def recording(self) -> AbstractContextManager[object]:
-        """Where the backbone runs: without a graph if it is frozen, which saves its memory."""
+        """Make the context in which the backbone runs: without a graph if it is frozen, which saves memory."""
         return torch.no_grad() if self.frozen else nullcontext()
 
 
 def layers_of(backbone: nn.Module) -> dict[str, int]:
-    """The layer of each parameter by name, counted from the input: as timm groups them, or by transformers' names."""
+    """Count the layer of each parameter from the input: as timm groups them, or by transformers' names."""
     if hasattr(backbone, "group_matcher"):
         group_matcher = cast(Callable[..., dict[str, Any]], backbone.group_matcher)
         return group_parameters(backbone, group_matcher(coarse=False), reverse=True)

@@ -22,14 +22,19 @@ class FeatureMLP(nn.Module):
         source: Form of the input; must be feature vectors.
         dim: Size D of the common space.
         hidden: Sizes of the hidden layers.
-        activation: What follows each hidden layer.
-        output_activation: What follows the last layer; `tanh` in ACMR and its descendants.
-        input_norm: What is done to the features first: `standardize` to mean 0 and variance 1 per dimension by running
-            statistics of the training data, `l2` to unit length per item, or nothing.
+        activation: Function after each hidden layer.
+        output_activation: Function after the last layer; `tanh` in ACMR and its descendants.
+        input_norm: Normalisation of the features: `standardize` to mean 0 and variance 1 per dimension by running
+            statistics of the training data, `l2` to unit length per item, or `none`.
         dropout: Probability of dropping a hidden unit.
 
     Raises:
         UserError: If the data set serves something else than feature vectors.
+
+    Examples:
+        >>> import torch
+        >>> FeatureMLP(Features(12), dim=3, hidden=[7])(torch.ones(4, 12)).shape
+        torch.Size([4, 3])
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class FeatureMLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Feature vectors `(N, F)` to embeddings `(N, D)`."""
+        """Encode feature vectors `(N, F)` as embeddings `(N, D)`."""
         if self.unit_length:
             features = F.normalize(features, dim=1)
         return self.layers(features)

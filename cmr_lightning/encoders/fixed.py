@@ -8,30 +8,29 @@ from torch.nn import functional as F
 
 from cmr_lightning.batch import Features, Pixels, Tokens, Words
 
-_SPECIAL_TOKENS = 4  # padding, start, end and unknown say nothing about the text
+_CELLS = 12  # along each side of a picture
+_SPECIAL_TOKENS = 4  # padding, start, end and unknown are no words of the text
 
 
 class Thumbnail(nn.Module):
-    """A picture as the colours of a coarse grid.
+    """A picture as the mean colours of a grid of `cells` x `cells`."""
 
-    Args:
-        cells: Cells of the grid along each side.
-    """
-
-    def __init__(self, cells: int = 12) -> None:
+    def __init__(self, cells: int = _CELLS) -> None:
         super().__init__()
         self.cells = cells
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures `(N, 3, H, W)`, uint8, to mean colours `(N, 3 cells cells)`, 0 to 1."""
+        """Average pictures `(N, 3, H, W)`, uint8, to colours `(N, 3 cells cells)`, 0 to 1."""
         return F.adaptive_avg_pool2d(pictures.float() / 255, self.cells).flatten(1)
 
 
 class BagOfWords(nn.Module):
-    """A text as the set of its words.
+    """A text as the set of its words, of `vocabulary` token ids V.
 
-    Args:
-        vocabulary: Number of token ids V.
+    Examples:
+        >>> ids = torch.tensor([[1, 5, 7, 5, 2]])
+        >>> BagOfWords(vocabulary=9)(Tokens(ids, mask=ids > 0))
+        tensor([[0., 1., 0., 1., 0.]])
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -39,16 +38,15 @@ class BagOfWords(nn.Module):
         self.vocabulary = vocabulary
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """Tokens `(N, L)` to `(N, V - 4)`: 1 where a word occurs, 0 elsewhere."""
+        """Turn tokens `(N, L)` into `(N, V - 4)`: 1 where a word occurs, 0 elsewhere."""
         present = torch.zeros(len(tokens.ids), self.vocabulary, device=tokens.ids.device)
         return present.scatter(1, tokens.ids.masked_fill(~tokens.mask, 0), 1.0)[:, _SPECIAL_TOKENS:]
 
 
 def fixed_view(source: Features | Pixels | Words) -> tuple[nn.Module, int]:
-    """The view that turns `source` into vectors, and their size: feature vectors stay as they are."""
+    """Make the view that turns `source` into vectors, and say their size; feature vectors stay as they are."""
     if isinstance(source, Pixels):
-        view = Thumbnail()
-        return view, 3 * view.cells**2
+        return Thumbnail(), 3 * _CELLS**2
     if isinstance(source, Words):
         return BagOfWords(source.vocabulary), source.vocabulary - _SPECIAL_TOKENS
     return nn.Identity(), source.size

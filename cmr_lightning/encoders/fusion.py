@@ -1,8 +1,7 @@
 """Fusion: an image and a text that says what to change in it become one query.
 
 The forms of Vo et al., "Composing Text and Image for Image Retrieval - An Empirical Odyssey" (TIRG), CVPR 2019, arXiv
-1812.07119, in its code. A fusion is made from the size D of the common space, in which images and texts arrive, and
-from the image encoder, for a fusion that works on its last feature map.
+1812.07119, in its code.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from cmr_lightning.encoders.images import with_maps
 
 
 class Fusion(nn.Module, ABC):
-    """What makes a query of an image and a text.
+    """Makes a query of an image and a text.
 
     Args:
-        dim: Size D of the common space.
-        encoder: The image encoder.
+        dim: Size D of the common space, in which images and texts arrive.
+        encoder: The image encoder, for a fusion that changes its last feature map.
     """
 
     reads_image: ClassVar[bool] = True
     reads_text: ClassVar[bool] = True
 
     on_map: ClassVar[bool] = False
-    """Whether it changes the last map `(N, C, h, w)` of the image, which is pooled afterwards, or its vector."""
+    """True for a fusion that changes the last map `(N, C, h, w)` of the image, which is pooled afterwards."""
 
     def __init__(self, dim: int, encoder: nn.Module) -> None:
         super().__init__()
@@ -36,7 +35,7 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Images `(N, D)` and texts `(N, D)` to queries `(N, D)`, or maps `(N, C, h, w)` with texts to maps."""
+        """Fuse images `(N, D)` with texts `(N, D)` to queries `(N, D)`, or maps `(N, C, h, w)` with texts to maps."""
 
 
 class ImageOnly(Fusion):
@@ -45,7 +44,7 @@ class ImageOnly(Fusion):
     reads_text = False
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """The images `(N, D)`."""
+        """Return the images `(N, D)`."""
         return image
 
 
@@ -55,18 +54,12 @@ class TextOnly(Fusion):
     reads_image = False
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """The texts `(N, D)`."""
+        """Return the texts `(N, D)`."""
         return text
 
 
 class Concatenation(Fusion):
-    """Image and text side by side through two layers: BN, ReLU, 2D to 2D, BN, ReLU, dropout, 2D to D.
-
-    Args:
-        dim: Size D of the common space.
-        encoder: Of no concern here.
-        dropout: Share of hidden units that are left out in training.
-    """
+    """Image and text side by side through two layers: BN, ReLU, 2D to 2D, BN, ReLU, dropout of `dropout`, 2D to D."""
 
     def __init__(self, dim: int, encoder: nn.Module, dropout: float = 0.1) -> None:
         super().__init__(dim, encoder)
@@ -82,7 +75,7 @@ class Concatenation(Fusion):
         )
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Images and texts `(N, D)` to queries `(N, D)`."""
+        """Fuse images and texts `(N, D)` to queries `(N, D)`."""
         return self.layers(torch.cat([image, text], dim=1))
 
 
@@ -93,10 +86,6 @@ class TIRGFusion(Fusion):
 
     Both see [x; t] through a batch normalisation of their own and ReLU; `gate` is then one linear layer, `residual` two
     with ReLU between them. a0 and a1 are learned from 1 and 10.
-
-    Args:
-        dim: Size D of the common space.
-        encoder: Of no concern here.
     """
 
     def __init__(self, dim: int, encoder: nn.Module) -> None:
@@ -109,7 +98,7 @@ class TIRGFusion(Fusion):
         self.a = nn.Parameter(torch.tensor([1.0, 10.0]))
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Images and texts `(N, D)` to queries `(N, D)`."""
+        """Fuse images and texts `(N, D)` to queries `(N, D)`."""
         both = torch.cat([image, text], dim=1)
         return self.a[0] * self.gate(both).sigmoid() * image + self.a[1] * self.residual(both)
 
@@ -119,10 +108,6 @@ class TIRGLastMap(Fusion):
 
     As `TIRGFusion`, with x the map and t the text at each of its places; gate and residual are two 3x3 convolutions
     behind a batch normalisation, with ReLU between them.
-
-    Args:
-        dim: Size D of the common space.
-        encoder: The image encoder, which makes the map and pools it.
 
     Raises:
         UserError: If the image encoder makes no feature maps.
@@ -147,6 +132,6 @@ class TIRGLastMap(Fusion):
         self.a = nn.Parameter(torch.tensor([1.0, 10.0]))
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """Maps `(N, C, h, w)` and texts `(N, D)` to maps `(N, C, h, w)`."""
+        """Fuse maps `(N, C, h, w)` and texts `(N, D)` to maps `(N, C, h, w)`."""
         both = torch.cat([image, text[:, :, None, None].expand(-1, -1, *image.shape[2:])], dim=1)
         return self.a[0] * self.gate(both).sigmoid() * image + self.a[1] * self.residual(both)

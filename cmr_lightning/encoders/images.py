@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -15,11 +15,11 @@ from cmr_lightning.errors import UserError
 
 
 def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
-    """The encoder itself, if it is one that makes feature maps of pictures.
+    """Return an image encoder that makes feature maps, unchanged.
 
     Args:
-        encoder: An image encoder.
-        need: What does what with a feature map.
+        encoder: The image encoder.
+        need: Beginning of the error: who does what with "... feature map of pictures".
         remedy: What to choose instead.
 
     Raises:
@@ -49,17 +49,18 @@ class TimmEncoder(BackboneEncoder):
         model_args: Further arguments of `timm.create_model`.
         weights: `none` to start from random weights, `hub` for the published ones, or the path of a .safetensors or
             .pth file, or of a folder with config.json and weights as on the hub. Weights of the classifier are dropped.
-        frozen: Whether the backbone stays as it is.
+        frozen: Keep the backbone as it is.
         backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
-        backbone_layer_decay: What the rate of each layer is multiplied by to give that of the layer before it, 0 to 1.
-        gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
-            kept: less memory, more time.
+        backbone_layer_decay: Learning rate of each layer as a multiple of that of the layer after it, 0 to 1.
+        gradient_checkpointing: Compute activations of the backbone again in the backward pass instead of keeping them:
+            less memory, more time.
 
     Raises:
         UserError: If the data set serves something else than pictures, timm does not know the model, weights are
             missing or do not fit, the model does not take pictures of that size, or cannot checkpoint.
     """
 
+    backbone: Any  # a model of timm, with more methods than nn.Module has
     mean: Tensor
     std: Tensor
 
@@ -83,12 +84,20 @@ class TimmEncoder(BackboneEncoder):
         super().__init__(backbone, features, dim, frozen, backbone_lr_scale, backbone_layer_decay)
         self._size = source.size
         if gradient_checkpointing:
-            _checkpoint(backbone, model)
+            self._checkpoint(model)
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255, persistent=False)
 
+    def _checkpoint(self, model: str) -> None:
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError) as error:
+            raise UserError(
+                f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to false."
+            ) from error
+
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures `(N, 3, H, W)`, uint8, to embeddings `(N, D)`."""
+        """Encode pictures `(N, 3, H, W)`, uint8, as embeddings `(N, D)`."""
         with self.recording():
             features = self.backbone(self._normalised(pictures))
         return self.projection(features)
@@ -96,36 +105,31 @@ class TimmEncoder(BackboneEncoder):
     def _normalised(self, pictures: Tensor) -> Tensor:
         return (pictures - self.mean) / self.std
 
-    @property
-    def _timm(self) -> Any:
-        """The backbone, which is a model of timm and has the methods of one."""
-        return self.backbone
-
     # Feature maps, for what works on them before they are pooled -----------------------------------------------------
 
     def last_map(self, pictures: Tensor) -> Tensor:
-        """The map `(N, C, h, w)` that is pooled for the embeddings of pictures `(N, 3, H, W)`."""
+        """Compute the map `(N, C, h, w)` that is pooled for the embeddings of pictures `(N, 3, H, W)`."""
         with self.recording():
-            return self._timm.forward_features(self._normalised(pictures))
+            return self.backbone.forward_features(self._normalised(pictures))
 
     def from_last_map(self, features: Tensor) -> Tensor:
-        """Embeddings `(N, D)` of last maps, as they are or changed, `(N, C, h, w)`."""
-        return self.projection(self._timm.forward_head(features))
+        """Compute the embeddings `(N, D)` of last maps `(N, C, h, w)`, as they are or changed."""
+        return self.projection(self.backbone.forward_head(features))
 
     def with_map(self, pictures: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Embeddings `(N, D)` of pictures, and from the same pass their map of a level, `(N, C, h, w)`.
+        """Compute embeddings `(N, D)` of pictures, and from the same pass their map of a level, `(N, C, h, w)`.
 
         Args:
             pictures: Pictures `(N, 3, H, W)`, uint8.
-            level: Which of the backbone's maps, as timm numbers them: 0 is that of the stem and 1 to 4 are those of
-                `layer1` to `layer4` in a ResNet.
+            level: Number of the map, as timm counts: 0 is that of the stem and 1 to 4 are those of `layer1` to
+                `layer4` in a ResNet.
         """
         with self.recording():
-            last, (features,) = self._timm.forward_intermediates(self._normalised(pictures), indices=[level])
+            last, (features,) = self.backbone.forward_intermediates(self._normalised(pictures), indices=[level])
         return self.from_last_map(last), features
 
     def channels(self, level: int | None = None) -> int:
-        """Channels C of the maps of a level, of the last map where it is None.
+        """Count the channels C of the maps of a level, of the last map where it is None.
 
         Raises:
             UserError: If the model makes no such map.
@@ -147,7 +151,7 @@ class TimmEncoder(BackboneEncoder):
 
 
 def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str, Any]) -> int:
-    """Size of the feature vector of a picture, by encoding one: timm's attributes do not say it of every model."""
+    """Encode a picture to learn the size of its feature vector, which not every timm model has as an attribute."""
     backbone.eval()
     try:
         with torch.no_grad():
@@ -166,12 +170,3 @@ def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str
             f"{tuple(features.shape)}; leave model_args.global_pool out."
         )
     return features.shape[1]
-
-
-def _checkpoint(backbone: nn.Module, model: str) -> None:
-    try:
-        cast(Any, backbone).set_grad_checkpointing(True)
-    except (AssertionError, AttributeError) as error:
-        raise UserError(
-            f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to false."
-        ) from error

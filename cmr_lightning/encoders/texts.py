@@ -1,19 +1,23 @@
-"""Encoder of word sequences that is trained from scratch, on word vectors of one's own or published ones."""
+"""Encoder of word sequences that is trained from scratch, or from published word vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cmr_lightning.batch import Features, Pixels, Tokens, Words
-from cmr_lightning.encoders.word_vectors import read_word_vectors
 from cmr_lightning.errors import UserError
 
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+_LEAST_SHARE = 0.5
+"""A file of vectors with less of the vocabulary is of another language, or writes words in another way."""
 
 
 class WordRNN(nn.Module):
@@ -25,15 +29,15 @@ class WordRNN(nn.Module):
     Args:
         source: Form of the input; must be words.
         dim: Size D of the common space.
-        cell: Which recurrent network.
+        cell: Kind of recurrent network.
         embedding: Size of a word's embedding.
         hidden: Size of the state in each direction.
-        bidirectional: Whether the text is read from both ends; the states of both directions are concatenated.
+        bidirectional: Read the text from both ends, and concatenate the states of both directions.
         pooling: How the states of the words become one vector: `mean` or `max` over the words, or the `last` state of
             each direction.
         vectors: Path of published word vectors, from which the embeddings of the words that it has start: a text file
             in which a word and its numbers make a line, as GloVe's; None to start at random.
-        dropout: Share of that vector's numbers that are left out in training.
+        dropout: Probability of dropping a number of the pooled vector.
 
     Raises:
         UserError: If the data set serves something else than words, or `vectors` cannot be used.
@@ -69,11 +73,11 @@ class WordRNN(nn.Module):
             )
         rows, numbers = read_word_vectors(path, source.words, self.embedding.embedding_dim)
         with torch.no_grad():
-            self.embedding.weight.mul_(numbers.std())  # the other words among these as if they were of them
+            self.embedding.weight.mul_(numbers.std())  # the words that the file lacks get its scale
             self.embedding.weight[rows] = numbers
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """Tokens `(N, L)` to embeddings `(N, D)`; what stands at masked places does not matter."""
+        """Encode tokens `(N, L)` as embeddings `(N, D)`; ids at masked places do not matter."""
         lengths = tokens.mask.sum(1).cpu()
         packed = pack_padded_sequence(self.embedding(tokens.ids), lengths, batch_first=True, enforce_sorted=False)
         outputs, last = self.rnn(packed)
@@ -81,11 +85,69 @@ class WordRNN(nn.Module):
             state = last[0] if isinstance(last, tuple) else last  # an LSTM has a cell state beside it
             pooled = state.transpose(0, 1).flatten(1)
         else:
-            pooled = self._pooled(pad_packed_sequence(outputs, batch_first=True)[0], tokens.mask)
+            states, _ = pad_packed_sequence(outputs, batch_first=True)
+            pooled = pool(states, tokens.mask[:, : states.shape[1]], self.pooling)
         return self.projection(self.dropout(pooled))
 
-    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
-        there = mask[:, : states.shape[1], None]
-        if self.pooling == "max":
-            return states.masked_fill(~there, torch.finfo(states.dtype).min).amax(1)
-        return states.masked_fill(~there, 0).sum(1) / there.sum(1)
+
+def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Pool states `(N, L, H)` to vectors `(N, H)`: their `max` or `mean` where the mask `(N, L)` is true, or `cls`.
+
+    Examples:
+        >>> states, mask = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])
+        >>> [pool(states, mask, pooling).item() for pooling in ("max", "mean", "cls")]
+        [3.0, 2.0, 1.0]
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "max":
+        return states.masked_fill(~mask[:, :, None], torch.finfo(states.dtype).min).amax(1)
+    return states.masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True)
+
+
+def read_word_vectors(path: Path, words: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
+    """Read the vectors of the words that a file has.
+
+    Args:
+        path: Text file with a word and `size` numbers on each line, UTF-8, as GloVe's; a first line of two numbers, as
+            word2vec's, is skipped.
+        words: V words.
+        size: Numbers E of a vector.
+
+    Returns:
+        Rows `(M,)` int64 of the words that were found, and their vectors `(M, E)` float32.
+
+    Raises:
+        UserError: If there is no such file, its vectors are of another size, or it lacks most of the words.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}, given as text_encoder.init_args.vectors, does not exist.")
+    wanted = {word: row for row, word in enumerate(words)}
+    found: dict[int, np.ndarray] = {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            word, *numbers = line.rstrip().split(" ")
+            if number == 1 and len(numbers) == 1:
+                continue
+            if word in wanted and wanted[word] not in found:
+                found[wanted[word]] = _vector(numbers, size, path, number)
+    share = len(found) / len(words)
+    if share < _LEAST_SHARE:
+        raise UserError(
+            f"{path} has {len(found)} of the {len(words)} words of the training captions, {share:.0%}; give vectors of "
+            f"that language, with words in lower case, as text_encoder.init_args.vectors."
+        )
+    return torch.tensor(list(found)), torch.from_numpy(np.stack(list(found.values())))
+
+
+def _vector(numbers: Sequence[str], size: int, path: Path, line: int) -> np.ndarray:
+    try:
+        vector = np.array(numbers, dtype=np.float32)
+    except ValueError as error:
+        raise UserError(f"Line {line} of {path} should be a word and {size} numbers: {error}.") from error
+    if len(vector) != size:
+        raise UserError(
+            f"The vectors of {path} have {len(vector)} numbers (line {line}); set text_encoder.init_args.embedding to "
+            f"{len(vector)}."
+        )
+    return vector

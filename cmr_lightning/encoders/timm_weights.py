@@ -1,13 +1,18 @@
-"""Weights of timm models: from the hub, from a file or from a folder, and strictly all of them."""
+"""Weights of timm models: from the hub, from a file or from a folder, and strictly all of them.
+
+timm makes the model, reads files and configs, and renames tensors. Two things are done by hand: the classifier's
+weights are left out before timm sees the others, since it no longer checks names where it leaves them out itself; and
+files are fetched by `from_hub`, since timm asks the network for files that are in the cache as well.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from textwrap import shorten
+from typing import Any
 
 import timm
 from huggingface_hub import hf_hub_download
@@ -18,38 +23,16 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub
 
 _OPTION = "image_encoder.init_args.weights"
-_IN_FOLDERS = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
-_OF_THE_INPUT = ("input_size", "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CLIP_PROJECTION = ("visual.proj", "module.visual.proj")  # the head of an image tower, where CLIP's own code saved it
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, AttributeError, UnpicklingError, SafetensorError)
-_SHOWN = 400
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file of weights, and what is known of the model that they belong to.
-
-    Attributes:
-        file: The file.
-        overlay: How the model wants its input, where that differs from timm's config of the model.
-        model_args: Arguments that make the model, where they differ from timm's.
-    """
-
-    file: Path
-    overlay: dict[str, Any] = field(default_factory=dict)
-    model_args: dict[str, Any] = field(default_factory=dict)
 
 
 def create_backbone(model: str, weights: str, model_args: Mapping[str, Any]) -> nn.Module:
-    """A timm model without its classifier.
+    """Make a timm model without its classifier.
 
-    The classifier's weights are dropped; all others must be there, and nothing else. timm converts what it knows of
-    other people's naming, and position embeddings of another size.
+    All weights but the classifier's must be there, and nothing else. timm converts what it knows of other people's
+    naming, and position embeddings of another size.
 
     Args:
         model: Name of the timm model.
@@ -62,23 +45,22 @@ def create_backbone(model: str, weights: str, model_args: Mapping[str, Any]) -> 
     _check_name(model)
     if weights == "none":
         return _create(model, model_args, {})
-    found = _find(model, weights)
-    arguments = {**found.model_args, **model_args}
-    tensors = _without_classifier(_read(found.file), _create(model, arguments, found.overlay))
+    source, file = _find(model, weights)
+    tensors = _without_classifier(_read(file), _create(source, model_args, {}))
     if not tensors:
-        raise UserError(f"{found.file}, given as {_OPTION}, holds no weights of {model}.")
-    # As many classes as the model, none, so that timm checks the names; label_offset belongs to the classifier.
-    overlay = {**found.overlay, "state_dict": tensors, "num_classes": 0, "label_offset": None}
+        raise UserError(f"{file}, given as {_OPTION}, holds no weights of {model}.")
+    # No source, or timm would read the folder itself. As many classes as the model, none, so that timm checks the
+    # names; label_offset belongs to the classifier.
+    overlay = {"source": "", "state_dict": tensors, "num_classes": 0, "label_offset": None}
     try:
-        backbone = _create(model, arguments, overlay, pretrained=True)
+        backbone = _create(source, model_args, overlay, pretrained=True)
     except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) <= _SHOWN else reason[:_SHOWN] + " ..."
+        reason = shorten(str(error), 400, placeholder=" ...")  # timm may list hundreds of tensors
         raise UserError(
-            f"The weights in {found.file} do not fit {model} ({reason}); give the file of that very model, or the "
+            f"The weights in {file} do not fit {model} ({reason}); give the file of that very model, or the "
             f"model_args that it was made with."
         ) from error
-    _config(backbone).pop("state_dict")  # a second copy of all weights
+    backbone.pretrained_cfg.pop("state_dict")  # a second copy of all weights
     return backbone
 
 
@@ -95,27 +77,26 @@ def _check_name(model: str) -> None:
         raise UserError(f"timm knows no weights {tag!r} of {name}; those that it knows are {tags}.") from error
 
 
-def _create(
-    model: str, model_args: Mapping[str, Any], overlay: Mapping[str, Any], pretrained: bool = False
-) -> nn.Module:
+def _create(source: str, model_args: Mapping[str, Any], overlay: Mapping[str, Any], pretrained: bool = False) -> Any:
     arguments = dict(model_args)
     overlay = {**overlay, **arguments.pop("pretrained_cfg_overlay", {})}
     try:
         return timm.create_model(
-            model, pretrained=pretrained, num_classes=0, pretrained_cfg_overlay=overlay, **arguments
+            source, pretrained=pretrained, num_classes=0, pretrained_cfg_overlay=overlay, **arguments
         )
     except TypeError as error:
-        raise UserError(f"timm cannot make {model} with image_encoder.init_args.model_args: {error}.") from error
+        raise UserError(f"timm cannot make {source} with image_encoder.init_args.model_args: {error}.") from error
 
 
-def _find(model: str, weights: str) -> Weights:
+def _find(model: str, weights: str) -> tuple[str, Path]:
+    """Find the file of the weights, and what timm makes their model from: its name, or a folder with a config."""
     path = Path(weights).expanduser()
     if weights == "hub":
-        return Weights(_fetch(model))
+        return model, _fetch(model)
     if path.is_file():
-        return Weights(path)
+        return model, path
     if path.is_dir():
-        return _in_folder(path, model)
+        return f"local-dir:{path}", _in_folder(path, model)
     raise UserError(f"{weights}, given as {_OPTION}, is no file and no folder; it may also be `hub` or `none`.")
 
 
@@ -127,20 +108,18 @@ def _fetch(model: str) -> Path:
             f"models that `timm.list_pretrained()` names."
         )
     hub_id = config.hf_hub_id
-    names = (config.hf_hub_filename,) if config.hf_hub_filename else _IN_FOLDERS[:2]
+    first, second = (config.hf_hub_filename, config.hf_hub_filename) if config.hf_hub_filename else _IN_FOLDERS[:2]
 
     def load(local: bool) -> Path:
-        for name in names[:-1]:
-            try:
-                return Path(hf_hub_download(hub_id, name, local_files_only=local))
-            except OSError:
-                continue
-        return Path(hf_hub_download(hub_id, names[-1], local_files_only=local))
+        try:
+            return Path(hf_hub_download(hub_id, first, local_files_only=local))
+        except OSError:  # of some models there is no .safetensors file
+            return Path(hf_hub_download(hub_id, second, local_files_only=local))
 
-    return from_hub(load, hub_id, names[0], f"{_OPTION}, a file or its folder")
+    return from_hub(load, hub_id, first, f"{_OPTION}, a file or its folder")
 
 
-def _in_folder(folder: Path, model: str) -> Weights:
+def _in_folder(folder: Path, model: str) -> Path:
     files = [folder / name for name in _IN_FOLDERS if (folder / name).is_file()]
     if not files or not (folder / "config.json").is_file():
         raise UserError(
@@ -148,10 +127,7 @@ def _in_folder(folder: Path, model: str) -> Weights:
             f"as timm.models.save_for_hf writes them; complete it, or give the file of the weights itself."
         )
     try:
-        config = json.loads((folder / "config.json").read_text())
-        architecture = config["architecture"]
-        known = config.get("pretrained_cfg", config)
-        overlay = {key: _tuple(known[key]) for key in _OF_THE_INPUT if key in known}
+        architecture = json.loads((folder / "config.json").read_text())["architecture"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} is no config of a timm model ({error!r}); get it again.") from error
     if architecture != model.partition(".")[0]:
@@ -159,12 +135,7 @@ def _in_folder(folder: Path, model: str) -> Weights:
             f"The folder {folder} holds weights of {architecture}, but image_encoder.init_args.model is {model}; make "
             f"the two agree."
         )
-    arguments = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
-    return Weights(files[0], overlay, arguments)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return files[0]
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -178,12 +149,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _config(backbone: nn.Module) -> dict[str, Any]:
-    return cast(dict[str, Any], backbone.pretrained_cfg)
-
-
-def _without_classifier(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    classifier = _config(backbone).get("classifier") or ()
+def _without_classifier(tensors: Mapping[str, Tensor], backbone: Any) -> dict[str, Tensor]:
+    classifier = backbone.pretrained_cfg.get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else classifier
     heads = {name.partition(".")[0] for name in names}
     kept = backbone.state_dict().keys()

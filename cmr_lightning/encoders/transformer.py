@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cmr_lightning.batch import Features, Pixels, Tokens, Words
 from cmr_lightning.encoders.backbone import BackboneEncoder
+from cmr_lightning.encoders.texts import pool
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 _OPTION = "text_encoder.init_args.model"
 
 _UNUSED_IDS = 128
-"""By how much a model's vocabulary may exceed its tokenizer's: some are filled up to a round number."""
+"""How many ids a model may have beyond its tokenizer's: some vocabularies are filled up to a round number."""
 
 _POOLERS = ("pooler", "head")
-"""What BERT and SigLIP call the layers that make their own pooled vector."""
+"""Names that BERT and SigLIP give to the layers of their own pooled vector."""
 
 
 class TextTransformer(BackboneEncoder):
@@ -39,11 +40,11 @@ class TextTransformer(BackboneEncoder):
         pooling: How the states of the tokens become one vector: `mean` or `max` over the tokens of the text, `cls` for
             the state of the first one, or `pooler` for the vector that the model itself makes: of BERT's first token,
             CLIP's end-of-text token, SigLIP's last position.
-        frozen: Whether the backbone stays as it is.
+        frozen: Keep the backbone as it is.
         backbone_lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
-        backbone_layer_decay: What the rate of each layer is multiplied by to give that of the layer before it, 0 to 1.
-        gradient_checkpointing: Whether activations of the backbone are computed again in the backward pass instead of
-            kept: less memory, more time.
+        backbone_layer_decay: Learning rate of each layer as a multiple of that of the layer after it, 0 to 1.
+        gradient_checkpointing: Compute activations of the backbone again in the backward pass instead of keeping them:
+            less memory, more time.
 
     Raises:
         UserError: If the data set serves something else than words, or words of another tokenizer; if the weights are
@@ -72,13 +73,13 @@ class TextTransformer(BackboneEncoder):
         self.whole_length = _whole_length(backbone) if pooling == "pooler" else None
         if pooling != "pooler":
             for name, parameter in backbone.named_parameters():
-                if _in_pooler(name):  # nothing follows from it, so it would wait for gradients in vain
+                if _in_pooler(name):  # it would get no gradients, for which distributed training waits
                     parameter.requires_grad_(False)
         if gradient_checkpointing:
             backbone.activation_checkpointing_enable({"use_reentrant": False})
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """Tokens `(N, L)` to embeddings `(N, D)`; what stands at masked places does not matter."""
+        """Encode tokens `(N, L)` as embeddings `(N, D)`; ids at masked places do not matter."""
         ids = tokens.ids.masked_fill(~tokens.mask, self.padding)
         with self.recording():
             if self.whole_length is None:
@@ -87,30 +88,21 @@ class TextTransformer(BackboneEncoder):
                 output = self.backbone(input_ids=F.pad(ids, (0, self.whole_length - ids.shape[1]), value=self.padding))
         if self.pooling == "pooler":
             return self.projection(output.pooler_output)
-        return self.projection(_pool(output.last_hidden_state, tokens.mask[:, :, None], self.pooling))
-
-
-def _pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """States `(N, L, H)` to vectors `(N, H)`, the mask being `(N, L, 1)`."""
-    if pooling == "cls":
-        return states[:, 0]
-    if pooling == "max":
-        return states.masked_fill(~mask, torch.finfo(states.dtype).min).amax(1)
-    return states.masked_fill(~mask, 0).sum(1) / mask.sum(1)
+        return self.projection(pool(output.last_hidden_state, tokens.mask, self.pooling))
 
 
 def _load(model: str, pooling: str) -> PreTrainedModel:
-    """The text encoder, or the text tower, with all its weights."""
+    """Load the text encoder, or the text tower, with all its weights."""
     from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
     def load(local: bool) -> tuple[PreTrainedModel, dict[str, set[str]]]:
-        # By itself transformers would make a half-precision model of a half-precision file.
+        # Without dtype, transformers makes a half-precision model of a half-precision file.
         return AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=local, output_loading_info=True)
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # it lists heads that are not needed; what is needed and missing is said below
+    logging.set_verbosity_error()  # it lists heads that are not needed; missing weights are reported below
     path = Path(model).expanduser()
     folder = str(path) if path.is_dir() else model
     try:
@@ -156,6 +148,6 @@ def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -
 
 
 def _whole_length(backbone: PreTrainedModel) -> int | None:
-    """Length to which texts must be filled up with padding that is read as text; None if it is masked."""
+    """Return the length to which texts must be padded where padding is read as text; None where it is masked."""
     # SigLIP was trained without a mask on texts of full length, and its pooled vector is that of the last position.
     return backbone.config.max_position_embeddings if backbone.config.model_type.startswith("siglip") else None

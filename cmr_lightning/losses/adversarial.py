@@ -50,12 +50,7 @@ def adversarial_modality(image_logits: Tensor, text_logits: Tensor, mode: Advers
     `reversal`: -L_D <= 0 (ACMR). `flipped`: L_D with the modalities exchanged, -1/2n Σ_i [log(1 - D(v_i)) +
     log D(t_i)] >= 0 (Goodfellow et al., "Generative Adversarial Nets", 2014). `entropy`: -1/2n Σ_i [H(D(v_i)) +
     H(D(t_i))] in -log 2..0 (Chen, Liu, Bakker, Lew, "Integrating Information Theory and Adversarial Learning for
-    Cross-modal Retrieval", Pattern Recognition 117, 2021; the normalisation is a choice).
-
-    Args:
-        image_logits: Logits of the images, `(N,)`, positive = image.
-        text_logits: Logits of the texts, `(N,)`.
-        mode: See `AdversarialMode`.
+    Cross-modal Retrieval", Pattern Recognition 117, 2021; the normalisation is a choice). Logits as in `modality_loss`.
     """
     match mode:
         case "reversal":
@@ -70,19 +65,10 @@ def adversarial_modality(image_logits: Tensor, text_logits: Tensor, mode: Advers
 
 @full_precision
 def binary_entropy(logits: Tensor) -> Tensor:
-    """Compute the entropy of p = sigmoid(z) in nats, H = -p log p - (1 - p) log(1 - p), in 0..log 2.
+    """Compute the entropy of p = sigmoid(z) in nats, H = -p log p - (1 - p) log(1 - p), in 0..log 2, for each logit.
 
-    dH/dz = -z p (1 - p). Both terms of H are non-negative, so nothing cancels for a large |z|.
-
-    Args:
-        logits: z, any shape.
-
-    Returns:
-        H of each logit, same shape.
-
-    Examples:
-        >>> binary_entropy(torch.tensor([-9.0, 0.0, 2.0]))
-        tensor([0.0012, 0.6931, 0.3653])
+    dH/dz = -z p (1 - p). Both terms of H are non-negative, so nothing cancels for a large |z|. Logits may be of any
+    shape.
     """
     return -logits.sigmoid() * logsigmoid(logits) - (-logits).sigmoid() * logsigmoid(-logits)
 
@@ -107,11 +93,8 @@ def adversarial_rotation(logits: Tensor, mode: AdversarialMode) -> Tensor:
 
     `reversal`: -L_rot <= 0. `flipped`: cross-entropy towards the uniform distribution over the *other* angles,
     -1/Rn Σ_i Σ_r 1/(R-1) Σ_{a≠r} log D(v_i^r)[a] >= log(R - 1); this form is a choice: it does not vanish before a sure
-    classifier, and for R = 2 it is -log(1 - p). `entropy`: -1/Rn Σ_i Σ_r H(D(v_i^r)) in -log R..0, H in nats.
-
-    Args:
-        logits: As in `rotation_loss`, R >= 2.
-        mode: See `AdversarialMode`.
+    classifier, and for R = 2 it is -log(1 - p). `entropy`: -1/Rn Σ_i Σ_r H(D(v_i^r)) in -log R..0, H in nats. Logits as
+    in `rotation_loss`, R >= 2.
     """
     log_p = log_softmax(logits, dim=2)
     match mode:

@@ -56,13 +56,8 @@ def soft_triplet(queries: Tensor, targets: Tensor, negatives: Tensor, scale: Ten
 
     Anchors a are all queries and all targets, a⁺ is the other half of an anchor's pair, a⁻ a query or a target of
     another pair, and d the squared Euclidean distance of embeddings of length s. The mean is over all a⁻ of each
-    anchor, then over anchors: the expected value of TIRG's code, which draws three a⁻. Source: `batch_classification`.
-
-    Args:
-        queries: As in `batch_classification`.
-        targets: As in `batch_classification`.
-        negatives: As in `batch_classification`; pairs i and j are strangers where it holds in both directions.
-        scale: s > 0.
+    anchor, then over anchors: the expected value of TIRG's code, which draws three a⁻. Source and arguments are as in
+    `batch_classification`; pairs i and j are strangers where `negatives` holds in both directions.
     """
     n = len(queries)
     items = scale * unit(torch.cat([queries, targets]))

@@ -55,12 +55,7 @@ def inter_class(embeddings: Tensor, same: Tensor, margin: float | None = 1.0, ne
 
 @full_precision
 def paired_difference(images: Tensor, texts: Tensor) -> Tensor:
-    """Squared distance of image and text of a pair: 1/n Σ_i ||v_i - t_i||², in 0..4. Source: DAML.
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`.
-    """
+    """Squared distance of image and text of a pair, `(N, D)` each: 1/n Σ_i ||v_i - t_i||², in 0..4. Source: DAML."""
     return (unit(images) - unit(texts)).square().sum(1).mean()
 
 
@@ -80,13 +75,9 @@ def cross_difference(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
 
 @full_precision
 def pair_distance(images: Tensor, texts: Tensor) -> Tensor:
-    """Distance of image and text of a pair, not squared: 1/n Σ_i ||v_i - t_i|| >= 0, embeddings not normalised.
+    """Distance of image and text of a pair, `(N, D)` each, as they come and not squared: 1/n Σ_i ||v_i - t_i|| >= 0.
 
     The gradient of a pair is 0 where its two embeddings coincide. Source: J3 of DSCMR (see `pairwise_likelihood`).
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`.
     """
     return torch.linalg.vector_norm(images - texts, dim=1).mean()
 

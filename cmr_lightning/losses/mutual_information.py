@@ -4,7 +4,8 @@ The critic scores what belongs together, u_ii, and what does not, u_ij. Where y_
 feature map, each of them is scored, u_ijl, and counts alike. All terms are minimised: each of them is minus a quantity
 that rises with the mutual information of x and y, and that the best critic maximises.
 
-The critic is no adversary. It learns to tell pairs from strangers, and the encoders help it to.
+The critic is no adversary. It learns to tell pairs from strangers, and the encoders help it to. All terms take what
+`mutual_information` takes.
 """
 
 from __future__ import annotations
@@ -50,10 +51,6 @@ def jensen_shannon(scores: Tensor, negatives: Tensor) -> Tensor:
     0, >= -2 log 2, and in expectation never below -2 JSD(joint, product of the marginals). Source: Nowozin, Cseke,
     Tomioka, "f-GAN", NeurIPS 2016, arXiv 1606.00709; Hjelm et al., "Learning deep representations by mutual information
     estimation and maximization" (Deep InfoMax), ICLR 2019, arXiv 1808.06670, and its code.
-
-    Args:
-        scores: As in `mutual_information`.
-        negatives: As in `mutual_information`.
     """
     own, others = _scores_of(scores, negatives)
     if not len(others):
@@ -71,10 +68,6 @@ def noise_contrastive(scores: Tensor, negatives: Tensor) -> Tensor:
 
     Source: van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018, arXiv
     1807.03748, in the form of Deep InfoMax's code, which masks own locations by subtracting 10 where we leave them out.
-
-    Args:
-        scores: As in `mutual_information`.
-        negatives: As in `mutual_information`.
     """
     own, _ = _scores_of(scores, negatives)
     left_out = ~(negatives & ~own_pairs(negatives))[..., None]
@@ -89,10 +82,6 @@ def donsker_varadhan(scores: Tensor, negatives: Tensor) -> Tensor:
     The bound holds in expectation over the data: a critic that fits the batch it is measured on exceeds it. Within a
     batch the gradient of the logarithm is biased, which Deep InfoMax's code does not correct either. Source: Donsker
     and Varadhan 1983; Belghazi et al., "Mutual Information Neural Estimation" (MINE), ICML 2018, arXiv 1801.04062.
-
-    Args:
-        scores: As in `mutual_information`.
-        negatives: As in `mutual_information`.
     """
     own, others = _scores_of(scores, negatives)
     if not len(others):

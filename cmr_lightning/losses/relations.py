@@ -40,15 +40,7 @@ def own_pairs(relation: Tensor) -> Tensor:
 
 
 def match_distribution(match: Tensor, dtype: torch.dtype) -> Tensor:
-    """Spread each row uniformly over its matches; an item's own partner is always one of them.
-
-    Args:
-        match: Which images and texts belong together, `(N, N)` bool.
-        dtype: Floating type of the result.
-
-    Returns:
-        `(N, N)`, non-negative, rows sum to 1.
-    """
+    """Spread rows of sum 1 uniformly over the matches `(N, N)`; an item's own partner is always one of them."""
     matches = (match | own_pairs(match)).to(dtype)
     return matches / matches.sum(1, keepdim=True)
 
@@ -56,12 +48,8 @@ def match_distribution(match: Tensor, dtype: torch.dtype) -> Tensor:
 def mean_over_pairs(values: Tensor, chosen: Tensor) -> Tensor:
     """Average over the chosen pairs of each row, then over the rows that have any; 0 where no row has.
 
-    Every item counts alike, however many partners the batch happens to hold for it, and pairs that are not chosen get
-    no gradient.
-
-    Args:
-        values: One number a pair, `(N, M)`.
-        chosen: Which pairs count, `(N, M)` bool.
+    Values and choice are `(N, M)`. Every item counts alike, however many partners the batch happens to hold for it, and
+    pairs that are not chosen get no gradient.
     """
     partners = chosen.sum(1)
     row_means = values.masked_fill(~chosen, 0).sum(1) / partners.clamp_min(1)

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from cmr_lightning.discriminators import ConcatCritic, DotProductCritic, ShortcutEncoder
 from cmr_lightning.losses import Estimator, mutual_information
@@ -57,19 +56,6 @@ def test_shortcut_starts_as_a_noisy_identity_where_there_is_room() -> None:
     assert bool((weight != torch.eye(5, 3)).any())
     narrow = ShortcutEncoder(5, 3).shortcut.weight.detach()
     assert not torch.allclose(narrow, torch.eye(3, 5), atol=0.01)
-
-
-def test_on_maps_the_encoder_is_a_stack_of_1x1_convolutions() -> None:
-    critic = DotProductCritic(4, 3, 8, layer_norm=False).eval()
-    maps, encoder = torch.randn(5, 3, 2, 7), critic.of_y
-    first, norm, _, second = encoder.layers
-    hidden = norm(conv2d(maps, first.weight[..., None, None]).flatten(2).transpose(1, 2).flatten(0, 1)).relu()
-    hidden = hidden.unflatten(0, (5, 14)).transpose(1, 2).unflatten(2, (2, 7))
-    codes = conv2d(hidden, second.weight[..., None, None], second.bias)
-    codes = codes + conv2d(maps, encoder.shortcut.weight[..., None, None])
-    x = torch.randn(5, 4)
-    expected = torch.einsum("iu,juhw->ijhw", critic.of_x(x), codes).flatten(2) / 8**0.5
-    torch.testing.assert_close(critic(x, maps), expected)
 
 
 @CRITICS

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.encoders import WordRNN
+from cmr_lightning.encoders.texts import read_word_vectors
 from cmr_lightning.errors import UserError
 
 CELLS = ("gru", "lstm")
@@ -33,10 +34,6 @@ def rnn(source: Words = WORDS, **kwargs: Any) -> WordRNN:
 def encoder(request: pytest.FixtureRequest) -> WordRNN:
     cell, bidirectional, pooling = request.param
     return rnn(cell=cell, bidirectional=bidirectional, pooling=pooling)
-
-
-def test_words_to_the_common_space(encoder: WordRNN) -> None:
-    assert encoder(tokens([3, 4], [5], [6, 7, 8, 9], length=9)).shape == (3, 5)
 
 
 def test_a_text_is_the_same_whatever_pads_it_and_stands_beside_it(encoder: WordRNN) -> None:
@@ -76,26 +73,19 @@ def test_pooling_is_over_the_states_of_the_real_words(cell: str, pooling: str) -
     assert torch.allclose(encoder(tokens([3, 4, 5], length=9)), encoder.projection(pooled[pooling]), atol=1e-6)
 
 
-def test_half_precision() -> None:
-    encoder = rnn(pooling="max")
-    texts = tokens([3, 4, 5], [6, 7], length=4)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = encoder(texts)
-    assert torch.allclose(half.float(), encoder(texts), atol=0.05)
-
-
-@pytest.mark.parametrize("source", [Features(12), Pixels(32)])
-def test_other_input_is_refused(source: Features | Pixels) -> None:
-    with pytest.raises(UserError, match="WordRNN encodes words, but"):
-        WordRNN(source, 5)
-
+# Published word vectors -----------------------------------------------------------------------------------------------
 
 NAMED = Words(4, 9, words=("<pad>", "dog", "cat", "tortoise"))
 
 
+def written(folder: Path, text: str) -> Path:
+    path = folder / "vectors.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def test_embeddings_start_from_the_vectors_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "glove.txt"
-    path.write_text("the 9 9\ndog 1 2\ncat -3 4.5\n")
+    path = written(tmp_path, "the 9 9\ndog 1 2\ncat -3 4.5\n")
     encoder = rnn(NAMED, embedding=2, vectors=str(path))
     assert encoder.embedding.weight[1:3].tolist() == [[1, 2], [-3, 4.5]]
     assert encoder.embedding.weight[0].tolist() == [0, 0]
@@ -105,3 +95,25 @@ def test_embeddings_start_from_the_vectors_of_a_file(tmp_path: Path) -> None:
 def test_vectors_of_parts_of_words_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs texts that are served as words"):
         rnn(Words(20, 9), vectors=str(tmp_path))
+
+
+@pytest.mark.parametrize("header", ["", "3 2\n"])
+def test_only_the_words_of_the_vocabulary_are_kept(tmp_path: Path, header: str) -> None:
+    path = written(tmp_path, header + "cat 3 4\nthé 5 6\n. . . 0 0\ndog 1 2\ndog 7 8\n")
+    rows, vectors = read_word_vectors(path, NAMED.words, 2)
+    assert dict(zip(rows.tolist(), vectors.tolist(), strict=True)) == {1: [1, 2], 2: [3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dog 1 2 3\ncat 1 2 3\n", r"have 3 numbers \(line 1\); set text_encoder.init_args.embedding to 3"),
+        ("cat 1 2\ndog 1 x\n", "Line 2 of .* should be a word and 2 numbers"),
+        ("chien 1 2\nchat 1 2\n", "has 0 of the 4 words"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_word_vectors(written(tmp_path, text), NAMED.words, 2)
+    with pytest.raises(UserError, match=r"nowhere\.txt, given as text_encoder.init_args.vectors, does not exist"):
+        read_word_vectors(tmp_path / "nowhere.txt", NAMED.words, 2)

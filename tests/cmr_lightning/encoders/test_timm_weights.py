@@ -16,6 +16,7 @@ from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
 
 MODEL = "test_resnet"
+OPTION = r"image_encoder\.init_args\.weights"
 
 
 @pytest.fixture(scope="module")
@@ -102,73 +103,68 @@ def test_missing_unexpected_and_other_tensors_are_named(donor: nn.Module, tmp_pa
             create_backbone(MODEL, str(file), {})
 
 
-def test_unreadable_and_unsafe_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "w.safetensors").write_bytes(b"no tensors")
-    (tmp_path / "w.pth").write_bytes(b"no tensors")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("broken.safetensors", "broken.safetensors cannot be read as weights"),
+        ("broken.pth", "broken.pth cannot be read as weights"),
+        ("unsafe.pth", r"unsafe.pth cannot be read as weights .* \.pth file that holds tensors and nothing else"),
+        ("classifier.pth", rf"classifier.pth, given as {OPTION}, holds no weights of test_resnet"),
+        ("nowhere", rf"nowhere, given as {OPTION}, is no file and no folder"),
+        ("empty", r"empty, given as .*, should hold config\.json and model\.safetensors"),
+        ("other", r"other holds weights of resnet10t, but image_encoder\.init_args\.model is test_resnet"),
+        ("no_config", r"config\.json is no config of a timm model \(KeyError\('architecture'\)\)"),
+    ],
+)
+def test_what_is_no_weights_of_the_model_is_refused(donor: nn.Module, tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"no tensors")
+    (tmp_path / "broken.pth").write_bytes(b"no tensors")
     torch.save({"state_dict": Path}, tmp_path / "unsafe.pth")
-    for name in ("w.safetensors", "w.pth", "unsafe.pth"):
-        with pytest.raises(UserError, match=rf"{name} cannot be read as weights"):
-            create_backbone(MODEL, str(tmp_path / name), {})
+    as_pth({"fc.weight": torch.zeros(3)}, tmp_path / "classifier.pth")
+    (tmp_path / "empty").mkdir()
+    for folder, config in (("other", '{"architecture": "resnet10t"}'), ("no_config", "{}")):
+        timm.models.save_for_hf(donor, tmp_path / folder)
+        (tmp_path / folder / "config.json").write_text(config)
+    with pytest.raises(UserError, match=says):
+        create_backbone(MODEL, str(tmp_path / name), {})
 
 
-def test_folder_of_another_model_is_refused(donor: nn.Module, tmp_path: Path) -> None:
-    timm.models.save_for_hf(donor, tmp_path)
-    with pytest.raises(
-        UserError, match=r"holds weights of test_resnet, but image_encoder.init_args.model is resnet10t"
-    ):
-        create_backbone("resnet10t", str(tmp_path), {})
-
-
-def test_incomplete_folder_and_wrong_path_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"should hold config\.json and model\.safetensors"):
-        create_backbone(MODEL, str(tmp_path), {})
-    with pytest.raises(
-        UserError, match=r"nowhere, given as image_encoder\.init_args\.weights, is no file and no folder"
-    ):
-        create_backbone(MODEL, str(tmp_path / "nowhere"), {})
-
-
-def test_missing_weights_of_the_hub_are_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_of_the_hub_are_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(UserError, match=rf"^timm/resnet152\.tv_in1k .* model\.safetensors .* {OPTION}"):
         create_backbone("resnet152.tv_in1k", "hub", {})
-    said = str(raised.value)
-    assert "timm/resnet152.tv_in1k" in said
-    assert "model.safetensors" in said
-    assert "image_encoder.init_args.weights" in said
 
 
+@pytest.mark.parametrize("there", ["model.safetensors", "pytorch_model.bin"])
 def test_weights_in_the_cache_of_the_hub_are_used(
-    donor: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    donor: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: str
 ) -> None:
-    file = as_safetensors(donor.state_dict(), tmp_path / "model.safetensors")
-    asked = []
+    file = as_pth(donor.state_dict(), tmp_path / "w.pth")
 
     def cached(hub_id: str, name: str, local_files_only: bool) -> str:
-        asked.append((hub_id, name, local_files_only))
+        assert (hub_id, local_files_only) == ("timm/test_resnet.r160_in1k", True)
+        if name != there:
+            raise FileNotFoundError
         return str(file)
 
     monkeypatch.setattr("cmr_lightning.encoders.timm_weights.hf_hub_download", cached)
     assert same(create_backbone(f"{MODEL}.r160_in1k", "hub", {}), donor)
-    assert asked == [("timm/test_resnet.r160_in1k", "model.safetensors", True)]
-
-
-def test_model_without_published_weights_is_refused() -> None:
-    with pytest.raises(UserError, match="timm has no weights of mobilenetv2_035"):
-        create_backbone("mobilenetv2_035", "hub", {})
 
 
 @pytest.mark.parametrize(
-    ("model", "args", "says"),
+    ("model", "weights", "args", "says"),
     [
-        ("resnet5", {}, r"no model 'resnet5'; .*list_models"),
-        ("resnet18.nowhere", {}, "no weights 'nowhere' of resnet18; those that it knows are .*tv_in1k"),
-        (MODEL, {"wings": 2}, "model_args: .*'wings'"),
+        ("resnet5", "none", {}, r"no model 'resnet5'; .*list_models"),
+        ("resnet18.nowhere", "none", {}, "no weights 'nowhere' of resnet18; those that it knows are .*tv_in1k"),
+        (MODEL, "none", {"wings": 2}, "model_args: .*'wings'"),
+        ("mobilenetv2_035", "hub", {}, "timm has no weights of mobilenetv2_035"),
     ],
 )
-def test_unknown_models_tags_and_arguments_are_refused(model: str, args: dict[str, Any], says: str) -> None:
+def test_unknown_models_tags_and_arguments_are_refused(
+    model: str, weights: str, args: dict[str, Any], says: str
+) -> None:
     with pytest.raises(UserError, match=says):
-        create_backbone(model, "none", args)
+        create_backbone(model, weights, args)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.encoders import TextTransformer
 from cmr_lightning.errors import UserError
 from tests.cmr_lightning.encoders.tiny_bert import VOCABULARY, tiny_bert
@@ -103,23 +103,6 @@ def test_gradients_reach_all_that_is_trained(towers: dict[str, tuple[str, Words]
     assert all((p.grad is not None) == p.requires_grad for p in encoder.parameters())
 
 
-def test_checkpointing_changes_no_gradient(towers: dict[str, tuple[str, Words]]) -> None:
-    gradients = []
-    for checkpointing in (False, True):
-        encoder = built(towers["clip"], gradient_checkpointing=checkpointing).train()
-        encoder(texts(END)).square().sum().backward()
-        gradients.append([p.grad for p in encoder.parameters()])
-        assert encoder.backbone.is_activation_checkpointing is checkpointing
-    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
-
-
-def test_half_precision(towers: dict[str, tuple[str, Words]]) -> None:
-    encoder = built(towers["bert"], "max")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = encoder(texts(0))
-    assert torch.cosine_similarity(half.float(), encoder(texts(0))).min() > 0.99
-
-
 def test_half_precision_files_make_full_precision_models(tmp_path: Path) -> None:
     transformers.AutoModel.from_pretrained(tiny_bert()).half().save_pretrained(tmp_path)
     assert all(p.dtype == torch.float32 for p in TextTransformer(BERT, 5, str(tmp_path)).parameters())
@@ -141,22 +124,6 @@ def test_texts_that_do_not_fit_are_refused(
         built((towers[tower][0], source), pooling)
 
 
-@pytest.mark.parametrize("source", [Features(12), Pixels(32)])
-def test_other_input_is_refused(source: Features | Pixels) -> None:
-    with pytest.raises(UserError, match="TextTransformer encodes words, but"):
-        TextTransformer(source, 5, str(tiny_bert()))
-
-
-def test_missing_model_is_told_in_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"^some/bert .* its files .*/some/bert .* as text_encoder.init_args.model"):
-        TextTransformer(BERT, 5, "some/bert")
-
-
-def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be loaded .*config\.json and model\.safetensors"):
-        TextTransformer(BERT, 5, str(tmp_path))
-
-
 def test_weights_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     whole = transformers.AutoModel.from_pretrained(tiny_bert())
     lacking = {name: t for name, t in whole.state_dict().items() if not name.startswith("pooler")}
@@ -167,4 +134,11 @@ def test_weights_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     del lacking["encoder.layer.0.output.dense.weight"]
     whole.save_pretrained(tmp_path, state_dict=lacking)
     with pytest.raises(UserError, match=r"lack 1 tensors of the model, first encoder\.layer\.0\.output"):
+        TextTransformer(BERT, 5, str(tmp_path))
+
+
+def test_missing_models_are_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^some/bert .* its files .*/some/bert .* as text_encoder.init_args.model"):
+        TextTransformer(BERT, 5, "some/bert")
+    with pytest.raises(UserError, match=r"cannot be loaded .*config\.json and model\.safetensors"):
         TextTransformer(BERT, 5, str(tmp_path))

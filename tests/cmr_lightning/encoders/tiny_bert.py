@@ -17,17 +17,14 @@ VOCABULARY = (
 """Letters, so that every English word is known."""
 
 
-@cache
-def _folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="tiny_bert")
+_folder = TemporaryDirectory(prefix="tiny_bert")
 
 
 @cache
 def tiny_bert() -> Path:
     """Folder of a BERT of two layers with its tokenizer, written once a process and gone at its end."""
-    folder = Path(_folder().name)
-    write_tiny_bert(folder)
-    return folder
+    write_tiny_bert(Path(_folder.name))
+    return Path(_folder.name)
 
 
 def write_tiny_bert(folder: Path, vocabulary: tuple[str, ...] = VOCABULARY) -> None:
@@ -37,14 +34,8 @@ def write_tiny_bert(folder: Path, vocabulary: tuple[str, ...] = VOCABULARY) -> N
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=512,
-    )
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=512, **sizes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)

@@ -56,9 +56,6 @@ def both_ways(images: Rows, texts: Rows, relation: Relation) -> list[tuple[Rows,
     return [(images, texts, relation), (texts, images, transposed(relation))]
 
 
-# Distances -----------------------------------------------------------------------------------------------------------
-
-
 def intra_class(embeddings: Rows, same: Relation, neighbours: int | None = None) -> float:
     points, rows = [scaled(row) for row in embeddings], []
     for i, point in enumerate(points):
@@ -90,9 +87,6 @@ def pair_distance(images: Rows, texts: Rows) -> float:
     return mean(distance(v, t) for v, t in zip(images, texts, strict=True))
 
 
-# Hinges --------------------------------------------------------------------------------------------------------------
-
-
 def bidirectional_triplet(
     images: Rows, texts: Rows, negatives: Relation, margin: float = 0.2, mining: str = "hardest", reduction: str = "sum"
 ) -> float:
@@ -112,9 +106,6 @@ def invariance_triplet(images: Rows, texts: Rows, same: Relation, margin: float,
             hinges = [max(0.0, margin - distance(query, x)) for j, x in enumerate(gallery) if not mates[i][j]]
             total += distance(query, gallery[i]) + weight * mean(hinges)
     return total / len(images)
-
-
-# Contrastive ---------------------------------------------------------------------------------------------------------
 
 
 def info_nce(images: Rows, texts: Rows, match: Relation, scale: float) -> float:
@@ -154,9 +145,6 @@ def pairwise_likelihood(images: Rows, texts: Rows, same: Relation) -> float:
     return total
 
 
-# Labels --------------------------------------------------------------------------------------------------------------
-
-
 def label_loss(logits: Rows, label: Sequence[int] | Relation) -> float:
     costs = []
     for row, y in zip(logits, label, strict=True):
@@ -176,9 +164,6 @@ def label_calibration(image_logits: Rows, text_logits: Rows, temperature: float 
 label_regression = pair_distance
 
 
-# Projections ---------------------------------------------------------------------------------------------------------
-
-
 def cross_modal_projection(images: Rows, texts: Rows, match: Relation) -> float:
     total = 0.0
     for queries, gallery, matches in both_ways(images, texts, match):
@@ -196,9 +181,6 @@ def projection_classification(images: Rows, texts: Rows, weight: Rows, label: Se
             projected = scaled(partner, dot(item, scaled(partner)))
             total -= log(softmax([dot(scaled(row), projected) for row in weight])[y])
     return total / len(images)
-
-
-# The adversarial games -----------------------------------------------------------------------------------------------
 
 
 def modality_loss(image_logits: Row, text_logits: Row) -> float:
@@ -225,9 +207,6 @@ def adversarial_rotation(logits: Sequence[Rows], mode: str) -> float:
         others = mean(-log(x) for a, x in enumerate(p) if a != r)
         costs.append({"reversal": log(p[r]), "flipped": others, "entropy": -entropy(p)}[mode])
     return mean(costs)
-
-
-# Mutual information --------------------------------------------------------------------------------------------------
 
 
 def located(scores: Sequence[Rows] | Rows) -> list[list[list[float]]]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmr_lightning.losses.arithmetic import SHORTEST, cosine, full_precision, unit
+from cmr_lightning.losses.arithmetic import SHORTEST, full_precision, unit
 
 
 @full_precision
@@ -39,11 +39,6 @@ def test_a_loss_keeps_its_name_and_documentation() -> None:
 def test_directions_have_length_one() -> None:
     lengths = torch.linalg.vector_norm(unit(torch.tensor([[3.0, 4.0], [1e4, -1e4], [1e-5, 0.0]])), dim=1)
     torch.testing.assert_close(lengths, torch.ones(3))
-
-
-def test_cosine_of_each_with_each() -> None:
-    cosines = cosine(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([[5.0, 0.0], [0.0, 1.0], [-3.0, 0.0]]))
-    torch.testing.assert_close(cosines, torch.tensor([[1.0, 0.0, -1.0], [0.5**0.5, 0.5**0.5, -(0.5**0.5)]]))
 
 
 @pytest.mark.parametrize("length", [0.0, SHORTEST / 2])
