@@ -1,1 +1,15 @@
 """Several processes that train as one, and the precision of two players."""
+
+from cmr_lightning.parallel.gathering import Processes, gather_batch, gather_objects, gather_rows
+from cmr_lightning.parallel.strategy import TwoPlayerDDP
+from cmr_lightning.parallel.two_player_precision import Player, TwoPlayerPrecision
+
+__all__ = [
+    "Player",
+    "Processes",
+    "TwoPlayerDDP",
+    "TwoPlayerPrecision",
+    "gather_batch",
+    "gather_objects",
+    "gather_rows",
+]

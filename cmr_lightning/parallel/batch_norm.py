@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the batch that all processes have together."""
+"""Batch normalisation by the statistics of the batches of all processes together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class SyncBatchNorm(LayerSync):
-    """Replaces batch normalisations: by torch's and timm's own on GPUs, by `CPUSyncBatchNorm` elsewhere.
+    """Replaces batch normalisation layers by torch's and timm's synchronised ones on GPUs, elsewhere by our own.
 
     Args:
         device: Where the model runs.
-        complete: Parts of the model that are given the rows of all processes anyway, and stay as they are.
+        complete: Parts of the model that receive the rows of all processes anyway, and are left as they are.
     """
 
     def __init__(self, device: torch.device, complete: Iterable[nn.Module] = ()) -> None:
@@ -27,19 +27,19 @@ class SyncBatchNorm(LayerSync):
         self.complete = list(complete)
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Replace; parameters, statistics and their names stay."""
+        """Replace the layers; their parameters and statistics keep values and names."""
         for name, child in model.named_children():
             if all(child is not part for part in self.complete):
                 setattr(model, name, self.convert(child))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Leave the model as it is: outside of training both kinds do the same."""
+        """Leave the model as it is; outside of training both kinds compute the same."""
         return model
 
 
 def _on_cpu(module: nn.Module) -> nn.Module:
-    if type(module) in _PLAIN:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module) in _PLAIN:
         return CPUSyncBatchNorm.of(module)
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         rank_zero_warn(f"Each process normalises by its own batch in a {type(module).__name__}.")
@@ -49,25 +49,29 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 
 
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation over all processes on any device; torch's own wants a GPU.
+    """Normalises over the batches of all processes on any device; torch's own layer needs a GPU.
 
-    Mean and variance are sums over all processes with gradients, in two passes, so that nothing cancels.
+    Mean and variance are differentiable sums over all processes.
     """
 
     @classmethod
-    def of(cls, module: nn.Module) -> CPUSyncBatchNorm:
-        """One with the parameters and statistics of another batch normalisation."""
-        assert isinstance(module, nn.modules.batchnorm._BatchNorm)
+    def of(cls, module: nn.modules.batchnorm._BatchNorm) -> CPUSyncBatchNorm:
+        """Make a layer with the parameters and statistics of another one.
+
+        Examples:
+            >>> CPUSyncBatchNorm.of(nn.BatchNorm1d(5)).weight.shape
+            torch.Size([5])
+        """
         synced = cls(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
         synced._parameters, synced._buffers = module._parameters, module._buffers
         synced.training = module.training
         return synced
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accept any number of dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Rows `(N, C, ...)` to rows of the same shape."""
+        """Normalise rows `(N, C, ...)`."""
         if not self.training:
             return super().forward(input)
         return self._normalised(input.to(torch.promote_types(input.dtype, torch.float32))).to(input.dtype)
@@ -78,19 +82,17 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         count = all_reduce(input.new_tensor(input.numel() / input.shape[1]))
         mean = all_reduce(input.sum(dims)) / count
         centred = input - mean.view(shape)
+        # The second pass over the data avoids the cancellation of E[x^2] - E[x]^2.
         variance = all_reduce(centred.square().sum(dims)) / count
-        self._follow(mean.detach(), variance.detach() * count / (count - 1))
+        self._update_statistics(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
         return normalised
 
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of a batch."""
-        if not self.track_running_stats:
-            return
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None
+    def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return  # the layer tracks none
         self.num_batches_tracked.add_(1)
         step = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, step)

@@ -1,4 +1,4 @@
-"""Rows of all processes put together, each time in one collective call, whatever their types are."""
+"""Rows of all processes in one tensor; tensors of several types travel in one collective call."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def gather_batch(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The rows of every process's batch, in the order in which one process would have had them, with gradients.
+    """Gather the rows of every process's batch with gradients, in the order in which one process would have them.
 
-    Row i of process r becomes row i W + r of W processes, which undoes how `PairLoader` deals rows out. Every process
-    is then to compute the same losses of all the rows, and afterwards to average its parameters' gradients over the
-    processes. So the backward pass hands each process the gradient of its own rows times W, without any communication:
-    the average of W such parts is the gradient of the whole, and the average of W equal gradients, those of what the
-    losses themselves learn, is each of them.
+    Row i of process r of W becomes row i W + r, the inverse of how `PairLoader` distributes rows. Every process is
+    expected to compute the same losses from all rows, and then to average the gradients of its parameters over the
+    processes. The backward pass therefore gives each process the gradient of its own rows times W, without
+    communication: the average of these parts is the gradient of the encoders, and the average of W equal gradients is
+    that of parameters in the losses.
 
     Args:
         tensors: Tensors with `N` rows each, `N` the same in all processes; of any shape and type.
@@ -34,11 +34,11 @@ def gather_batch(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The rows of the first process, then those of the second, and so on, without gradients.
+    """Gather the rows of the first process, then those of the second, and so on, without gradients.
 
     Args:
-        tensors: Tensors with the same number of rows, which may differ from process to process; of any shape and type,
-            but the same in all processes.
+        tensors: Tensors with the same number of rows, which may differ between processes; of any shape and type, but
+            the same in all processes.
 
     Returns:
         The tensors with the rows of all processes.
@@ -53,31 +53,36 @@ def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def gather_objects(own: T) -> list[T]:
-    """What each process has, small and seldom asked for; in one process a list of one."""
+    """Gather one small object of each process; a single process returns a list of its own.
+
+    Examples:
+        >>> gather_objects({"rank": 0})
+        [{'rank': 0}]
+    """
     if not dist.is_initialized():
         return [own]
-    everybody: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everybody, own)
-    return everybody
+    objects: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(objects, own)
+    return objects
 
 
 class Processes:
-    """The processes of a training as a team that ranks together.
+    """Splits the queries of an evaluation between the processes of a training.
 
     Args:
-        device: Where this process may talk to the others.
+        device: Where this process exchanges tensors with the others.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def share(self, queries: int) -> slice:
-        """An equal part of so many queries; the parts of the processes follow on one another."""
+        """Return this process's share of the queries; the shares follow on one another and are equal to within one."""
         rank, world_size = dist.get_rank(), dist.get_world_size()
         return slice(queries * rank // world_size, queries * (rank + 1) // world_size)
 
     def together(self, arrays: Sequence[NDArray]) -> list[NDArray]:
-        """Arrays of one length `(n,)`, those of the first process before those of the second, and so on."""
+        """Concatenate arrays `(n,)` over the processes, in their order."""
         gathered = gather_rows([torch.from_numpy(array).to(self.device) for array in arrays])
         return [tensor.cpu().numpy() for tensor in gathered]
 
@@ -98,19 +103,19 @@ class _GatherBatch(torch.autograd.Function):
 
 
 def _gathered(rows: Tensor) -> Tensor:
-    """What each process has, `(W, ...)`; it must have the same shape in all processes."""
+    """Gather a tensor of the same shape from each process, `(W, ...)`."""
     together = rows.new_empty(dist.get_world_size(), *rows.shape)
     dist.all_gather(list(together.unbind()), rows.contiguous())
     return together
 
 
 def _pack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors with N rows as the bytes of one, `(N, bytes)` uint8: so one call carries numbers of all types."""
+    """Join the bytes of tensors with N rows, `(N, bytes)` uint8, so that one call carries numbers of all types."""
     return torch.cat([t.detach().reshape(len(t), _width(t)).contiguous().view(torch.uint8) for t in tensors], dim=1)
 
 
 def _unpack(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The inverse of `_pack`, for any number of rows."""
+    """Invert `_pack`, for any number of rows."""
     ends = accumulate((_width(t) * t.element_size() for t in like), initial=0)
     return [
         rows[:, start:end].contiguous().view(t.dtype).reshape(len(rows), *t.shape[1:])
@@ -119,5 +124,5 @@ def _unpack(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _width(tensor: Tensor) -> int:
-    """Numbers in a row."""
+    """Count the numbers in a row."""
     return math.prod(tensor.shape[1:])

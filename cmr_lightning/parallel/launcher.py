@@ -1,4 +1,4 @@
-"""The processes of a training on several devices: where one is lost, the others end with a sentence."""
+"""Starting the processes of a training on several devices, and ending all of them when one is lost."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from torch import distributed as dist
 from cmr_lightning.errors import UserError
 
 _FIRST = "CMR_FIRST_PROCESS"
-"""Environment variable by which a process tells those that it starts its id."""
+"""Environment variable with the id of the process that started the others."""
 
-_LOOK_EVERY = 1.0
-_GRACE = 10.0
-"""Seconds that a process has to find out by itself that another was lost, as gloo does and NCCL often does not."""
+_POLL_SECONDS = 1.0
+_GRACE_SECONDS = 10.0
+"""Time for a process to notice by itself that another was lost, as gloo does and NCCL often does not."""
 
 _LOST = ("gloo/transport", "ncclRemoteError")
-"""What the messages say in which a backend complains about a process on the other side."""
+"""Parts of the messages with which the backends report that a process on the other side has gone."""
 
 
 class GroupLauncher(_SubprocessScriptLauncher):
-    """Starts one process per device of this machine, as Lightning does, and lets none outlive another that was lost.
+    """Starts one process per device of this machine, as Lightning does, and ends all with a message when one is lost.
 
-    Lightning looks every five seconds whether a process that it started has failed, and then kills all others, this
-    one too, without a word.
+    Lightning's own launcher, too, polls for processes that failed, but kills all others, this one included, without a
+    message.
     """
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Start the other processes, and do this one's share.
+        """Start the other processes, and run the function in this one.
 
         Raises:
             UserError: If another process was lost.
@@ -44,7 +44,7 @@ class GroupLauncher(_SubprocessScriptLauncher):
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
             os.environ[_FIRST] = str(os.getpid())
-            os.environ["LOCAL_WORLD_SIZE"] = str(self.num_processes)  # as torchrun says it: they share the cores
+            os.environ["LOCAL_WORLD_SIZE"] = str(self.num_processes)  # as torchrun sets it, for sharing the cores
             self._call_children_scripts()
         first = os.environ.pop(_FIRST, None)
         if first is not None:
@@ -61,16 +61,16 @@ class GroupLauncher(_SubprocessScriptLauncher):
             raise
 
     def _watch(self, first: int) -> None:
-        """Wait until a process is lost, and end this one if that leaves it waiting for ever."""
+        """Wait until a process is lost, then end this one, which might wait for it for ever."""
         while not any(process.poll() for process in self.procs) and first in (os.getpid(), os.getppid()):
-            time.sleep(_LOOK_EVERY)
-        time.sleep(_GRACE)
+            time.sleep(_POLL_SECONDS)
+        time.sleep(_GRACE_SECONDS)
         print(f"error: {self._message()}", file=sys.stderr, flush=True)
         self._kill_others()
         os._exit(2)
 
     def _message(self) -> str:
-        time.sleep(_LOOK_EVERY)  # a connection breaks a moment before the system knows how the process ended
+        time.sleep(_POLL_SECONDS)  # a connection breaks a moment before the system knows how the process ended
         ended = [f"number {i} {_how(p.returncode)}" for i, p in enumerate(self.procs, start=1) if p.poll()]
         return (
             f"A process of this group was lost{': ' if ended else ''}{', '.join(ended)}; the others end with it. What "
@@ -84,7 +84,12 @@ class GroupLauncher(_SubprocessScriptLauncher):
 
 
 def another_was_lost(error: BaseException) -> bool:
-    """Whether an error says that another process of the group does not answer any more."""
+    """Tell whether an error means that another process of the group no longer answers.
+
+    Examples:
+        >>> another_was_lost(RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer"))
+        True
+    """
     return isinstance(error, dist.DistNetworkError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
     )

@@ -1,4 +1,4 @@
-"""The state of every random generator of a process, as tensors."""
+"""The states of all random generators of a process, as tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of torch on the CPU and, if that is it, on a CUDA device or Apple's, of Python and of NumPy."""
+    """Return the states of torch on the CPU and on the device, of Python and of NumPy."""
     kind, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (what libraries draw from)
     states = {
         "cpu": torch.get_rng_state(),
@@ -27,7 +27,15 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Go on where `random_state` was asked."""
+    """Restore the states that `random_state` returned; a checkpoint of another kind of device lacks that of this one.
+
+    Examples:
+        >>> cpu = torch.device("cpu")
+        >>> state, drawn = random_state(cpu), random.random()
+        >>> set_random_state(state, cpu)
+        >>> random.random() == drawn
+        True
+    """
     torch.set_rng_state(state["cpu"].cpu())
     version, internal, gauss = _decoded(state["python"])
     random.setstate((version, tuple(internal), gauss))

@@ -1,11 +1,11 @@
-"""The same trainings by one process and by two, each of which has half of the batch, in float64.
+"""The same trainings in one process and in two with half of the batch each.
 
-In float32 the two agree for a few updates, until a rectifier or a hinge falls on the other side of zero.
+In float64, because in float32 they agree only until a rectifier or a hinge falls on the other side of zero.
 
     python -m tests.cmr_lightning.parallel.side_by_side FOLDER
 
-Three processes are forked from one that has built everything: `alone`, and `0` and `1` that train together over
-gloo. Each writes what it saw of each training to `FOLDER/<training>.<process>.pt`.
+Three processes are forked from one that has built everything: `alone`, and `0` and `1`, which train together over
+gloo. Each writes what it observed in each training to `FOLDER/<training>.<process>.pt`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Seen(pl.Callback):
 
 
 def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, Any]:
-    """What is seen of a training, and of the validation after it."""
+    """Train and validate, and return what was observed."""
     data.batch_size = BATCH // together
     seen = Seen()
     parallel = {"strategy": "ddp", "devices": together, "plugins": [TorchElasticEnvironment()]} if together > 1 else {}
@@ -85,14 +85,12 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
 
 
 def of_experiments(folder: Path) -> dict[str, Callable[[int], dict[str, Any]]]:
-    """Each method as its experiment on Shapes has it, or on whatever it has one, built before the processes part.
+    """Each method in its experiment on Shapes, or another, built before the processes fork.
 
-    The validation parts on Shapes have 41 pictures, which make uneven shares.
+    The validation parts on Shapes have 41 pictures, so that their shares are uneven.
     """
-    experiments = sorted(EXPERIMENTS, key=lambda path: (path.parent.name != "shapes", path.stem))
-    paths: dict[str, Path] = {}
-    for path in experiments:
-        paths.setdefault(method_of(path), path)
+    last_wins = sorted(EXPERIMENTS, key=lambda path: (path.parent.name != "shapes", path.stem), reverse=True)
+    paths = {method_of(path): path for path in last_wins}
     trainings = {}
     for name in METHODS:
         sizes = ["--data.num_val=41", "--data.num_train=88"] if paths[name].parent.name == "shapes" else []
@@ -106,12 +104,12 @@ def of_experiments(folder: Path) -> dict[str, Callable[[int], dict[str, Any]]]:
 
 
 def normalised(source: Any, dim: int) -> FeatureMLP:
-    """An encoder that knows its batch."""
+    """An encoder that depends on its batch."""
     return FeatureMLP(source, dim, hidden=(16,), activation="tanh", input_norm="standardize")
 
 
 def toy(together: int, train_settings: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
-    """DAML on the toy data, whose encoders standardise features over the batch."""
+    """DAML on the toy data, with encoders that standardise features over the batch."""
     data = Toy(num_train=83)
     pl.seed_everything(1, verbose=False)
     optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
@@ -155,7 +153,7 @@ def run(trainings: dict[str, Callable[[int], dict[str, Any]]], folder: Path, pro
 
 
 def main(folder: Path) -> int:
-    """Build, fork, wait, and say whether all went well."""
+    """Build, fork and wait; return 0 if all processes succeeded."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
