@@ -1,9 +1,8 @@
-"""Nearest neighbours that are only nearly the nearest, in galleries too large to look at every item; needs FAISS.
+"""Approximate nearest neighbours, for galleries too large to compare every item; needs FAISS.
 
 Douze, Guzhva, Deng, Johnson, Szilvasy, Mazaré, Lomeli, Hosseini, Jégou: The Faiss library, 2024, arXiv:2401.08281.
 
-No number of a record comes from here: records are of exact ranks. An index is for those who search, and `recall` says
-what it costs them.
+Records hold exact ranks only. An index is for searching, and `recall` measures what the approximation costs.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from numpy.typing import NDArray
 from cmr_lightning.errors import UserError
 
 _BLOCK = 2**16
-"""Rows of the gallery that are read at once."""
+"""Rows of the gallery read at once."""
 _TRAIN = 2**18
-"""Most rows that an index is trained on, where it needs training; the guideline of FAISS for 4,096 cells is 2**17."""
+"""Rows that an index is trained on at most; FAISS recommends 2**17 for 4,096 cells."""
 
 
 class ApproximateIndex:
-    """An index of FAISS over a gallery, which is read in blocks: it may be mapped from a file.
+    """An index of FAISS over a gallery, which is read in blocks and so may be mapped from a file.
 
     Args:
-        gallery: Embeddings `(G, D)` of any floating-point type; the index keeps what it needs in float32 or less.
+        gallery: Embeddings `(G, D)` of any floating-point type.
         distance: `cos` or `l2`.
-        description: What FAISS's `index_factory` takes: `HNSW32` for a graph (Malkov, Yashunin, 2016,
-            arXiv:1603.09320), `IVF4096,Flat` for cells of which a few are searched, `IVF4096,PQ64` for such of
-            compressed embeddings.
-        parameters: How much of it is searched, as FAISS's `ParameterSpace` takes it: `efSearch=128`, `nprobe=32`.
+        description: Argument of FAISS's `index_factory`: `HNSW32` for a graph (Malkov, Yashunin, 2016,
+            arXiv:1603.09320), `IVF4096,Flat` for cells of which a few are searched, `IVF4096,PQ64` to compress the
+            embeddings in the cells.
+        parameters: How much of it is searched, for FAISS's `ParameterSpace`: `efSearch=128`, `nprobe=32`.
 
     Raises:
         UserError: If FAISS is missing, or does not understand the description or the parameters.
@@ -45,7 +44,7 @@ class ApproximateIndex:
         try:
             self._index = faiss.index_factory(gallery.shape[1], description, metric)
             if not self._index.is_trained:
-                self._index.train(self._rows(gallery, _drawn(len(gallery))))
+                self._index.train(self._rows(gallery, _training_rows(len(gallery))))
             if parameters:
                 faiss.ParameterSpace().set_index_parameters(self._index, parameters)
         except RuntimeError as error:
@@ -57,19 +56,15 @@ class ApproximateIndex:
             self._index.add(self._rows(gallery, slice(start, start + _BLOCK)))
 
     def top(self, queries: NDArray, k: int) -> NDArray[np.int64]:
-        """Nearly the best gallery items of every query, best first.
-
-        Args:
-            queries: Embeddings `(Q, D)`.
-            k: How many.
+        """Find about the k nearest gallery items of queries `(Q, D)`.
 
         Returns:
-            Positions in the gallery, `(Q, k)`; -1 where the part that was searched held fewer than k.
+            Positions in the gallery `(Q, k)`, nearest first; -1 where the part that was searched held fewer than k.
         """
         return self._index.search(self._rows(queries, slice(None)), k)[1]
 
     def _rows(self, embeddings: NDArray, rows: slice | NDArray) -> NDArray[np.float32]:
-        """Some rows in float32, for the cosine of length 1 or, where they are zero, 0."""
+        """Copy some rows to float32, for the cosine scaled to length 1 unless they are zero."""
         chosen = np.array(embeddings[rows], dtype=np.float32, order="C")
         if self._unit:
             norms = np.linalg.norm(chosen, axis=1, keepdims=True)
@@ -78,17 +73,17 @@ class ApproximateIndex:
 
 
 def recall(found: NDArray, exact: NDArray) -> float:
-    """Share of the exact nearest neighbours that were found, 0 to 1; a lower bound where some are equally near.
+    """Return the share, 0 to 1, of the nearest neighbours `(Q, k)` that were found; ties make it a lower bound.
 
-    Args:
-        found: Positions in the gallery, `(Q, k)`.
-        exact: The k nearest, `(Q, k)`.
+    Examples:
+        >>> recall(found=np.array([[3, 1], [9, -1]]), exact=np.array([[1, 3], [7, 9]]))
+        0.75
     """
     return float(np.mean([np.isin(nearest, those).mean() for nearest, those in zip(exact, found, strict=True)]))
 
 
-def _drawn(count: int) -> NDArray:
-    """The rows that an index is trained on, in their order: a file is read from its beginning to its end."""
+def _training_rows(count: int) -> NDArray:
+    """Draw the rows that an index is trained on, sorted, because a file is read fastest in its order."""
     return np.sort(np.random.default_rng(0).choice(count, min(count, _TRAIN), replace=False))
 
 

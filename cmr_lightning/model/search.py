@@ -1,4 +1,4 @@
-"""`search`: the nearest items of every query among the embeddings that `predict` wrote, exactly or by an index."""
+"""`search`: find the nearest items of every query among the embeddings that `predict` wrote."""
 
 from __future__ import annotations
 
@@ -21,14 +21,26 @@ _OTHER = {"text": "image", "image": "text"}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write `neighbours.npz` beside the embeddings: `neighbours (Q, k)`, rows of the gallery, best first.
-
-    Args:
-        arguments: The command, and its options.
+    """Write `neighbours.npz` beside the embeddings: `neighbours (Q, k)`, rows of the gallery, nearest first.
 
     Raises:
         UserError: If there are no embeddings, or FAISS is missing or does not understand the index.
     """
+    options = _options(arguments)
+    queries, gallery, source = _read(options.embeddings, options.queries)
+    k = min(options.k, len(gallery) - (source is not None))
+    if options.index is None:
+        found, seconds = _exact(queries, gallery, source, options.distance, k)
+        print(f"Searched {len(gallery):,} items exactly, {1000 * seconds / len(queries):.3g} ms a query.")
+    else:
+        found = _approximate(queries, gallery, source, options, k)
+    path = options.embeddings.with_name("neighbours.npz")
+    with whole_file(path) as file:
+        np.savez(file, neighbours=found)
+    print(f"Wrote {path}: the {k} nearest of {len(gallery):,} for {len(queries):,} queries.")
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m cmr_lightning search",
         description="Find the nearest items of every query; writes neighbours.npz beside the embeddings.",
@@ -45,21 +57,11 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments[1:])
     if options.k < 1 or options.sample < 1:
         raise UserError("--k and --sample must be at least 1.")
-    queries, gallery, source = _read(options.embeddings, options.queries)
-    k = min(options.k, len(gallery) - (source is not None))
-    if options.index is None:
-        found, seconds = _exact(queries, gallery, source, options.distance, k)
-        print(f"Searched {len(gallery):,} items exactly, {1000 * seconds / len(queries):.3g} ms a query.")
-    else:
-        found = _approximate(queries, gallery, source, options, k)
-    path = options.embeddings.with_name("neighbours.npz")
-    with whole_file(path) as file:
-        np.savez(file, neighbours=found)
-    print(f"Wrote {path}: the {k} nearest of {len(gallery):,} for {len(queries):,} queries.")
+    return options
 
 
 def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
-    """What searches, `(Q, D)`, what is searched, `(G, D)`, and the source of each composed query, which it skips."""
+    """Read queries `(Q, D)`, gallery `(G, D)` and, for composed queries, the gallery row that each must skip `(Q,)`."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive[queries], archive[_OTHER[queries]]
@@ -80,7 +82,7 @@ def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
 
 
 def _exact(queries: NDArray, gallery: NDArray, source: NDArray | None, distance: str, k: int) -> tuple[NDArray, float]:
-    """Positions in the gallery, `(Q, k)`, and the seconds that it took."""
+    """Return positions in the gallery, `(Q, k)`, and the time in seconds."""
     start = time.perf_counter()
     excluded = None if source is None else torch.from_numpy(source)
     found = top(torch.from_numpy(queries), torch.from_numpy(gallery), distance, k, excluded=excluded).numpy()
@@ -90,11 +92,11 @@ def _exact(queries: NDArray, gallery: NDArray, source: NDArray | None, distance:
 def _approximate(
     queries: NDArray, gallery: NDArray, source: NDArray | None, options: argparse.Namespace, k: int
 ) -> NDArray:
-    """Positions in the gallery, `(Q, k)`; what the index costs and gains is printed."""
+    """Return positions in the gallery, `(Q, k)`, and print time and recall of the index."""
     start = time.perf_counter()
     index = ApproximateIndex(gallery, options.distance, options.index, options.parameters)
     built = time.perf_counter()
-    found = index.top(queries, k) if source is None else _without(source, index.top(queries, k + 1))
+    found = index.top(queries, k) if source is None else drop_item(source, index.top(queries, k + 1))
     seconds = time.perf_counter() - built
     sample = np.sort(np.random.default_rng(0).permutation(len(queries))[: options.sample])
     of_sample = None if source is None else source[sample]
@@ -108,7 +110,12 @@ def _approximate(
     return found
 
 
-def _without(item: NDArray, found: NDArray) -> NDArray:
-    """The first k of what was found, `(Q, k + 1)`, without one item for each query, `(Q,)`."""
+def drop_item(item: NDArray, found: NDArray) -> NDArray:
+    """Drop one item `(Q,)` from the results `(Q, k + 1)` of each query, or the last where it is not among them.
+
+    Examples:
+        >>> drop_item(np.array([7, 8]), np.array([[7, 1, 2], [3, 4, 5]])).tolist()
+        [[1, 2], [3, 4]]
+    """
     order = np.argsort(found == item[:, None], axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)[:, :-1]

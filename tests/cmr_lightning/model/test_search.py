@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,82 +21,82 @@ def embeddings(tmp_path: Path) -> Path:
     return path
 
 
-def neighbours(embeddings: Path) -> np.ndarray:
+def search(embeddings: Path, *options: str) -> np.ndarray:
+    """What a search writes, `(Q, k)`."""
+    assert main(["search", str(embeddings), *options]) == 0
     with np.load(embeddings.with_name("neighbours.npz"), allow_pickle=False) as archive:
         return archive["neighbours"]
 
 
 @pytest.mark.parametrize("distance", ["cos", "l2"])
 def test_exact(embeddings: Path, distance: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", str(embeddings), "--k=3", f"--distance={distance}"]) == 0
-    found = neighbours(embeddings)
+    found = search(embeddings, "--k=3", f"--distance={distance}")
     assert found.shape == (TEXTS, 3)
     assert found[:, 0].tolist() == list(range(TEXTS))
     assert "the 3 nearest of 400 for 90 queries" in capsys.readouterr().out
 
 
 def test_images_search_texts_and_find_no_more_than_there_are(embeddings: Path) -> None:
-    assert main(["search", str(embeddings), "--queries=image", "--k=1000"]) == 0
-    found = neighbours(embeddings)
+    found = search(embeddings, "--queries=image", "--k=1000")
     assert found.shape == (IMAGES, TEXTS)
     assert found[:TEXTS, 0].tolist() == list(range(TEXTS))
 
 
 def test_index_is_compared_with_the_exact_search(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("faiss")
-    index = ["--index=IVF4,Flat", "--parameters=nprobe=4", "--k=3", "--sample=20"]
-    assert main(["search", str(embeddings), *index]) == 0
-    assert neighbours(embeddings)[:, 0].tolist() == list(range(TEXTS))
+    found = search(embeddings, "--index=IVF4,Flat", "--parameters=nprobe=4", "--k=3", "--sample=20")
+    assert found[:, 0].tolist() == list(range(TEXTS))
     assert "It finds 100.00% of the 3 nearest, measured on 20 queries." in capsys.readouterr().out
-    assert main(["search", str(embeddings), *index[:1], "--parameters=nprobe=1", "--k=50"]) == 0
+    search(embeddings, "--index=IVF4,Flat", "--parameters=nprobe=1", "--k=50")
     assert "It finds 100.00%" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("index", [[], ["--index=Flat"]], ids=["exactly", "by an index"])
-def test_a_composed_query_does_not_find_its_source(embeddings: Path, index: list[str]) -> None:
+def test_composed_query_does_not_find_its_source(embeddings: Path, index: list[str]) -> None:
     if index:
         pytest.importorskip("faiss")
-    with np.load(embeddings) as archive:
-        arrays = dict(archive)
-    assert main(["search", str(embeddings), "--k=4"]) == 0
-    nearest = neighbours(embeddings)
+    nearest = search(embeddings, "--k=4")
     source = nearest[:, 0].copy()
     source[:10] = (nearest[:10, 3] + 1) % IMAGES  # most likely not among those that are found
+    with np.load(embeddings) as archive:
+        arrays = dict(archive)
     np.savez(embeddings, **arrays, source=source)
-    assert main(["search", str(embeddings), "--k=3", *index]) == 0
     expected = [[item for item in row if item != own][:3] for row, own in zip(nearest, source, strict=True)]
-    assert neighbours(embeddings).tolist() == expected
-
-
-def write_plain_array(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.eye(2))
+    assert search(embeddings, "--k=3", *index).tolist() == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("content", "message"),
     [
-        (lambda path: path.unlink(), "There is no file"),
-        (lambda path: path.write_bytes(b"PK"), "holds no embeddings"),
-        (lambda path: path.write_bytes(b""), "holds no embeddings"),
-        (write_plain_array, "holds no embeddings"),
-        (lambda path: np.savez(path, image=np.eye(2)), "holds no embeddings"),
-        (lambda path: np.savez(path, image=np.eye(2), text=np.full((1, 2), np.nan)), "not finite"),
-        (lambda path: np.savez(path, image=np.eye(2), text=np.array([object()])), "holds no embeddings"),
-        (lambda path: np.savez(path, image=np.eye(2), text=np.eye(3)), "holds text of shape (3, 3), float64, and im"),
-        (lambda path: np.savez(path, image=np.eye(2), text=np.ones(2)), "holds text of shape (2,), float64, and image"),
-        (lambda path: np.savez(path, image=np.eye(2), text=np.array([["a", "b"]])), "text of shape (1, 2), <U1, and"),
+        (None, "There is no file"),
+        (b"PK", "holds no embeddings"),
+        (b"", "holds no embeddings"),
+        (np.eye(2), "holds no embeddings"),
+        ({"image": np.eye(2)}, "holds no embeddings"),
+        ({"image": np.eye(2), "text": np.array([object()])}, "holds no embeddings"),
+        ({"image": np.eye(2), "text": np.full((1, 2), np.nan)}, "not finite"),
+        ({"image": np.eye(2), "text": np.eye(3)}, "holds text of shape (3, 3), float64, and im"),
+        ({"image": np.eye(2), "text": np.ones(2)}, "holds text of shape (2,), float64, and image"),
+        ({"image": np.eye(2), "text": np.array([["a", "b"]])}, "text of shape (1, 2), <U1, and"),
     ],
 )
-def test_what_is_no_embeddings_is_said(embeddings: Path, change, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    change(embeddings)
-    assert main(["search", str(embeddings)]) == 2
-    assert said in capsys.readouterr().err
+def test_file_without_embeddings_is_refused(
+    content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "embeddings.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    elif content is not None:
+        np.save(path, content)
+        path.with_name("embeddings.npz.npy").rename(path)
+    assert main(["search", str(path)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_predict_wrote_is_searched(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert main(["fit", f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={run}"]) == 0
     assert main(["predict", f"--config={run / 'config.yaml'}"]) == 0
-    assert main(["search", str(run / "embeddings.npz")]) == 0
-    assert neighbours(run / "embeddings.npz").shape == (24, 10)
+    assert search(run / "embeddings.npz").shape == (24, 10)
