@@ -1,10 +1,9 @@
-"""Lets torchvision load beside a CPU build of torch.
+"""Makes torchvision importable beside a CPU build of torch.
 
 The published torchvision wheels for Linux are linked against CUDA. Beside a CPU build of torch their operators do not
-load, and then `import torchvision` fails, and with it timm, torchmetrics and pytorch_lightning. Declaring the two
-operators that torchvision looks up while it is imported is enough: everything that is written in Python works, while
-`torchvision.ops.nms` and torchvision's own image decoders stay unavailable, with a clear error of torch. This project
-uses neither.
+load, so that `import torchvision` fails, and with it timm, torchmetrics and pytorch_lightning. It is enough to declare
+the two operators that torchvision looks up during its import: what is written in Python works, while
+`torchvision.ops.nms` and torchvision's image decoders, which this project does not use, raise a clear error of torch.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 class _TorchvisionFinder(MetaPathFinder):
-    """Runs once, just before torchvision is imported, and then steps aside; it costs nothing until then."""
+    """Runs once, just before torchvision is imported, and then removes itself."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name == "torchvision":
@@ -47,10 +46,10 @@ def _declare_missing_operators(spec: ModuleSpec | None) -> None:
     _declared.append(operators)
 
 
-_declared: list[object] = []  # a torch library's operators vanish with it
+_declared: list[object] = []  # the operators exist only as long as their library object
 
 
 def install() -> None:
-    """Put the finder in front of the import system, unless torchvision is imported already."""
+    """Register the finder, unless torchvision is already imported."""
     if "torchvision" not in sys.modules:
         sys.meta_path.insert(0, _TorchvisionFinder())

@@ -1,12 +1,13 @@
-"""`fit`, `validate`, `test` and `predict`: LightningCLI, where a run lives in a folder of its own."""
+"""`fit`, `validate`, `test` and `predict`: LightningCLI, with a folder for each run."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml
@@ -38,173 +39,155 @@ from cmr_lightning.experiment import ExperimentCLI, quieten
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
-from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint, read_checkpoint
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.run import Run, experiment_name, run_of_config
-
-_LOGGED = ("pytorch_lightning", "py.warnings")
 
 
 class RetrievalCLI(ExperimentCLI):
     """Builds the parts of an experiment and runs one command in the run's folder."""
 
     def before_instantiate_classes(self) -> None:
-        """Find the run's folder, and refuse what should not be done there before anything that takes long."""
-        if self.options.experiment is None:
-            self.options.experiment = experiment_name(self.config_files)
-        default = Path("runs") / self.options.experiment / f"seed{self.options.seed_everything}"
-        given = Run(Path(self.options.run_dir or default))
+        """Find the run's folder, and refuse what cannot be done there before anything is built.
+
+        Raises:
+            UserError: If the folder already holds a run, or lacks the checkpoint that the command needs.
+        """
+        options = self.options
+        options.experiment = options.experiment or experiment_name(self.config_files)
+        given = Run(Path(options.run_dir or f"runs/{options.experiment}/seed{options.seed_everything}"))
         self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
-        self.options.run_dir = str(self.run.path)
-        if self.options.ckpt_path is not None and not Path(self.options.ckpt_path).is_file():
-            raise UserError(f"{self.options.ckpt_path}, given as --ckpt_path, does not exist.")
-        if self.subcommand != "fit" and self.options.ckpt_path is None and not self.run.best.exists():
+        options.run_dir = str(self.run.path)
+        if options.ckpt_path is not None and not Path(options.ckpt_path).is_file():
+            raise UserError(f"{options.ckpt_path}, given as --ckpt_path, does not exist.")
+        if self.subcommand == "fit":
+            if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
+                options.resume = bool(self.run.checkpoints())
+                options.overwrite = not options.resume
+            rank_zero_only(self.run.check)(options.resume, options.overwrite)  # other processes find the folder in use
+        elif options.ckpt_path is None and not self.run.best.exists():
             raise UserError(
                 f"{self.run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path."
             )
-        if self.subcommand == "fit":
-            if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
-                self.options.resume = bool(self.run.checkpoints())
-                self.options.overwrite = not self.options.resume
-            if _is_first_process():  # which the others of a group follow
-                self.run.check(self.options.resume, self.options.overwrite)
 
     # Building --------------------------------------------------------------------------------------------------------
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's trainer with the run's loggers and callbacks."""
-        options = self.config_init[self.subcommand]["trainer"]
-        options["default_root_dir"] = str(self.run.path)
+        """Build Lightning's trainer with the run's loggers, callbacks and checkpoints.
+
+        Raises:
+            UserError: If the settings under `trainer` do not fit together, or not this machine.
+        """
+        call = self.config_init[self.subcommand]  # Lightning passes its values on to the trainer's method
+        options = dict(call["trainer"], **kwargs)
         self.loggers = self._loggers(options["logger"])
-        options["logger"] = [self._metrics_file(), *self.loggers] if self.subcommand == "fit" else False
+        options["logger"] = False
+        if self.subcommand == "fit":
+            options["logger"] = [self._metrics_file(), *self.loggers]
+        else:
+            call["ckpt_path"] = self.options.ckpt_path or str(self.run.best)
+            call["verbose"] = call["return_predictions"] = False
+        options["default_root_dir"] = str(self.run.path)
         options["enable_model_summary"] = False
         if not self.model.needs_gradients and MPSAccelerator.is_available():
             options["accelerator"] = "cpu"  # closed forms are solved in float64, which Apple's GPUs do not have
-        options["plugins"] = [*_as_list(options["plugins"])]
+        options["plugins"] = _as_list(options["plugins"])
         if str(options["precision"]) in ("16", "16-mixed") and torch.cuda.is_available():
             options["precision"] = None
             options["plugins"].append(TwoPlayerPrecision())
         if not any(isinstance(plugin, CheckpointIO) for plugin in options["plugins"]):
             options["plugins"].append(RunCheckpoints(self.run))
         try:
-            return self._instantiate_trainer(dict(options, **kwargs), self._callbacks())
+            return self._instantiate_trainer(options, self._callbacks())
         except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
             raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
 
     def _metrics_file(self) -> MetricsFile:
-        keep_rows = 0
-        if self.options.resume:
-            newest, checkpoint = newest_checkpoint(self.run)
-            self.config_init["fit"]["ckpt_path"] = str(newest)
-            keep_rows = checkpoint["metrics_rows"]
-        return MetricsFile(self.run, keep_rows)
+        if not self.options.resume:
+            return MetricsFile(self.run)
+        newest, checkpoint = newest_checkpoint(self.run)
+        self.config_init["fit"]["ckpt_path"] = str(newest)
+        return MetricsFile(self.run, checkpoint["metrics_rows"])
 
     def _loggers(self, configured: Any) -> list[Logger]:
-        """The configured loggers, W&B's made to fit the run."""
-        loggers = _as_list(None if isinstance(configured, bool) else configured)
+        """Return the configured loggers, with a `RunLogger` in place of W&B's."""
+        loggers = [] if isinstance(configured, bool) else _as_list(configured)
         config, scores = self.resolved(), validation_scores(self.datamodule.protocols)
-        go_on = self.subcommand == "test" or bool(self.options.get("resume"))
+        resume = self.subcommand == "test" or bool(self.options.get("resume"))
         return [
-            RunLogger(self.run, config, settings, scores, go_on) if isinstance(logger, WandbLogger) else logger
+            RunLogger(self.run, config, settings, scores, resume) if isinstance(logger, WandbLogger) else logger
             for logger, settings in zip(loggers, _as_list(config["trainer"]["logger"]), strict=False)
         ]
 
     def _callbacks(self) -> list[Callback]:
         if self.subcommand == "fit":
+            main = self.datamodule.protocols[0]
             self.timer = Timer()
-            self.best = BestCheckpoint(self.run, *self._monitor())
-            return [
-                self.best,
-                LastCheckpoint(self.run),
-                Interruption(self.run),
-                AdversarialDiagnostics(),
-                self.timer,
-                *([] if self.options.trainer.enable_progress_bar is False else [RunProgress()]),
-            ]
+            self.best = BestCheckpoint(self.run, f"val/{main.id}/mean", "max" if main.higher_is_better else "min")
+            progress = [] if self.options.trainer.enable_progress_bar is False else [RunProgress()]
+            saving = [self.best, LastCheckpoint(self.run), Interruption(self.run)]
+            return [*saving, AdversarialDiagnostics(), self.timer, *progress]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self.resolved())
             to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
             return [record, RetrievalGallery(self.run), ExamplesWriter(self.run), *to_wandb]
         return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
 
-    def _monitor(self) -> tuple[str, Any]:
-        main = self.datamodule.protocols[0]
-        return f"val/{main.id}/mean", "max" if main.higher_is_better else "min"
-
     # Running ---------------------------------------------------------------------------------------------------------
 
-    def before_fit(self) -> None:
-        """Make the folder ready, now that everything could be built, write the config and say what will happen."""
-        if not _is_first_process():
+    def fit(self, model: LightningModule, **kwargs: Any) -> None:
+        """Train, and keep in the run's folder how it began, what was logged and how it ended."""
+        if not self.trainer.is_global_zero:
+            self.trainer.fit(model, **kwargs)
             return
+        self._begin()
+        with _log_file(self.run.log):
+            self.trainer.fit(model, **kwargs)
+        self._finish()
+
+    def _begin(self) -> None:
+        """Prepare the folder, now that everything could be built, write the config and print what will happen."""
         self.run.prepare(self.options.overwrite)
         for logger in self.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
         write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
-        _log_to(self.run)
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
             f"{type(self.model).__name__} on {type(self.datamodule).__name__} ({self.datamodule.split.name}), seed "
             f"{self.options.seed_everything}, {parameters:,} parameters -> {self.run.path}"
         )
 
-    def after_fit(self) -> None:
-        """Note how the run ended."""
-        if not _is_first_process():
-            return
-        monitor, mode = self._monitor()
-        if not self.run.best.exists():
-            raise UserError(
-                f"No checkpoint was kept, because {monitor} was never measured: trainer.max_epochs or "
-                f"trainer.max_steps ends the training before the first validation."
-            )
-        best = read_checkpoint(self.run.best)
-        score = cast(torch.Tensor, self.best.best_model_score).item()
-        selection = {
-            "monitor": monitor,
-            "mode": mode,
-            "value": score,
-            "epoch": best["epoch"],
-            "step": best["global_step"],
-        }
+    def _finish(self) -> None:
+        """Write how the run ended, and print what to do next."""
+        best = self.best.selection()
         self.run.write_summary(
             {
-                "selection": selection,
+                "selection": best,
                 "wall_time_s": round(self.timer.time_elapsed("train"), 3),
                 "peak_memory": peak_memory(),
                 "updates": self.trainer.global_step,
                 "epochs": self.trainer.current_epoch,
             }
         )
-        print(f"Best {monitor} {score:.4f} after epoch {best['epoch'] + 1}, {best['global_step']} updates.")
+        print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
         print(f"Next: python -m cmr_lightning test --config {self.run.config}")
 
-    def validate(self, model: LightningModule, **kwargs: Any) -> None:
-        """Measure the validation part, and print what was found."""
-        self.trainer.validate(model, **{**kwargs, **self._weights(), "verbose": False})
+    @rank_zero_only
+    def after_validate(self) -> None:
+        """Print the metrics of the validation part."""
         self._print_metrics("validation")
 
-    def test(self, model: LightningModule, **kwargs: Any) -> None:
-        """Measure the test part, and print what was found."""
-        self.trainer.test(model, **{**kwargs, **self._weights(), "verbose": False})
-        self._print_metrics("test")
-        if _is_first_process():
-            names = (self.run.ranks.name, self.run.examples.name)
-            print(f"Wrote {self.run.record}, {', '.join(names)} and {self.run.gallery.name}.")
-
-    def predict(self, model: LightningModule, **kwargs: Any) -> None:
-        """Embed the test part."""
-        self.trainer.predict(model, **{**kwargs, **self._weights(), "return_predictions": False})
-
-    def _weights(self) -> dict[str, Any]:
-        return {"ckpt_path": self.options.ckpt_path or str(self.run.best)}
-
     @rank_zero_only
+    def after_test(self) -> None:
+        """Print the metrics of the test part, and where to find more."""
+        self._print_metrics("test")
+        run = self.run
+        print(f"Wrote {run.record}, {run.ranks.name}, {run.examples.name} and {run.gallery.name}.")
+
     def _print_metrics(self, part: str) -> None:
-        assert self.model.measurement is not None
         table = Table(title=f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {part} part")
         table.add_column("protocol")
         columns = self.datamodule.protocols[0].columns
@@ -215,30 +198,27 @@ class RetrievalCLI(ExperimentCLI):
         Console().print(table)
 
 
-def _as_list(given: Any) -> list[Any]:
-    """What a key that takes one thing or several was given."""
-    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+def _as_list(value: Any) -> list[Any]:
+    """Return the value of a key that takes nothing, one object or several as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _is_first_process() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _log_to(run: Run) -> None:
-    """Keep what libraries and warnings say in the run's log file, too."""
-    handler = logging.FileHandler(run.log)
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Write warnings and Lightning's messages to a file, too."""
+    handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "py.warnings")]
     logging.captureWarnings(True)
-    for name in _LOGGED:
-        logging.getLogger(name).addHandler(handler)
-
-
-def _close_logs() -> None:
-    """Let go of the log file, so that a next command in the same process does not write into it."""
-    for logger in map(logging.getLogger, _LOGGED):
-        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger in loggers:
             logger.removeHandler(handler)
-            handler.close()
+        handler.close()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -248,11 +228,8 @@ def main(arguments: Sequence[str]) -> None:
         arguments: The command and its options.
 
     Raises:
-        UserError: If an interpolation of the config cannot be resolved, or the user has something else to mend.
+        UserError: If the config, its files or the run's folder need to be fixed first.
     """
     quieten()
-    try:
-        with errors_for_people(), finished_at_the_end():
-            RetrievalCLI(arguments)
-    finally:
-        _close_logs()
+    with errors_for_people(), finished_at_the_end():
+        RetrievalCLI(arguments)

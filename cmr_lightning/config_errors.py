@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one sentence, from what jsonargparse says in forty lines."""
+"""Errors of jsonargparse, forty lines about a wrong config, in one sentence."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ _GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace)(?P<value>.+)")
 
 
 def explain(message: str) -> str:
-    """The setting that jsonargparse complains about, and the complaint.
+    """Extract key and complaint from an error message of jsonargparse, an indented tree of alternatives.
 
-    Args:
-        message: Its error message, an indented tree of alternatives of which none fits.
-
-    Returns:
-        E.g. `model (DAML).dim: expected int; got abc`.
+    Examples:
+        >>> explain('Parser key "model": Expected a dot import path string: DAMEL')
+        "model: there is no class 'DAMEL'; give the name of one of this package, or a full import path"
     """
     path: list[str] = []
     complaints: list[str] = []
@@ -66,11 +64,7 @@ def _reword(text: str) -> list[str]:
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Say in one sentence what is wrong with a config that is parsed, or with what is built of it.
-
-    Raises:
-        UserError: Instead of the errors of jsonargparse and OmegaConf.
-    """
+    """Turn the errors of jsonargparse and OmegaConf inside the context into a `UserError` of one sentence."""
     try:
         yield
     except ArgumentError as error:
@@ -86,7 +80,7 @@ def errors_for_people() -> Iterator[None]:
 
 
 def _wrapped(error: BaseException) -> UserError | None:
-    """The error that jsonargparse wrapped, while it tried one type after the other, if there is one."""
+    """Return the error for the user that jsonargparse wrapped while it tried one type after another, if any."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""What all tests share: small data sets, no network, and a process left as it was found."""
+"""Fixtures of all tests: small data sets, no network, and the same signal handlers before and after."""
 
 import os
 
@@ -6,7 +6,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
-import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,21 +34,14 @@ def invented_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def same_process_as_before() -> Iterator[None]:
-    """Undo what a command changes for the whole process: who gets Ctrl-C, and where log messages go."""
+def same_handler_of_ctrl_c() -> Iterator[None]:
+    """Undo what a command that was stopped changes for the whole process."""
     interrupt = signal.getsignal(signal.SIGINT)
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "py.warnings")]
-    before = [list(logger.handlers) for logger in loggers]
     yield
     signal.signal(signal.SIGINT, interrupt)
-    logging.captureWarnings(False)
-    for logger, handlers in zip(loggers, before, strict=True):
-        for handler in set(logger.handlers) - set(handlers):
-            logger.removeHandler(handler)
-            handler.close()
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`test` collects what its gallery shows, but does not draw it: that takes most of its time."""
+    """Makes `test` collect the rows of its gallery without drawing them, which takes most of its time."""
     monkeypatch.setattr("cmr_lightning.callbacks.gallery.draw_gallery", lambda rows, title, path: None)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs.checkpoint_files import read_checkpoint
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.run import Run
 
 
 class _RunCheckpoint(ModelCheckpoint):
-    """A checkpoint with a fixed name in the folder of the run, saved also where the generator makes no update.
+    """A checkpoint with a fixed name in the run's folder."""
 
-    Neither a closed form nor a stage in which only the discriminator moves makes any.
-    """
-
-    def __init__(self, run: Run, name: str, monitor: str | None, mode: Literal["max", "min"]) -> None:
+    def __init__(self, path: Path, monitor: str | None, mode: Literal["max", "min"]) -> None:
         super().__init__(
-            dirpath=run.best.parent,
-            filename=name,
+            dirpath=path.parent,
+            filename=path.stem,
             monitor=monitor,
             mode=mode,
             save_top_k=1,
@@ -30,7 +30,7 @@ class _RunCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the scores so far, which Lightning would forget if the run's folder was moved or copied."""
+        """Restore the scores so far, which Lightning would forget if the run's folder was moved or copied."""
         path, score = self.format_checkpoint_name({}), state_dict["best_model_score"]
         here = {
             "dirpath": self.dirpath,
@@ -41,37 +41,43 @@ class _RunCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **here})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, whether or not `global_step` has moved on since the last time, as Lightning wants it to."""
+        """Save also where `global_step` has not moved since the last time."""
+        # Neither a closed form nor a stage that trains the discriminator alone makes updates of the generator.
         self._last_global_step_saved = -1
         super().on_validation_end(trainer, pl_module)
 
 
 class BestCheckpoint(_RunCheckpoint):
-    """`checkpoints/best.ckpt`, the best by a validation score.
-
-    Args:
-        run: The run.
-        monitor: Name of the score, `val/<protocol id>/mean`.
-        mode: Whether a larger or a smaller score is better.
-    """
+    """`checkpoints/best.ckpt`, the largest or smallest by a validation score `val/<protocol id>/mean`."""
 
     def __init__(self, run: Run, monitor: str, mode: Literal["max", "min"]) -> None:
-        super().__init__(run, run.best.stem, monitor, mode)
+        super().__init__(run.best, monitor, mode)
+
+    def selection(self) -> dict[str, Any]:
+        """Return by which score the checkpoint was selected, and after which epoch and update.
+
+        Raises:
+            UserError: If there was no validation.
+        """
+        if self.best_model_score is None:
+            raise UserError(
+                f"No checkpoint was kept, because {self.monitor} was never measured: trainer.max_epochs or "
+                f"trainer.max_steps ends the training before the first validation."
+            )
+        best = read_checkpoint(Path(self.best_model_path))
+        score = {"monitor": self.monitor, "mode": self.mode, "value": self.best_model_score.item()}
+        return {**score, "epoch": best["epoch"], "step": best["global_step"]}
 
 
 class LastCheckpoint(_RunCheckpoint):
-    """`checkpoints/last.ckpt`, written after each validation.
-
-    Args:
-        run: The run.
-    """
+    """`checkpoints/last.ckpt`, written after each validation."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__(run, run.last.stem, None, "min")
+        super().__init__(run.last, None, "min")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say, in every checkpoint, how much of the metrics file comes before it."""
+        """Note, in every checkpoint, how many rows of the metrics file come before it."""
         files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint["metrics_rows"] = sum(file.rows for file in files) if trainer.is_global_zero else 0

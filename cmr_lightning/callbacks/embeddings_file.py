@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: the test part in the common space."""
+"""The file that `predict` writes: the test part in the common space."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from cmr_lightning.runs.run import Run
 class EmbeddingsFile(BasePredictionWriter):
     """Writes `embeddings.npz`: `image (M, D)`, `text (P, D)`, `owner (P,)` and `image_names (M,)`.
 
-    Of composed data `text` are the queries, and `source (P,)`, the images that they start from, is in place of `owner`.
-
-    Args:
-        run: The run.
+    For composed data `text` holds the queries, and `source (P,)`, the images that they start from, replaces `owner`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -35,7 +32,7 @@ class EmbeddingsFile(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write, on the first process, what all of them embedded: their shares follow on one another."""
+        """Write, on the first process, what all processes embedded; their shares follow on one another."""
         images, texts = (torch.cat(list(batches)) for batches in predictions)
         if trainer.world_size > 1:  # Lightning has put them on the CPU, where NCCL does not reach
             (images,), (texts,) = (gather_rows([part.to(pl_module.device)]) for part in (images, texts))
@@ -51,6 +48,5 @@ class EmbeddingsFile(BasePredictionWriter):
                 image_names=np.array(part.image_names),
                 **{"source" if data.spec.relevance == "composed" else "owner": part.owner.numpy()},
             )
-        print(
-            f"Wrote {self.run.embeddings}: {len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each."
-        )
+        size = f"{len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each"
+        print(f"Wrote {self.run.embeddings}: {size}.")

@@ -1,4 +1,4 @@
-"""What `test` leaves behind to be looked at: points of the common space, and queries with their results."""
+"""The file of a test from which reports draw: points of the common space, and queries with their results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cmr_lightning.callbacks.retrieved import SIDES, asking, first_results
-from cmr_lightning.embedding_model import EmbeddingModel, Embeddings, Modality
+from cmr_lightning.callbacks.retrieved import SIDES, evaluated, first_results
+from cmr_lightning.embedding_model import Embeddings, Modality
 from cmr_lightning.evaluation import Measurement, Protocol, per_query
 from cmr_lightning.evaluation.examples import RESULTS, Answered, Examples
 from cmr_lightning.runs.run import Run
@@ -28,12 +28,9 @@ _PICTURE_BYTES = 1_300_000
 
 
 class ExamplesWriter(pl.Callback):
-    """Writes `examples.npz` after `test`: what a report shows of the run beside its numbers.
+    """Writes `examples.npz` after `test`, for what a report shows of a run beside its numbers.
 
-    Points and queries are spread evenly over the test part, not chosen by their result.
-
-    Args:
-        run: The run.
+    Points and queries are spread evenly over the test part, not chosen by their results.
     """
 
     def __init__(self, run: Run) -> None:
@@ -41,25 +38,19 @@ class ExamplesWriter(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, on the first process."""
-        if trainer.is_global_zero and isinstance(pl_module, EmbeddingModel):
+        if trainer.is_global_zero:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            assert pl_module.embedded is not None and pl_module.measurement is not None
-            examples_of(data, pl_module.embedded, pl_module.measurement).write(self.run.examples)
+            _, embedded, measurement = evaluated(pl_module)
+            examples_of(data, embedded, measurement).write(self.run.examples)
 
 
 def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Examples:
-    """Choose what is kept of an evaluation of the test part.
-
-    Args:
-        data: The datamodule.
-        embedded: All images and texts of the test part.
-        measurement: What was measured.
-    """
+    """Choose examples from an evaluation of the test part of a datamodule."""
     part, main = data.part("test"), data.protocols[0]
     images, texts = embedded.image.cpu(), embedded.text.cpu()
-    answered = {}
+    answered, asking = {}, {}
     for direction in main.directions:
-        rows = asking(part, direction)
+        rows = asking[direction] = part.asking(SIDES[direction][0])
         chosen = _spread(len(rows), _QUERIES)
         results = first_results(part, embedded, main, direction, rows[chosen], RESULTS)
         answered[direction] = Answered(
@@ -76,7 +67,7 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
         classes=tuple(data.classes),
         label=part.label.numpy().astype(np.int16 if part.label.ndim == 1 else np.bool_),
         owner=_integers(part.owner),
-        asking={direction: _integers(asking(part, direction)) for direction in answered},
+        asking={direction: _integers(rows) for direction, rows in asking.items()},
         points=principal_components(images[points["image"]], texts[points["text"]], main.distance),
         point_rows={modality: _integers(chosen) for modality, chosen in points.items()},
         answered=answered,
@@ -87,7 +78,7 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
 
 
 def _shown(answered: dict[str, Answered], part: Any) -> dict[Modality, list[int]]:
-    """Images and texts that occur as a query or a result, as the source of a query or as its target."""
+    """List the images and texts that occur as a query or a result, as the source of a query or as its target."""
     shown: dict[Modality, list[NDArray[Any]]] = {"image": [], "text": []}
     for direction, found in answered.items():
         asked, answering = SIDES[direction]
@@ -99,9 +90,14 @@ def _shown(answered: dict[str, Answered], part: Any) -> dict[Modality, list[int]
 
 
 def principal_components(images: Tensor, texts: Tensor, distance: str) -> dict[str, NDArray[np.float16]]:
-    """Images `(n, D)` and texts `(m, D)` in their common first principal components, the largest number being 1.
+    """Project images `(n, D)` and texts `(m, D)` on their common first principal components, scaled to [-1, 1].
 
     Under the cosine, items are scaled to length 1 before.
+
+    Examples:
+        >>> points = principal_components(torch.tensor([[3.0, 1.0]]), torch.tensor([[-1.0, 1.0]]), "l2")
+        >>> {modality: abs(rows).tolist() for modality, rows in points.items()}
+        {'image': [[1.0, 0.0]], 'text': [[1.0, 0.0]]}
     """
     points = torch.cat([images, texts]).float()
     if distance == "cos":
@@ -113,35 +109,37 @@ def principal_components(images: Tensor, texts: Tensor, distance: str) -> dict[s
 
 
 def thumbnails(pictures: dict[int, np.ndarray], limit: int = _PICTURE_BYTES) -> dict[int, bytes]:
-    """Small JPEGs of pictures uint8 `(H, W, 3)`, as large as they can be in `limit` bytes, up to 96 pixels a side."""
-    small = {row: _shrunk(Image.fromarray(picture), _SIDES[0]) for row, picture in pictures.items()}
+    """Shrink pictures uint8 `(H, W, 3)` to JPEGs of at most 96 pixels a side, or fewer to stay within `limit` bytes.
+
+    Examples:
+        >>> jpegs = thumbnails({7: np.zeros((200, 100, 3), dtype=np.uint8)})
+        >>> Image.open(io.BytesIO(jpegs[7])).size
+        (48, 96)
+    """
+    images = {row: Image.fromarray(picture) for row, picture in pictures.items()}
     for side in _SIDES:
-        jpegs = {row: _jpeg(_shrunk(picture, side)) for row, picture in small.items()}
+        jpegs = {row: _jpeg(image, side) for row, image in images.items()}
         if sum(map(len, jpegs.values())) <= limit:
             break
     return jpegs
 
 
-def _shrunk(picture: Image.Image, side: int) -> Image.Image:
-    copy = picture.copy()
-    copy.thumbnail((side, side))
-    return copy
-
-
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image, side: int) -> bytes:
+    """Shrink an image in place, and compress it."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=70, optimize=True)
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=70, optimize=True)
     return file.getvalue()
 
 
 def _scores(measurement: Measurement, direction: str, main: Protocol) -> NDArray[np.float32]:
-    """The main metric of every query, recall and rsum in percent, one fold behind the other, `(Q,)`."""
+    """Return the main metric of every query `(Q,)`, fold after fold; recall and rsum in percent."""
     folds = [per_query(measurement.ranks[name], main) for name in main.rankings(direction)]
     return main.scale * np.concatenate(folds).astype(np.float32)
 
 
 def _spread(size: int, number: int) -> Tensor:
-    """At most `number` of `size` rows, evenly spread."""
+    """Choose at most `number` of `size` rows, evenly spread."""
     return torch.linspace(0, size - 1, min(size, number)).round().long()
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, or a cluster that takes its machine back, ends a training with a checkpoint to resume from."""
+"""Ctrl-C, or a cluster that ends a job, stops a training with a checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -17,24 +17,20 @@ from cmr_lightning.runs.run import Run
 
 
 class Interruption(Checkpoint):
-    """Lets a signal end the training after the update in hand, the same in all processes, with a checkpoint.
+    """Ends the training with a checkpoint after the update during which a signal arrived, in all processes alike.
 
-    Where a validation is due after that update, it comes first, for a resumed run would not make up for it. It has to
-    fit into the time that a cluster leaves after its signal; SLURM gives 30 seconds or more. An epoch's last update
-    without a validation is followed by one of the next epoch.
+    A validation that is due after that update still takes place, because a resumed run would not make up for it; it
+    has to fit into the time that a cluster leaves after its signal, which for SLURM is 30 seconds or more. If the
+    update is the last of an epoch without a validation, one update of the next epoch follows.
 
     - Ctrl-C saves `last.ckpt`; a second one stops at once.
-    - SIGTERM saves `last.ckpt` and exits with code 143, as a process does that it ended.
+    - SIGTERM saves `last.ckpt` and exits with code 143, as is usual for a process that this signal ended.
     - The signal by which SLURM announces the end of a job (SIGUSR1, unless the trainer's `SLURMEnvironment` says
-      otherwise) lets Lightning save its checkpoint and requeue the job, as it would have done in the middle of an
-      update.
-
-    It is given after the checkpoint callbacks and is one itself, because Lightning calls these after all others: at the
-    end of a batch or of a validation nothing is left to do when it stops.
-
-    Args:
-        run: The run.
+      otherwise) lets Lightning save its checkpoint and requeue the job, but not in the middle of an update.
     """
+
+    # Lightning calls callbacks that are checkpoints after all others, in their order. As the last of these, this one
+    # finds nothing left to do at the end of a batch or of a validation, and may stop.
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -42,7 +38,7 @@ class Interruption(Checkpoint):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals, from Lightning too, which would save at once."""
+        """Install the handlers, also in place of Lightning's, which would save at once."""
         signals = [signal.SIGINT, signal.SIGTERM]
         environment = trainer._accelerator_connector.cluster_environment  # a strategy for one device does not know it
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
@@ -53,12 +49,14 @@ class Interruption(Checkpoint):
         self._asked = number
         if number == signal.SIGINT:
             signal.signal(number, self._before[number])
-            _say("\nStopping after this update and, if one is due, its validation; press Ctrl-C again to stop at once.")
+            _print_once(
+                "\nStopping after this update and, if one is due, its validation; press Ctrl-C again to stop at once."
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if asked to, where Lightning can go on: not before a validation, and not at an epoch's end."""
+        """Save and stop if asked to, unless a validation or the end of the epoch comes first."""
         asked = self._asked_of_any(trainer, pl_module)
         if asked and not trainer.is_last_batch and not _validation_is_due(trainer):
             self._stop(trainer, asked)
@@ -70,7 +68,7 @@ class Interruption(Checkpoint):
             self._stop(trainer, asked)
 
     def _asked_of_any(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
-        """The signal that any process was sent, once all gradients have been used; 0 if there is none."""
+        """Return the signal that any process was sent, once all gradients have been used; 0 if there is none."""
         if getattr(pl_module, "in_window", False):
             return 0
         if trainer.world_size > 1:
@@ -80,30 +78,31 @@ class Interruption(Checkpoint):
     def _stop(self, trainer: pl.Trainer, number: int) -> None:
         if number not in (signal.SIGINT, signal.SIGTERM):
             self._before[number](number, None)
-            _say(f"Saved a checkpoint after {trainer.global_step} updates, and asked SLURM to start the job again.")
+            _print_once(
+                f"Saved a checkpoint after {trainer.global_step} updates, and asked SLURM to start the job again."
+            )
             raise SIGTERMException(0)
         trainer.save_checkpoint(self.run.last)
-        _say(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume=true.")
+        _print_once(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume=true.")
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SIGTERMException(128 + number)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the handlers."""
         while self._before:
             signal.signal(*self._before.popitem())
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the handlers."""
         self.on_train_end(trainer, pl_module)
 
 
 def _validation_is_due(trainer: pl.Trainer) -> bool:
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 @rank_zero_only
-def _say(message: str) -> None:
+def _print_once(message: str) -> None:
     print(message, flush=True)

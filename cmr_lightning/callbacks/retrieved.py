@@ -1,45 +1,52 @@
-"""First results of some queries of the test part, and which of them are right."""
+"""What a test has retrieved: the first results of some queries, and which of them are relevant."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cmr_lightning.embedding_model import Embeddings, Modality
-from cmr_lightning.evaluation import Protocol, Relevance, top
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings, Modality
+from cmr_lightning.evaluation import Measurement, Protocol, Relevance, top
 
 SIDES: dict[str, tuple[Modality, Modality]] = {
     "i2t": ("image", "text"),
     "t2i": ("text", "image"),
     "c2i": ("text", "image"),
 }
-"""Who asks and who answers in each direction; composed queries are the texts of their data."""
+"""Modality of queries and gallery in each direction; composed queries are the texts of their data."""
 
 
 class Results(NamedTuple):
-    """What some queries found, best first, and whether it is right, `(Q, k)` each; items are rows of the part."""
+    """Results of some queries, best first, and their relevance, `(Q, k)` each; items are rows of the part."""
 
     found: Tensor
     right: Tensor
 
 
-def asking(part: Any, direction: str) -> Tensor:
-    """Rows of the items that ask in a direction."""
-    return part.asking(SIDES[direction][0])
+def evaluated(module: pl.LightningModule) -> tuple[EmbeddingModel, Embeddings, Measurement]:
+    """Return a model with what it embedded and measured in its last evaluation.
+
+    Raises:
+        TypeError: If it is not an `EmbeddingModel`, or was not evaluated.
+    """
+    if isinstance(module, EmbeddingModel) and module.embedded is not None and module.measurement is not None:
+        return module, module.embedded, module.measurement
+    raise TypeError(f"{type(module).__name__} is not an EmbeddingModel that was evaluated.")
 
 
 def first_results(part: Any, embedded: Embeddings, main: Protocol, direction: str, queries: Tensor, k: int) -> Results:
-    """The first k results of some queries of a part.
+    """Rank the gallery for some queries of a part.
 
     Args:
         part: The part.
         embedded: All its images and texts.
-        main: The protocol that says what is right, and what ranks.
+        main: The protocol that defines relevance and distance.
         direction: One of the protocol's directions.
         queries: Rows of the queries `(Q,)`.
-        k: How many results, or all where there are fewer.
+        k: Results per query; fewer are returned where the gallery has fewer items.
     """
     if direction == "c2i":
         return _composed_results(part, embedded, main, queries, k)
@@ -53,21 +60,19 @@ def first_results(part: Any, embedded: Embeddings, main: Protocol, direction: st
 
 
 def _composed_results(part: Any, embedded: Embeddings, main: Protocol, queries: Tensor, k: int) -> Results:
-    """The same for composed queries: none finds its own source, and in folds each searches that of its source."""
+    """Rank images for composed queries, without the query's source and within the fold of the source."""
     keys, fold = part.key(main.relevance), part.fold if main.folds else torch.zeros(part.num_images)
     k = min(k, int(torch.unique(fold, return_counts=True)[1].min()) - 1)
     found = torch.empty(len(queries), k, dtype=torch.int64)
-    for number in fold.unique():
+    for number in fold[part.owner[queries]].unique():
         items = (fold == number).nonzero().flatten()
         rows = (fold[part.owner[queries]] == number).nonzero().flatten()
-        if not len(rows):
-            continue
         sources = torch.searchsorted(items, part.owner[queries[rows]])
         asking, answering = _rows(embedded, "text", queries[rows]), _rows(embedded, "image", items)
         found[rows] = items[top(asking, answering, main.distance, k, excluded=sources).cpu()]
     return Results(found, keys[found] == keys[part.target[queries]][:, None])
 
 
-def _rows(embedded: Embeddings, modality: Literal["image", "text"], rows: Tensor) -> Tensor:
+def _rows(embedded: Embeddings, modality: Modality, rows: Tensor) -> Tensor:
     items = getattr(embedded, modality)
     return items[rows.to(items.device)]

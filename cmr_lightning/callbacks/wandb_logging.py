@@ -1,4 +1,4 @@
-"""Runs that Weights & Biases is told of, set up as its users expect; nothing here imports wandb unless it is used."""
+"""Logging to Weights & Biases, set up as its users expect; wandb is imported only where it is used."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _UPDATES = "trainer/global_step"
 class RunLogger(WandbLogger):
     """The configured `WandbLogger`, for one run.
 
-    What the config does not say is filled in: the project is `cmr_lightning`, the group the experiment, so that seeds
-    are together, the name says experiment and seed, the tags method and data set. W&B's environment variables
-    `WANDB_PROJECT`, `WANDB_RUN_GROUP` and `WANDB_NAME` replace that, and `WANDB_TAGS` adds tags, such as the name of a
-    benchmark to all its runs. The run's folder keeps the id of its W&B run, so that `--resume` and `test` log into the
-    same one. With `log_model` the best checkpoint is kept as an artifact, and no other.
+    What the config leaves open has defaults: the project is `cmr_lightning`, the group is the experiment, so that its
+    seeds are together, the name consists of experiment and seed, and the tags are method and data set. W&B's
+    environment variables `WANDB_PROJECT`, `WANDB_RUN_GROUP` and `WANDB_NAME` replace these defaults, and `WANDB_TAGS`
+    adds tags, such as the name of a benchmark to all its runs. The run's folder keeps the id of its W&B run, so that
+    `--resume` and `test` log to the same one. `log_model` keeps the best checkpoint as an artifact, and no other.
 
     Args:
         run: The run.
         config: Its resolved config.
         settings: The part of it that configures this logger.
-        scores: Names of the scores on the validation part, and whether the `max` or the `min` of each is its summary.
-        go_on: Whether to log into the W&B run that the run's folder knows.
+        scores: For each validation score, whether its `max` or its `min` is the summary.
+        resume: Whether to continue the W&B run that the run's folder names.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class RunLogger(WandbLogger):
         config: dict[str, Any],
         settings: Mapping[str, Any],
         scores: Mapping[str, str],
-        go_on: bool,
+        resume: bool,
     ) -> None:
         experiment, seed = config["experiment"], config["seed_everything"]
         classes = [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")]
-        filled_in = {
+        defaults = {
             "project": os.environ.get("WANDB_PROJECT", "cmr_lightning"),
             "group": os.environ.get("WANDB_RUN_GROUP", experiment),
             "name": os.environ.get("WANDB_NAME", f"{experiment} seed {seed}"),
@@ -59,15 +59,15 @@ class RunLogger(WandbLogger):
         }
         configured = {**settings.get("init_args", {}), **settings.get("dict_kwargs", {})}
         given = {key: value for key, value in configured.items() if value is not None}
-        known = json.loads(run.wandb.read_text()) if go_on and run.wandb.exists() else {}
-        super().__init__(**{**filled_in, **given, **known})
+        known = json.loads(run.wandb.read_text()) if resume and run.wandb.exists() else {}
+        super().__init__(**{**defaults, **given, **known})
         self.run = run
         self.config = config
         self.scores = scores
 
     @rank_zero_only
     def begin(self) -> None:
-        """Start the W&B run, or go on with it.
+        """Start the W&B run, or continue it.
 
         Raises:
             UserError: If W&B has no account, or cannot be reached.
@@ -89,39 +89,17 @@ class RunLogger(WandbLogger):
         write_whole(self.run.wandb, json.dumps({key: value for key, value in known.items() if value}) + "\n")
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Keep the best checkpoint as an artifact at the end, if `log_model` is set."""
+        """Upload the best checkpoint as an artifact at the end, if `log_model` is set."""
         if not isinstance(checkpoint_callback, LastCheckpoint):
             super().after_save_checkpoint(checkpoint_callback)
 
     @rank_zero_only
     def report(self) -> None:
-        """Log what `test` found: metrics, curves, scores by class, the gallery, and the record as a file."""
+        """Log what `test` measured: metrics, curves, scores by class, the gallery, and the record as a file."""
         import wandb
 
-        from cmr_lightning.evaluation.examples import Examples
-        from cmr_lightning.reports.board import Notes, boards, find_runs
-        from cmr_lightning.reports.curves import ranking_charts
-        from cmr_lightning.reports.per_class import class_scores
-
-        record, notes = Record.read(self.run.record), Notes()
-        (board,) = boards(find_runs(self.run.path, notes), [])
-        columns = list(dict.fromkeys(column for values in record.metrics.values() for column in values))
-        rows = [[protocol, *map(values.get, columns)] for protocol, values in record.metrics.items()]
-        logged: dict[str, Any] = {
-            "test/metrics": wandb.Table(columns=["protocol", *columns], data=rows),
-            "test/gallery": wandb.Image(str(self.run.gallery)),
-        }
-        for chart in ranking_charts(board):
-            points = [[x, y] for curve in chart.curves for x, y in zip(curve.x, curve.y, strict=True)]
-            table = wandb.Table(columns=[chart.x_label, chart.title], data=points)
-            logged[f"test/{chart.title}"] = wandb.plot.line(table, chart.x_label, chart.title, title=chart.title)
-        by_class = class_scores(board, {self.run.path: Examples.read(self.run.examples)}, notes)
-        if by_class is not None:
-            (scores,) = by_class.scores.values()
-            of_classes = zip(by_class.classes, by_class.queries, scores.tolist(), strict=True)
-            logged["test/classes"] = wandb.Table(
-                columns=["class", "queries", record.protocol], data=[*map(list, of_classes)]
-            )
+        record = Record.read(self.run.record)
+        logged = {"test/gallery": wandb.Image(str(self.run.gallery)), **_tables(self.run, record)}
         self.log_metrics(logged, step=record.selection.get("step"))
         for protocol, directions in record.metrics.items():
             for direction, value in directions.items():
@@ -129,22 +107,44 @@ class RunLogger(WandbLogger):
         self.experiment.save(str(self.run.record), base_path=str(self.run.path), policy="now")
 
 
-class WandbReport(pl.Callback):
-    """Logs what `test` found, after it was written.
+def _tables(run: Run, record: Record) -> dict[str, Any]:
+    """Return the metrics by protocol, the curves of the ranking and the scores by class as W&B's tables and plots."""
+    import wandb
 
-    Args:
-        logger: The logger of the run.
-    """
+    from cmr_lightning.evaluation.examples import Examples
+    from cmr_lightning.reports.board import Notes, boards, find_runs
+    from cmr_lightning.reports.curves import ranking_charts
+    from cmr_lightning.reports.per_class import class_scores
+
+    notes = Notes()
+    (board,) = boards(find_runs(run.path, notes), [])
+    columns = list(dict.fromkeys(column for values in record.metrics.values() for column in values))
+    rows = [[protocol, *map(values.get, columns)] for protocol, values in record.metrics.items()]
+    logged: dict[str, Any] = {"test/metrics": wandb.Table(columns=["protocol", *columns], data=rows)}
+    for chart in ranking_charts(board):
+        points = [[x, y] for curve in chart.curves for x, y in zip(curve.x, curve.y, strict=True)]
+        table = wandb.Table(columns=[chart.x_label, chart.title], data=points)
+        logged[f"test/{chart.title}"] = wandb.plot.line(table, chart.x_label, chart.title, title=chart.title)
+    by_class = class_scores(board, {run.path: Examples.read(run.examples)}, notes)
+    if by_class is not None:
+        (scores,) = by_class.scores.values()
+        rows = [list(row) for row in zip(by_class.classes, by_class.queries, scores.tolist(), strict=True)]
+        logged["test/classes"] = wandb.Table(columns=["class", "queries", record.protocol], data=rows)
+    return logged
+
+
+class WandbReport(pl.Callback):
+    """Logs what `test` measured, after it was written."""
 
     def __init__(self, logger: RunLogger) -> None:
         self.logger = logger
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the W&B run of the training."""
+        """Continue the W&B run of the training."""
         self.logger.begin()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Log, on the first process, now that the record is written."""
+        """Log, on the first process; the record has been written by then."""
         self.logger.report()
 
 
@@ -152,8 +152,8 @@ class WandbWatch(pl.Callback):
     """Logs histograms of gradients or weights, as `wandb.watch` does.
 
     Args:
-        log: What to log.
-        log_freq: Batches between two looks.
+        log: Which histograms.
+        log_freq: Batches between two histograms.
 
     Raises:
         UserError: If the run is not logged to W&B.
@@ -164,7 +164,7 @@ class WandbWatch(pl.Callback):
         self.log_freq = log_freq
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to watch the model."""
+        """Register the model with W&B."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not loggers:
             raise UserError("WandbWatch logs to W&B; set --trainer.logger=WandbLogger, or leave it out.")
@@ -174,7 +174,7 @@ class WandbWatch(pl.Callback):
 
 @contextmanager
 def finished_at_the_end() -> Iterator[None]:
-    """End the W&B run that begins inside, as finished or as failed."""
+    """Mark the W&B run that starts inside as finished, or as failed if an error ends it."""
     code = 1
     try:
         yield

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,21 +20,23 @@ from tests.building import ROOT
 HEAVY = ("torch", "numpy", "pytorch_lightning", "matplotlib", "jsonargparse")
 
 
-def python(code: str) -> str:
+def python(code: str) -> subprocess.Popen[bytes]:
+    """Run code in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["no-such-command"]])
 def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
-    said = python(
+    code = (
         "import json, sys\n"
         "from cmr_lightning.__main__ import main\n"
         f"main({arguments!r})\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
-    imported = json.loads(said.splitlines()[-1])
+    imported = json.loads(python(code).communicate()[0].splitlines()[-1])
     assert "cmr_lightning.__main__" in imported
     assert not set(HEAVY) & set(imported)
 
@@ -43,8 +46,7 @@ def test_help_lists_every_command(arguments: list[str], capsys: pytest.CaptureFi
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.strip() == usage()
-    for command in ("fit", "validate", "test", "predict", "report"):
-        assert f"\n  {command} " in printed
+    assert all(f"\n  {command} " in printed for command in COMMANDS)
 
 
 def test_windows_is_told_where_to_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,21 +55,19 @@ def test_windows_is_told_where_to_run(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().err == "error: cmr_lightning runs on Linux and macOS; on Windows, run it in WSL.\n"
 
 
-def test_a_reader_who_has_read_enough_is_no_error() -> None:
-    code = (
+def test_closed_pipe_is_no_error() -> None:
+    process = python(
         "import sys\n"
         "from cmr_lightning import __main__ as program\n"
         "program.usage = lambda: 'much to read\\n' * 100_000\n"
         "sys.exit(program.main(['--help']))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    program_ = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1)
-    assert program_.stdout is not None
-    assert program_.stderr is not None
-    assert program_.stdout.readline() == b"much to read\n"
-    program_.stdout.close()
-    assert program_.stderr.read() == b""
-    assert program_.wait() == 128 + signal.SIGPIPE
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"much to read\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -82,30 +82,37 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_command_exits_2_and_shows_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fitt"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "no command 'fitt'" in said.err
-    assert usage() in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "no command 'fitt'" in printed.err
+    assert usage() in printed.err
 
 
-def test_errors_for_people_are_printed_and_others_are_raised(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command that raises an error."""
+
+    def fail(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(program, "import_module", lambda name: SimpleNamespace(main=fail))
+    return main(["fit"])
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [
+        (UserError("The file is missing; get it."), "error: The file is missing; get it.\n"),
+        (OSError(errno.ENOSPC, "No space"), "error: The disk is full; make room, and give the command again.\n"),
+    ],
+)
+def test_errors_for_the_user_are_printed(
+    error: Exception, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Fake:
-        def __init__(self, error: Exception) -> None:
-            self.error = error
+    assert run(error, monkeypatch) == 2
+    assert capsys.readouterr().err == printed
 
-        def main(self, arguments: list[str]) -> None:
-            raise self.error
 
-    monkeypatch.setattr(program, "import_module", lambda name: Fake(UserError("The file is missing; get it.")))
-    assert main(["fit"]) == 2
-    assert capsys.readouterr().err == "error: The file is missing; get it.\n"
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(program, "import_module", lambda name: Fake(full))
-    assert main(["fit"]) == 2
-    assert capsys.readouterr().err.startswith("error: The disk is full;")
-    for fault in (KeyError("a fault"), OSError(errno.EIO, "a fault")):
-        monkeypatch.setattr(program, "import_module", lambda name, fault=fault: Fake(fault))
-        with pytest.raises(type(fault), match="a fault"):
-            main(["fit"])
+@pytest.mark.parametrize("error", [KeyError("a fault"), OSError(errno.EIO, "a fault")])
+def test_faults_are_raised(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error), match="a fault"):
+        run(error, monkeypatch)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from cmr_lightning.evaluation.examples import Examples
 from cmr_lightning.methods.random import Random
 from cmr_lightning.runs.run import Run
 from datamodules.shapes import Shapes
+from datamodules.shapes_composed import ShapesComposed
 from tests.building import trainer
 from tests.toy import Toy
 
@@ -78,17 +80,6 @@ def test_principal_components_keep_distances_that_lie_in_few_dimensions() -> Non
     assert ratio.std() / ratio.mean() < 0.01
 
 
-def test_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file of examples"):
-        Examples.read(tmp_path / "examples.npz")
-    np.savez(tmp_path / "examples.npz", a=np.zeros(3))
-    with pytest.raises(UserError, match="not a file of examples"):
-        Examples.read(tmp_path / "examples.npz")
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(UserError, match="not a file of examples"):
-        Examples.read(tmp_path / "array.npy")
-
-
 def test_items_of_several_classes_keep_all_of_them(tmp_path: Path) -> None:
     data = Toy(multi_label=True)
     _, examples = evaluated(data, tmp_path)
@@ -98,3 +89,29 @@ def test_items_of_several_classes_keep_all_of_them(tmp_path: Path) -> None:
     answered = examples.answered["t2i"]
     shared = (label[answered.query][:, None] * label[answered.found]).sum(-1) > 0
     assert answered.right.tolist() == shared.tolist()
+
+
+def test_composed_queries_keep_sources_and_targets(tmp_path: Path) -> None:
+    data = ShapesComposed(num_train=2, num_val=1, num_test=6, modifications=4)
+    part = data.part("test")
+    _, kept = evaluated(data, tmp_path)
+    assert set(kept.answered) == set(kept.asking) == {"c2i"}
+    answered = kept.answered["c2i"]
+    assert answered.target.tolist() == part.target[answered.query].tolist()
+    assert kept.owner.tolist() == part.owner.tolist()
+    shown = {*answered.found.ravel(), *answered.target, *part.owner[answered.query].tolist()}
+    assert set(kept.pictures) == set(kept.names) == shown
+    assert kept.captions[3] == part.captions[3]
+
+
+@pytest.mark.parametrize("write", [np.savez, np.save], ids=["another archive", "an array"])
+def test_file_that_holds_something_else_is_refused(write: Callable[..., None], tmp_path: Path) -> None:
+    with (tmp_path / "examples.npz").open("wb") as file:
+        write(file, np.zeros(3))
+    with pytest.raises(UserError, match="not a file of examples"):
+        Examples.read(tmp_path / "examples.npz")
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file of examples"):
+        Examples.read(tmp_path / "examples.npz")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from PIL import Image
 from cmr_lightning.callbacks.gallery import RetrievalGallery, Tile, draw_gallery
 from cmr_lightning.methods.random import Random
 from cmr_lightning.runs.run import Run
+from datamodules.base import CrossModalData
 from datamodules.shapes import Shapes
+from datamodules.shapes_composed import ShapesComposed
 from tests.building import trainer
 from tests.toy import Toy
 
-GREEN, RED, GREY = "#2e8b57", "#c0504d", "#4a4a4a"
+GREEN, RED, GREY, BLUE = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
 
 
 def test_picture_has_a_sane_size_and_shows_tiles_and_colours(tmp_path: Path) -> None:
@@ -33,35 +36,38 @@ def test_picture_has_a_sane_size_and_shows_tiles_and_colours(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[Tile]]:
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Tile]]]:
+    """Returns the rows that a gallery would draw of a random method on some data."""
     rows: list[list[Tile]] = []
     monkeypatch.setattr("cmr_lightning.callbacks.gallery.draw_gallery", lambda found, title, path: rows.extend(found))
-    return rows
+
+    def test(data: CrossModalData, **settings: int) -> list[list[Tile]]:
+        gallery = RetrievalGallery(Run(tmp_path), **settings)
+        trainer(callbacks=[gallery]).test(Random(data.spec), data, verbose=False)
+        return rows
+
+    return test
 
 
 @pytest.mark.parametrize("level", ["label", "instance"])
 def test_rows_are_queries_with_their_results_right_ones_green(
-    level: str, drawn: list[list[Tile]], tmp_path: Path
+    level: str, rows: Callable[..., list[list[Tile]]]
 ) -> None:
-    data = Toy(level=level, captions=2)
-    gallery = RetrievalGallery(Run(tmp_path), queries=3, results=24)
-    trainer(callbacks=[gallery]).test(Random(data.spec), data, verbose=False)
+    drawn = rows(Toy(level=level, captions=2), queries=3, results=24)
     assert [len(row) for row in drawn] == [25] * 6
     assert all(row[0].colour == GREY for row in drawn)
     greens = [sum(tile.colour == GREEN for tile in row) for row in drawn]
     relevant = {"label": (12, 6), "instance": (2, 1)}[level]
     assert all(0 <= green <= relevant[0] for green in greens[:3])
     assert greens[3:] == [relevant[1]] * 3  # all 24 images are among the results
-    if level == "label":
-        for row in drawn[3:]:
-            for tile in row[1:]:
-                asked = int(row[0].text.removeprefix("text ")) // 2 % 4  # the class of the image the text belongs to
-                assert (tile.colour == GREEN) == tile.text.startswith(f"class {asked} ")
+    for row in drawn[3:] if level == "label" else []:
+        for tile in row[1:]:
+            asked = int(row[0].text.removeprefix("text ")) // 2 % 4  # the class of the image the text belongs to
+            assert (tile.colour == GREEN) == tile.text.startswith(f"class {asked} ")
 
 
-def test_pictures_are_shown_where_the_data_set_has_them(drawn: list[list[Tile]], tmp_path: Path) -> None:
-    data = Shapes(num_train=20, num_val=20, num_test=20, picture_size=16)
-    trainer(callbacks=[RetrievalGallery(Run(tmp_path))]).test(Random(data.spec), data, verbose=False)
+def test_pictures_are_shown_where_the_data_set_has_them(rows: Callable[..., list[list[Tile]]]) -> None:
+    drawn = rows(Shapes(num_train=20, num_val=20, num_test=20, picture_size=16))
     assert [len(row) for row in drawn] == [7] * 8
     for row in drawn[:4]:
         assert row[0].picture is not None
@@ -69,7 +75,19 @@ def test_pictures_are_shown_where_the_data_set_has_them(drawn: list[list[Tile]],
     assert all(tile.picture is not None for row in drawn[4:] for tile in row[1:])
 
 
-def test_gallery_smaller_than_the_results_asked_for(drawn: list[list[Tile]], tmp_path: Path) -> None:
-    data = Toy()
-    trainer(callbacks=[RetrievalGallery(Run(tmp_path), results=99)]).test(Random(data.spec), data, verbose=False)
-    assert [len(row) for row in drawn] == [25] * 8
+def test_gallery_smaller_than_the_results_asked_for(rows: Callable[..., list[list[Tile]]]) -> None:
+    assert [len(row) for row in rows(Toy(), results=99)] == [25] * 8
+
+
+def test_row_of_a_composed_query_is_source_text_results_and_target(rows: Callable[..., list[list[Tile]]]) -> None:
+    data = ShapesComposed(num_train=2, num_val=1, num_test=6, modifications=4)
+    drawn = rows(data, queries=3, results=29)
+    assert [len(row) for row in drawn] == [2 + 29 + 1] * 3
+    for source, text, *results, target in drawn:
+        assert (source.colour, text.colour, target.colour) == (GREY, GREY, BLUE)
+        assert source.picture is not None
+        assert text.text in data.part("test").captions
+        assert [tile.heading for tile in results] == [str(place) for place in range(1, 30)]
+        green = [tile for tile in results if tile.colour == GREEN]
+        assert any((tile.picture == target.picture).all() for tile in green)
+        assert not any((tile.picture == source.picture).all() for tile in results)

@@ -1,4 +1,4 @@
-"""Signals in a training; the toy experiment sends them itself, at an update of its own choice."""
+"""Signals in a training; a callback of the toy experiment sends them, at a given batch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,14 @@ from tests.cmr_lightning.runs.killing import differences
 
 
 class SendSignal(pl.Callback):
-    """Sends a signal, that of Ctrl-C unless told otherwise, to this process before a batch.
+    """Sends a signal to this process before a batch, counted over the epochs from 1."""
 
-    Args:
-        batch: Which batch, counted over the epochs from 1.
-        times: How often.
-        number: Which signal.
-    """
-
-    def __init__(self, batch: int, times: int = 1, number: int = signal.SIGINT) -> None:
-        self.batch = batch
-        self.times = times
-        self.number = number
-        self.seen = 0
+    def __init__(self, batch: int, times: int, number: int) -> None:
+        self.batches_left, self.times, self.number = batch, times, number
 
     def on_train_batch_start(self, *_: object) -> None:
-        self.seen += 1
-        if self.seen == self.batch:
+        self.batches_left -= 1
+        if self.batches_left == 0:
             for _ in range(self.times):
                 signal.raise_signal(self.number)  # handled before the next one, unlike os.kill
 
@@ -55,54 +46,52 @@ def send(batch: int, times: int = 1, number: int = signal.SIGINT) -> list[str]:
 def fit(options: list[str], run: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Train in a process of its own."""
     command = [sys.executable, "-m", "cmr_lightning", "fit", *options, f"--run_dir={run}"]
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    environment = {**os.environ, **own, **environment}
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, **environment}
     return subprocess.run(command, cwd=run.parent, env=environment, capture_output=True, text=True, check=False)
 
 
 def validations(run: Path) -> list[str]:
-    """After which updates the metrics file has a validation."""
+    """The updates after which the metrics file has a validation."""
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [row["step"] for row in rows if row.get("val/map@all/cos/label/mean")]
 
 
-@pytest.mark.parametrize(("batch", "accumulate", "updates"), [(9, 1, 9), (8, 4, 3)])
-def test_training_ends_after_the_update_in_hand_with_a_checkpoint(
-    batch: int, accumulate: int, updates: int, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """In the second case four of an epoch's six batches make an update and two another: batch 8 waits for batch 10."""
-    run = tmp_path / "run"
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", f"--config={toy}", f"--run_dir={run}", f"--model.accumulate={accumulate}", *send(batch)])
-    assert stop.value.code not in (0, None)
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == updates
-    assert not (run / "fit.json").exists()
-    printed = capsys.readouterr().out
-    assert f"after {updates} updates; go on with --resume=true" in printed
-
-
 @pytest.mark.parametrize(
     ("batch", "options", "updates", "validated"),
     [
+        (9, [], 9, ["6"]),
         (6, [], 6, ["6"]),
         (12, [], 12, ["6", "12"]),
         (3, ["--trainer.val_check_interval=3"], 3, ["3"]),
         (3, ["--trainer.val_check_interval=1"], 3, ["1", "2", "3"]),
         (6, ["--trainer.check_val_every_n_epoch=2"], 7, []),
         (6, ["--model.accumulate=4"], 2, ["2"]),
+        (8, ["--model.accumulate=4"], 3, ["2"]),
     ],
 )
-def test_validation_that_is_due_comes_first(
-    batch: int, options: list[str], updates: int, validated: list[str], toy: Path, tmp_path: Path
+def test_training_ends_after_the_update_in_hand_and_a_validation_that_is_due(
+    batch: int,
+    options: list[str],
+    updates: int,
+    validated: list[str],
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(SystemExit):
-        main(["fit", f"--config={toy}", f"--run_dir={run}", "--trainer.log_every_n_steps=1", *options, *send(batch)])
-    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == updates
-    assert validations(run) == validated
-    assert (run / "checkpoints" / "best.ckpt").exists() == bool(validated)
+    """An epoch has six batches; of those four make an update, then two another, where four are accumulated."""
+    run = Run(tmp_path / "run")
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["fit", f"--config={toy}", f"--run_dir={run.path}", "--trainer.log_every_n_steps=1", *options, *send(batch)]
+        )
+    assert stop.value.code not in (0, None)
+    assert torch.load(run.last, weights_only=True)["global_step"] == updates
+    assert f"after {updates} updates; go on with --resume=true" in capsys.readouterr().out
+    assert validations(run.path) == validated
+    assert run.best.exists() == bool(validated)
+    assert not run.finished
 
 
 def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
@@ -149,7 +138,9 @@ def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -
     assert torch.load(run.last, weights_only=True)["global_step"] == 9
 
 
-def test_command_that_slurm_starts_again_goes_on(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_that_slurm_starts_again_resumes_or_starts_over(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the newest checkpoint if there is one, else from the beginning."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers that run in parallel ignore Ctrl-C
     run = Run(tmp_path / "run")
@@ -178,8 +169,8 @@ SLURM = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [9, 12, 18])
-def test_slurm_takes_an_announced_job_up_again_where_it_was(batch: int, toy: Path, tmp_path: Path) -> None:
-    """The same command is started anew, as SLURM does, and ends bit for bit like an undisturbed training."""
+def test_job_that_slurm_starts_again_continues_where_it_was(batch: int, toy: Path, tmp_path: Path) -> None:
+    """The same command is run again, as SLURM does, and ends bit for bit like an undisturbed training."""
     (tmp_path / "bin").mkdir()
     requeue = tmp_path / "bin" / "scontrol"
     requeue.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')

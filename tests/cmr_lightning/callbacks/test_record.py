@@ -16,13 +16,21 @@ from tests.toy import Toy, encoder
 SELECTION = {"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.5, "epoch": 1, "step": 12}
 
 
-def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
-    data, run = Toy(), Run(tmp_path)
+SUMMARY = {"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2}
+
+
+def measured(run: Run) -> Triplet:
+    data = Toy()
     model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
-    peak = {"process_mib": 10**7}
-    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "peak_memory": peak, "updates": 12, "epochs": 2})
     writer = RecordWriter(run, "toys/triplet", 7, {"seed_everything": 7})
     trainer(callbacks=[writer]).test(model, data, verbose=False)
+    return model
+
+
+def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
+    run, peak = Run(tmp_path), {"process_mib": 10**7}
+    run.write_summary({**SUMMARY, "peak_memory": peak})
+    model = measured(run)
     record = Record.read(run.record)
     assert model.measurement is not None
     assert record.metrics == model.measurement.metrics
@@ -42,17 +50,13 @@ def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_run_whose_training_did_not_measure_it_is_not_known(tmp_path: Path) -> None:
-    data, run = Toy(), Run(tmp_path)
-    run.write_summary({"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2})
-    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
-    trainer(callbacks=[RecordWriter(run, "toys/triplet", 7, {})]).test(model, data, verbose=False)
+    run = Run(tmp_path)
+    run.write_summary(SUMMARY)
+    measured(run)
     assert Record.read(run.record).peak_memory == {}
 
 
 def test_run_that_did_not_end_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    data, run = Toy(), Run(tmp_path)
-    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
     with pytest.raises(UserError, match="holds no finished run"):
-        trainer(callbacks=[RecordWriter(run, "toys/triplet", 7, {})]).test(model, data, verbose=False)
-    assert model.measurement is None
-    assert not run.record.exists()
+        measured(Run(tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server on the loopback address: what it is told is kept, what it is asked is answered."""
+"""A stand-in for W&B's server on the loopback address, which keeps what it is sent and answers what is asked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class WandbServer:
     """Answers the GraphQL operations and the file stream that `wandb sweep`, `wandb agent` and a run use.
 
     Attributes:
-        runs: For each run, by its id, what was said of it: the variables of the last `UpsertBucket`, field by field.
-        history: For each run its rows.
-        summary: For each run its last summary.
+        runs: By run id, the variables of all `UpsertBucket` operations, later ones replacing earlier ones.
+        history: By run id, the rows logged.
+        summary: By run id, the last summary.
         files: Contents of the files that were sent.
         operations: Names of all operations that were asked for.
-        commands: What agents are told to do, one command at each heartbeat.
+        commands: Commands for agents, a list for each heartbeat.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,6 @@ class WandbServer:
         inserted = given["name"] not in self.runs
         known = self.runs.setdefault(given["name"], {})
         known.update({key: value for key, value in given.items() if value is not None})
-        project = {"id": "1", "name": given["project"], "entity": {"id": "1", "name": ENTITY}}
         bucket = {
             "id": "1",
             "name": given["name"],
@@ -58,7 +57,7 @@ class WandbServer:
             "description": None,
             "config": known.get("config"),
             "sweepName": known.get("sweep"),
-            "project": project,
+            "project": _project(given["project"]),
             "historyLineCount": len(self.history.get(given["name"], [])),
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
@@ -66,23 +65,23 @@ class WandbServer:
     def on_RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name = given["name"]
         if name not in self.runs:
-            return {"model": {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}, "bucket": None}}
-        rows = self.history.get(name, [])
+            return {"model": {**_project(PROJECT), "bucket": None}}
+        rows, known = self.history.get(name, []), self.runs[name]
         bucket = {
             "id": "1",
             "name": name,
             "summaryMetrics": json.dumps(self.summary.get(name, {})),
-            "displayName": self.runs[name].get("displayName"),
+            "displayName": known.get("displayName"),
             "logLineCount": 0,
             "historyLineCount": len(rows),
             "eventsLineCount": 0,
             "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
             "eventsTail": "[]",
-            "config": self.runs[name].get("config", "{}"),
-            "tags": self.runs[name].get("tags"),
-            "wandbConfig": self.runs[name].get("config", "{}"),
+            "config": known.get("config", "{}"),
+            "tags": known.get("tags"),
+            "wandbConfig": known.get("config", "{}"),
         }
-        return {"model": {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}, "bucket": bucket}}
+        return {"model": {**_project(PROJECT), "bucket": bucket}}
 
     def on_CreateRunFiles(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in given["files"]]
@@ -94,15 +93,13 @@ class WandbServer:
 
     def on_UpsertSweep(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         self.sweep = given
-        project = {"id": "1", "name": PROJECT, "entity": {"id": "1", "name": ENTITY}}
-        return {"upsertSweep": {"sweep": {"name": SWEEP, "project": project}, "configValidationWarnings": []}}
+        sweep = {"name": SWEEP, "project": _project(PROJECT)}
+        return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
 
     def on_SweepWithRuns(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         sweep = {"id": "1", "name": SWEEP, "state": "RUNNING", "config": self.sweep["config"], "runs": {"edges": []}}
-        fields = dict.fromkeys(
-            ("method", "description", "heartbeatAt", "createdAt", "updatedAt", "earlyStopJobRunning")
-        )
-        return {"project": {"sweep": {**fields, **sweep}}}
+        empty = ("method", "description", "heartbeatAt", "createdAt", "updatedAt", "earlyStopJobRunning")
+        return {"project": {"sweep": {**dict.fromkeys(empty), **sweep}}}
 
     def on_CreateAgent(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"createAgent": {"agent": {"id": "agent1"}}}
@@ -113,7 +110,7 @@ class WandbServer:
         return {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": json.dumps(commands)}}
 
     def stream(self, run: str, content: dict[str, Any]) -> None:
-        """Take what a run sends while it goes on."""
+        """Keep what a run sends while it is running."""
         files = content.get("files", {})
         if "wandb-history.jsonl" in files:
             part = files["wandb-history.jsonl"]
@@ -124,9 +121,13 @@ class WandbServer:
             self.runs[run]["exitcode"] = content["exitcode"]
 
 
+def _project(name: str) -> dict[str, Any]:
+    return {"id": "1", "name": name, "entity": {"id": "1", "name": ENTITY}}
+
+
 @contextmanager
 def wandb_server() -> Iterator[WandbServer]:
-    """The server, as long as the context lasts."""
+    """Serve inside the context."""
     state = WandbServer()
 
     class Handler(BaseHTTPRequestHandler):
