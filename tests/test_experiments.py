@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from cmr_lightning.__main__ import main
 from cmr_lightning.batch import DataSpec, Features, Pixels, Words
 from cmr_lightning.methods import METHODS
 from cmr_lightning.prepare.source import names
-from cmr_lightning.retriever import Retriever
 from tests.building import EXPERIMENTS, ROOT, method_of, read, tiny
 
 NAMES = [f"{path.parent.name}/{path.stem}" for path in EXPERIMENTS]
@@ -47,13 +45,6 @@ def test_first_line_names_the_file(experiment: Path) -> None:
     command = command_of(experiment)
     assert command[0] == "fit"
     assert str(experiment.relative_to(ROOT)) in command
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=NAMES)
-def test_what_is_trained_says_where_its_settings_come_from(experiment: Path) -> None:
-    if issubclass(METHODS[method_of(experiment)], Retriever):
-        comment = " ".join(line for line in experiment.read_text().splitlines()[1:] if line.startswith("# "))
-        assert re.search(r"[Nn]ot tuned|best of|Trial \d|setting|public code|are CMPL's", comment), comment
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=NAMES)
