@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED) ## make .venv with the package and everything its development needs
+install: $(INSTALLED) ## create .venv with the package and its development dependencies
 
 $(INSTALLED): pyproject.toml
 	@echo "Making $(VENV) with $$($(PYTHON) --version); torch is large, so this takes a few minutes the first time."
@@ -26,8 +26,8 @@ test: $(INSTALLED) ## run all tests that need no GPU
 lint: $(INSTALLED) ## check format, style and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-format: $(INSTALLED) ## format the code and mend what can be mended by itself
+format: $(INSTALLED) ## format the code and apply the automatic fixes
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-speed: $(INSTALLED) ## measure time and memory, as ratios to what nobody can do without
+speed: $(INSTALLED) ## measure time and memory, relative to the work that cannot be avoided
 	@$(BIN)/python -m tests.benchmarks
