@@ -14,7 +14,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
 from datamodules.base import PartName
 from datamodules.families.listed_data import PARTS, ListedData
-from datamodules.inputs.image_inputs import ImageInput, Pictures
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing, no_labels
 from datamodules.reading.loaders import EpochOf

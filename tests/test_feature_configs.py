@@ -11,7 +11,7 @@ import pytest
 import timm
 
 from cmr_lightning.extract.extract_features import build_parser
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.subword_tokens import SubwordTokens
 from tests.building import EXPERIMENTS, ROOT, read
 from tests.datamodules.published import DATASETS

@@ -28,7 +28,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
-from cmr_lightning.store.store import Dtype, Manifest, StoreWriter
+from cmr_lightning.store import Dtype, Manifest, StoreWriter
 from datamodules.families.listed_data import ListedData
 from datamodules.reading.reading_ahead import ReadingAhead
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from cmr_lightning.batch import Text, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.store.store import Rows, image_check
+from cmr_lightning.store import Rows, image_check
 from datamodules.families.listed_data import PARTS, ListedData
-from datamodules.inputs.image_inputs import Pictures, load_resized, square
+from datamodules.inputs.pictures import Pictures, load_resized, square
 
 _CENTRE = (None,)
 _TEN = tuple((*place, mirrored) for mirrored in (0, 1) for place in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))

@@ -14,7 +14,8 @@ from cmr_lightning.errors import UserError
 from datamodules.base import PartName
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.families.listed_data import ListedData, check_captions
-from datamodules.inputs.image_inputs import ImageInput, Pictures
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.stored_features import StoredTexts
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing

@@ -1,39 +1,29 @@
-"""What image encoders are fed with: decoded picture files, or features that were extracted from them."""
+"""What image encoders are fed with: the contract of picture files, and of features that were made of them."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
-from joblib import cpu_count
-from PIL import Image
 from torch import Tensor
 
-from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from datamodules.reading.content import Stored
-from datamodules.reading.published_files import feature_rows, find, read_npz
 
 IfFaulty = Literal["refuse", "skip"]
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises on files that are no pictures, or broken ones."""
 
 
 class ImageInput(ABC):
-    """Makes what image encoders are fed with of the picture files that a data set lists."""
+    """Turns the picture files that a data set lists into the input of image encoders."""
+
+    missing: IfFaulty = "refuse"
+    """What happens to a data set of which pictures are missing."""
 
     @abstractmethod
     def description(self, root: Path) -> str:
-        """In words for the record: features move results more than methods do.
+        """Describe the input for the record: features move results more than methods do.
 
         Args:
             root: Folder of the data set.
@@ -41,7 +31,7 @@ class ImageInput(ABC):
 
     @abstractmethod
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which of the pictures can be served, `(M,)` bool.
+        """Tell which of the pictures can be served, `(M,)` bool.
 
         Args:
             root: Folder of the data set.
@@ -53,7 +43,7 @@ class ImageInput(ABC):
 
     @abstractmethod
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor | Stored:
-        """The pictures as encoders are fed with them, in that order.
+        """Return the input of encoders, picture by picture.
 
         Args:
             root: Folder of the data set.
@@ -64,283 +54,21 @@ class ImageInput(ABC):
             UserError: If something cannot be read.
         """
 
+    def refuse_missing(self, there: Tensor, pictures: Sequence[str], place: Path, remedy: str) -> None:
+        """Refuse a data set of which pictures are missing, unless they are to be left out.
 
-class Pictures(ImageInput):
-    """The picture files themselves, decoded when they are needed.
-
-    The short side is resized to `resize` with antialiasing, then the middle square of `crop` pixels is cut out; in
-    training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. With `shape:
-    squashed` both sides become `resize`, so that a tall picture loses nothing at its ends (the training code of CMPM
-    does so with persons). Encoders normalise the uint8 pixels themselves.
-
-    Args:
-        crop: Side of the pictures that encoders see.
-        resize: Length of the short side before the crop, or of both sides.
-        interpolation: How pictures are resized.
-        augment: What is drawn at random in training.
-        missing: Whether a data set with missing pictures is refused, or used without them.
-        damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
-            and the damaged ones left out.
-        workers: Processes that decode, each a batch at a time; None for as many as there are cores for this process, 0
-            for threads of the training process, which is slow but easier to look into.
-        shape: Whether a picture keeps its proportions, or is squashed into a square.
-
-    Raises:
-        UserError: If the crop is larger than the resized picture.
-    """
-
-    def __init__(
-        self,
-        crop: int = 224,
-        resize: int = 256,
-        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
-        augment: Literal["none", "crop-flip"] = "none",
-        missing: IfFaulty = "refuse",
-        damaged: IfFaulty = "refuse",
-        workers: int | None = None,
-        shape: Literal["kept", "squashed"] = "kept",
-    ) -> None:
-        if not 0 < crop <= resize:
-            raise UserError(
-                f"data.image.crop is {crop} and data.image.resize {resize}; the crop must lie inside the resized "
-                f"picture."
-            )
-        self.crop = crop
-        self.resize = resize
-        self.shape = shape
-        self.interpolation = interpolation
-        self.augment = augment
-        self.missing = missing
-        self.damaged = damaged
-        self.workers = workers
-
-    def description(self, root: Path) -> str:
-        """Size, crop and augmentation."""
-        del root
-        drawn = "" if self.augment == "none" else f", {self.augment} in training"
-        side = "short side" if self.shape == "kept" else "both sides"
-        return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
-
-    @property
-    def processes(self) -> int:
-        """Processes that decode: `workers`, or a share of the cores where several processes train on this machine."""
-        if self.workers is not None:
-            return self.workers
-        return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which files are there, and can be decoded if damaged ones are to be left out."""
-        if not root.is_dir():
-            raise UserError(f"The folder {root}, given as data.root, does not exist.")
-        there = torch.tensor([(root / name).is_file() for name in pictures], dtype=torch.bool)
-        if self.missing == "refuse" and not there.all():
-            first = pictures[int((~there).nonzero()[0])]
-            raise UserError(
-                f"{int((~there).sum())} of {len(pictures)} pictures are missing in {root}, first {first}; complete the "
-                f"folder, or set data.image.missing to skip to go on without them."
-            )
-        if self.damaged == "skip":
-            with ThreadPoolExecutor(cpu_count()) as pool:
-                sound = list(pool.map(_is_sound, [root / name for name in pictures], there.tolist()))
-            there = torch.tensor(sound, dtype=torch.bool)
-        return there
-
-    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
-        """The files, decoded by row."""
-        return PictureFiles(self, [root / name for name in pictures], drawn=training and self.augment != "none")
-
-
-class PictureFiles(Stored):
-    """Pictures of one part, decoded as they are asked for."""
-
-    def __init__(self, settings: Pictures, paths: Sequence[Path], drawn: bool) -> None:
-        self.settings = settings
-        self.paths = paths
-        self.drawn = drawn
-
-    @property
-    def processes(self) -> int:
-        """As many as the settings say, or as there are cores."""
-        return self.settings.processes
-
-    @property
-    def form(self) -> Pixels:
-        """Square pictures."""
-        return Pixels(self.settings.crop)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
-        places: list[list[float] | None] = [None] * len(index)
-        if generator is not None and self.drawn:
-            places = torch.rand(len(index), 3, generator=generator).tolist()
-        pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
-        for picture, row, place in zip(pictures, index.tolist(), places, strict=True):
-            picture[:] = np.asarray(load_square(self.paths[row], place, self.settings))
-        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-    def fingerprint(self) -> str:
-        """Names and sizes of the files: reading every pixel would take longer than a test."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        return digest.hexdigest()
-
-
-def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> Image.Image:
-    """Decode a picture, resize its short side, and cut a square out.
-
-    Args:
-        path: The file.
-        place: See `square`.
-        settings: Sizes and interpolation.
-
-    Returns:
-        RGB, `crop` pixels wide and high.
-
-    Raises:
-        UserError: If the file cannot be decoded.
-    """
-    return square(load_resized(path, settings), place, settings.crop)
-
-
-def load_resized(path: Path, settings: Pictures) -> Image.Image:
-    """Decode a picture and resize its short side, or both.
-
-    Returns:
-        RGB, the smaller of width and height being `settings.resize`, or both of them.
-
-    Raises:
-        UserError: If the file cannot be decoded.
-    """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            picture: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
-    except _DAMAGE as error:
-        raise UserError(
-            f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
-            f"damaged pictures out."
-        ) from error
-    scale = settings.resize / min(picture.size)
-    width, height = (
-        settings.resize if settings.shape == "squashed" else max(settings.resize, round(side * scale))
-        for side in picture.size
-    )
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
-    return picture
-
-
-def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
-    """A square cut out of a picture.
-
-    Args:
-        picture: The picture.
-        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half; None
-            for the middle, not mirrored.
-        side: Side of the square.
-    """
-    from_top, from_left, mirrored = (0.5, 0.5, 0.0) if place is None else place
-    top, left = _offset(picture.height - side, from_top), _offset(picture.width - side, from_left)
-    cut = picture.crop((left, top, left + side, top + side))
-    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored > 0.5 else cut
-
-
-def _offset(margin: int, place: float) -> int:
-    """One of the `margin + 1` offsets, each for an equal share of the places from 0 to 1, half the margin for 0.5."""
-    return max(0, math.ceil((margin + 1) * place) - 1)
-
-
-def _is_sound(path: Path, there: bool) -> bool:
-    if not there:
-        return False
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except _DAMAGE:
-        return False
-    return True
-
-
-class FeatureArchive(ImageInput):
-    """Features in one NumPy archive: the arrays `names` `(N,)` and `features` `(N, D)`.
-
-    Names are picture files as the data set lists them, or without their folders.
-
-    Args:
-        path: The archive, relative to the root of the data set or absolute.
-        missing: Whether a data set of which the archive lacks pictures is refused, or used without them.
-    """
-
-    def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
-        self.path = path
-        self.missing = missing
-        self._archive: tuple[dict[str, int], np.ndarray] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the gigabytes that were read: a copy, or another process, reads them itself if it needs them."""
-        return {**vars(self), "_archive": None}
-
-    def description(self, root: Path) -> str:
-        """Name of the archive."""
-        del root
-        return Path(self.path).name
-
-    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which pictures have a row."""
-        rows, _ = self._open(root)
-        known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
-        if self.missing == "refuse" and not known.all():
-            first = pictures[int((~known).nonzero()[0])]
-            raise UserError(
-                f"{root / self.path} lacks {int((~known).sum())} of the {len(pictures)} images asked for, first "
-                f"{first}; {_ARCHIVE_SOURCE}."
-            )
-        return known
-
-    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
-        """Feature vectors `(M, D)`, float32.
+        Args:
+            there: Which pictures are there, `(M,)` bool.
+            pictures: As in `usable`.
+            place: Where they are missing.
+            remedy: What else can be done about it.
 
         Raises:
-            UserError: If two pictures of the same file name in different folders have one row.
+            UserError: If a picture is missing and `missing` is `refuse`, naming the first one.
         """
-        del training
-        rows, features = self._open(root)
-        wanted = [row for name in pictures if (row := _row_of(name, rows)) is not None]
-        if len(set(wanted)) < len(set(pictures)):  # a picture of two folds is listed twice
+        if self.missing == "refuse" and not there.all():
             raise UserError(
-                f"{root / self.path} does not tell pictures of the same file name in different folders apart; its "
-                f"names should include the folders."
+                f"{int((~there).sum())} of {len(pictures)} pictures are missing in {place}, first "
+                f"{pictures[int((~there).nonzero()[0])]}; {remedy}, or set data.image.missing to skip to leave them "
+                f"out."
             )
-        return feature_rows(features, wanted, f"{root / self.path}: features", _ARCHIVE_SOURCE)
-
-    def _open(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
-        if self._archive is None:
-            self._archive = self._read(root)
-        return self._archive
-
-    def _read(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
-        path = find(root, str(Path(self.path).expanduser()), _ARCHIVE_SOURCE)
-        names, features = read_npz(path, ("names", "features"), _ARCHIVE_SOURCE)
-        if names.ndim != 1 or features.ndim != 2 or len(names) != len(features) or features.dtype.kind not in "iuf":
-            raise UserError(
-                f"{path} should hold as many names as rows of features and holds names of shape {names.shape} and "
-                f"features of shape {features.shape}, {features.dtype}; {_ARCHIVE_SOURCE}."
-            )
-        rows = {name: row for row, name in enumerate(names.tolist())}
-        if len(rows) < len(names):
-            raise UserError(f"{path} names {len(names) - len(rows)} pictures twice; {_ARCHIVE_SOURCE}.")
-        return rows, features
-
-
-def _row_of(picture: str, rows: dict[str, int]) -> int | None:
-    return rows.get(picture, rows.get(Path(picture).name))
-
-
-_ARCHIVE_SOURCE = (
-    "it is given as data.image.path, relative to data.root, and holds the arrays names (N) and features (N x D) of an "
-    "encoder run over the pictures"
-)

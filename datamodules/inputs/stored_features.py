@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
-from cmr_lightning.store.store import FeatureStore, image_check
+from cmr_lightning.store import FeatureStore, image_check
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import Stored
@@ -49,13 +49,7 @@ class StoredImages(ImageInput):
         store = self._open(root)
         numbers = store.numbers(pictures)
         known = numbers >= 0
-        if self.missing == "refuse" and not known.all():
-            first = pictures[int((~known).nonzero()[0])]
-            raise UserError(
-                f"The feature store {store.folder} lacks {int((~known).sum())} of the {len(pictures)} pictures asked "
-                f"for, first {first}; extract them under another name, or set data.image.missing to skip to go on "
-                f"without them."
-            )
+        self.refuse_missing(known, pictures, store.folder, "extract them under another name")
         for name, number in zip(pictures, numbers.tolist(), strict=True):
             path = root / name
             if number >= 0 and path.is_file() and image_check(path) != store.checks[number]:

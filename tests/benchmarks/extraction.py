@@ -21,7 +21,7 @@ from cmr_lightning.evaluation import INSTANCE_LEVEL
 from cmr_lightning.extract.extract_features import extract
 from datamodules.base import PartName
 from datamodules.families.listed_data import ListedData
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.reading.listing import Listing, no_labels
 from tests.benchmarks.photographs import write_photograph

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from cmr_lightning.store.store import FeatureStore, Manifest, Rows, StoreWriter
+from cmr_lightning.store import FeatureStore, Manifest, Rows, StoreWriter
 from datamodules.inputs.stored_features import StoredRows
 from datamodules.reading.loaders import PairLoader, Part
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import datamodules
-from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.shapes import Shapes

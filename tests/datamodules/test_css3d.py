@@ -14,7 +14,8 @@ from cmr_lightning.errors import UserError
 from datamodules.css3d import CSS3D
 from datamodules.drawn.flat_scenes import COLOURS, draw
 from datamodules.families.listed_data import PARTS
-from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.inputs.pictures import Pictures
 from datamodules.reading.content import take
 from tests.datamodules.published.css3d import FILE, invent, python2_npy
 

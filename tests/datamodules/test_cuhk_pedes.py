@@ -11,7 +11,7 @@ import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import measure
 from datamodules.cuhk_pedes import CUHKPEDES
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from tests.datamodules.published.cuhk_pedes import CAPTIONS, PERSONS
 

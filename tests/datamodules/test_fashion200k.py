@@ -13,7 +13,7 @@ from cmr_lightning.batch import ComposedQuery, Pixels, Words
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion200k import Fashion200k, Siblings, in_validation, modification, parents_of, written_out
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS
 
 

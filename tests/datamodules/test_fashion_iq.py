@@ -13,7 +13,8 @@ import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
-from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.inputs.pictures import Pictures
 from datamodules.reading.committed_splits import held_out
 from tests.datamodules.published.fashion_iq import PICTURES, SHARED
 

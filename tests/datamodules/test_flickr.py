@@ -13,7 +13,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
 from datamodules.families.listed_data import PARTS
 from datamodules.flickr import Flickr8k, Flickr30k
-from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.vocabulary import Vocabulary
 from tests.datamodules.published.flickr8k import SIZES, STRAY
 from tests.datamodules.published.flickr8k import write as write_flickr8k

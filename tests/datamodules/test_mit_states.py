@@ -12,7 +12,7 @@ import torch
 import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.mit_states import TEST_NOUNS, MITStates, part_of
 from tests.datamodules.published.mit_states import PICTURES, STATES
 

@@ -9,7 +9,7 @@ import pytest
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements
 from datamodules.families.listed_data import PARTS
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.mscoco import MSCOCO
 from tests.datamodules.published.mscoco import write as write_mscoco
 

@@ -13,7 +13,7 @@ import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.random import Random
 from datamodules import nus_wide as module
-from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.text_inputs import WordWeights
 from datamodules.nus_wide import NUSWIDE, TEN
 from tests.building import trainer

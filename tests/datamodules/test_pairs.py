@@ -14,7 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from cmr_lightning.runs.checkpoint_files import newest_checkpoint
 from cmr_lightning.runs.run import Run
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.pairs import Columns, Pairs
 from tests.building import ROOT, Built, tiny
 from tests.datamodules.published.pairs import LABELS, PICTURES
@@ -310,9 +310,9 @@ def test_fractions_must_leave_something(tmp_path, settings):
 
 READER_DIES = (
     "import os, runpy\n"
-    "from datamodules import image_inputs\n"
-    "load = image_inputs.load_square\n"
-    "image_inputs.load_square = lambda *a: os.kill(os.getpid(), 9) if str(a[0]) == {!r} else load(*a)\n"
+    "from datamodules.inputs import pictures\n"
+    "load = pictures.load_square\n"
+    "pictures.load_square = lambda *a: os.kill(os.getpid(), 9) if str(a[0]) == {!r} else load(*a)\n"
     "runpy.run_module('cmr_lightning', run_name='__main__')\n"
 )
 """The program, in which the process that is to read a picture is killed."""

@@ -10,7 +10,8 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.reading.committed_splits import read_split
@@ -360,7 +361,7 @@ def test_an_image_without_features_is_named(root):
     change_features(
         root, lambda arrays: arrays.update(names=np.where(arrays["names"] == file, "x.jpg", arrays["names"]))
     )
-    with pytest.raises(UserError, match=rf"lacks 1 of the 800 images asked for, first images/{file}"):
+    with pytest.raises(UserError, match=rf"1 of 800 pictures are missing in .*, first images/{file}"):
         pascal(root).part("train")
 
 

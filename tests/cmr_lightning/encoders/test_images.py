@@ -10,7 +10,7 @@ import torch
 from cmr_lightning.batch import Pixels
 from cmr_lightning.encoders import TimmEncoder
 from cmr_lightning.errors import UserError
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 
 SMALL = {"channels": [8, 8, 8, 8], "stem_width": 8}
 

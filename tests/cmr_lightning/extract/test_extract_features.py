@@ -20,9 +20,9 @@ from cmr_lightning.batch import Pixels
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.extract import extract_features as command
 from cmr_lightning.extract.sources import TextSource
-from cmr_lightning.store.store import FeatureStore, StoreWriter
+from cmr_lightning.store import FeatureStore, StoreWriter
 from datamodules.base import PartName
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.reading.listing import Listing, no_labels
 from tests.building import ROOT
 from tests.cmr_lightning.extract.album import PARTS, PICTURES, Album, write_album

@@ -7,7 +7,7 @@ import torch
 
 from cmr_lightning.batch import Tokens
 from cmr_lightning.methods.collapsed import Collapsed
-from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.wikipedia import Wikipedia
 from tests.building import trainer

@@ -9,7 +9,7 @@ from cmr_lightning.batch import Items
 from cmr_lightning.embedding_model import Modality
 from cmr_lightning.methods.random import Random
 from datamodules import CrossModalData
-from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.wikipedia import Wikipedia
 from tests.building import trainer

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from cmr_lightning.batch import Batch
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.semantic_matching import SemanticMatching, regress
-from datamodules.inputs.image_inputs import FeatureArchive
+from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.shapes import Shapes
 from tests.toy import CLASSES, Toy

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.store.store import FeatureStore, Manifest, Rows, StoreWriter
+from cmr_lightning.store import FeatureStore, Manifest, Rows, StoreWriter
 
 COUNT, SIZE = 300, 6
 ROWS = Rows([f"{n}.jpg" for n in range(COUNT)], [str(n) for n in range(COUNT)])
@@ -173,7 +173,9 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:
 def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     fill(tmp_path / "undisturbed")
     make_room = fill_disk(monkeypatch, name)
-    with pytest.raises(UserError, match=rf"{name} could not be written: the disk is full; .* goes on where it stopped"):
+    with pytest.raises(
+        UserError, match=rf"{name} could not be written: the disk is full; .* continues where it stopped"
+    ):
         fill(tmp_path / "full")
     assert not (tmp_path / "full" / name).exists()
     assert not list((tmp_path / "full").glob(".*.unfinished"))
@@ -258,7 +260,7 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
     names = json.loads((tmp_path / "rows.json").read_text())
     names["ids"][0] = "another.jpg"
     (tmp_path / "rows.json").write_text(json.dumps(names))
-    with pytest.raises(UserError, match=r"rows\.json has not the checksum"):
+    with pytest.raises(UserError, match=r"rows\.json does not have the checksum"):
         FeatureStore(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="is not the manifest of a feature store"):

@@ -14,7 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.stored_features import StoredTexts
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.reading.committed_splits import held_out

@@ -14,8 +14,9 @@ from torchvision.transforms.functional import center_crop, resize
 
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
-from datamodules.inputs import image_inputs
-from datamodules.inputs.image_inputs import FeatureArchive, Pictures
+from datamodules.inputs import pictures
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.inputs.pictures import Pictures
 from datamodules.reading import reading_ahead
 from datamodules.reading.loaders import ItemLoader, PairLoader, Part
 
@@ -174,7 +175,7 @@ def test_features_are_found_by_name(tmp_path):
     archive = FeatureArchive("f.npz")
     assert archive.content(tmp_path, ["x/a.jpg", "x/b.jpg"], training=True).tolist() == [[2, 3], [0, 1]]
     assert archive.usable(tmp_path, ["x/a.jpg"]).all()
-    with pytest.raises(UserError, match=r"f\.npz lacks 1 of the 2 images asked for, first d\.jpg"):
+    with pytest.raises(UserError, match=r"1 of 2 pictures are missing in .*f\.npz, first d\.jpg"):
         archive.usable(tmp_path, ["a.jpg", "d.jpg"])
     assert FeatureArchive("f.npz", missing="skip").usable(tmp_path, ["a.jpg", "d.jpg"]).tolist() == [True, False]
 
@@ -241,7 +242,7 @@ def test_processes_read_what_threads_read(root, start, monkeypatch):
 
 
 def test_processes_of_one_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr(image_inputs, "cpu_count", lambda: 16)
+    monkeypatch.setattr(pictures, "cpu_count", lambda: 16)
     assert Pictures().processes == 16
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert Pictures().processes == 5

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import yaml
 
-from cmr_lightning.store.store import Manifest, Rows, StoreWriter, image_check
+from cmr_lightning.store import Manifest, Rows, StoreWriter, image_check
 from datamodules.cuhk_pedes import CUHKPEDES
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.flickr import Flickr8k, Flickr30k
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.mscoco import MSCOCO
 from datamodules.nus_wide import NUSWIDE

@@ -7,7 +7,7 @@ from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
 from datamodules.families.listed_data import ListedData
-from datamodules.inputs.image_inputs import Pictures
+from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.reading.listing import Listing, no_labels
 

@@ -1,0 +1,218 @@
+"""A feature store: rows of numbers on disk, written shard by shard and read by row.
+
+A store is a folder:
+
+    manifest.json      what the rows are: `Manifest`; `finished` turns true when the last shard is there
+    rows.json          `ids`, the name of each row, and `checks`, what it was made of: `Rows`
+    rows-00000.npy     the first shard `(R, D)`, or `(R, turns, D)` of pictures seen at several rotations
+    rows-00001.npy     ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmr_lightning.errors import UserError
+
+Dtype = Literal["float16", "float32"]
+
+MANIFEST = "manifest.json"
+ROWS = "rows.json"
+_SHARDS = 16
+"""Shards of a store of middle size: a random batch visits nearly all, and a process that dies loses one of them."""
+_LEAST_ROWS, _MOST_ROWS = 64, 8192
+"""Rows of a shard in small and in large stores; with 8192, a thousand open files hold eight million rows."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the rows of a store are; two stores with the same manifest hold the same rows.
+
+    Attributes:
+        encoder: Name and arguments of the encoder.
+        weights: Checksum of its weights.
+        preprocessing: What happens to pictures or texts before they are encoded.
+        precision: Numbers that the encoder computes with.
+        data: Checksum of the rows' names and of what they were made of.
+        dtype: Numbers that are kept.
+        shape: Rows and their size, `(N, D)` or `(N, turns, D)`.
+        finished: Whether all rows are there.
+
+    Examples:
+        >>> Manifest("VGG", "0f", "crop 224", "32", "1a", "float16", (150, 4096)).shards()
+        [range(0, 64), range(64, 128), range(128, 150)]
+    """
+
+    encoder: str
+    weights: str
+    preprocessing: str
+    precision: str
+    data: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    finished: bool = False
+
+    def shards(self) -> list[range]:
+        """Divide the rows into shards of the same size, of which the last one may have fewer."""
+        count = self.shape[0]
+        step = min(max(-(-count // _SHARDS), _LEAST_ROWS), _MOST_ROWS)
+        return [range(first, min(first + step, count)) for first in range(0, count, step)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Names of the rows of a store.
+
+    Attributes:
+        ids: A picture's file relative to the root of its data set; of a text, the text itself.
+        checks: What changes when a picture does, its size in bytes; of texts, nothing.
+    """
+
+    ids: Sequence[str]
+    checks: Sequence[str] = ()
+
+    def content(self) -> bytes:
+        """Return the rows as a store keeps them."""
+        return as_json({"ids": list(self.ids), "checks": list(self.checks)})
+
+    def checksum(self) -> str:
+        """Return the first 16 hexadecimal digits of the SHA-256 of names and checks."""
+        return hashlib.sha256(self.content()).hexdigest()[:16]
+
+
+def image_check(path: Path) -> str:
+    """Return what changes when a picture file is exchanged; every byte of every picture would take too long to read."""
+    return str(path.stat().st_size)
+
+
+class FeatureStore:
+    """A finished store, read by row from memory maps.
+
+    Args:
+        folder: Where the store is.
+
+    Raises:
+        UserError: If there is no store, or it is not finished, or a file of it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        if not self.manifest.finished:
+            raise UserError(
+                f"The feature store {folder} is not finished; run the `extract` command that began it again, which "
+                f"continues where it stopped."
+            )
+        self.ids, self.checks = _read_rows(folder, self.manifest)
+        self._row = {name: row for row, name in enumerate(self.ids)}
+        ranges = self.manifest.shards()
+        self._rows_per_shard = len(ranges[0])
+        self._shards = [self._map(number, rows) for number, rows in enumerate(ranges)]
+
+    @property
+    def size(self) -> int:
+        """Numbers D of a row."""
+        return self.manifest.shape[-1]
+
+    @property
+    def turns(self) -> int:
+        """Rotations at which each picture was seen, 1 or 4."""
+        return self.manifest.shape[1] if len(self.manifest.shape) == 3 else 1
+
+    def numbers(self, ids: Sequence[str]) -> Tensor:
+        """Find the row of each name, `(len(ids),)` int64, -1 where there is none."""
+        return torch.tensor([self._row.get(name, -1) for name in ids], dtype=torch.int64)
+
+    def read(self, numbers: Tensor, turned: bool = False) -> Tensor:
+        """Copy some rows out of the memory maps, in rising order.
+
+        Args:
+            numbers: Rows `(N,)`, int64; a row may occur more than once.
+            turned: Whether all rotations are wanted, or upright pictures only.
+
+        Returns:
+            `(N, D)`, or `(N, turns, D)` where all rotations are wanted; float32, in the order asked for.
+        """
+        rising, order = numbers.sort()
+        shape = self.manifest.shape[1:] if turned else (self.size,)
+        read = torch.empty(len(numbers), *shape, dtype=getattr(torch, self.manifest.dtype))
+        shards = rising.div(self._rows_per_shard, rounding_mode="floor")
+        visited, counts = shards.unique_consecutive(return_counts=True)
+        ends = [0, *counts.cumsum(0).tolist()]
+        within = rising - shards * self._rows_per_shard
+        for shard, (first, last) in zip(visited.tolist(), pairwise(ends), strict=True):
+            rows = self._shards[shard]
+            source = rows if turned or rows.ndim == 2 else rows[:, 0]
+            torch.index_select(source, 0, within[first:last], out=read[first:last])
+        return read.index_select(0, order.argsort()).float()  # indexing by brackets takes four times as long
+
+    def fingerprint(self) -> str:
+        """Return what changes when the rows do."""
+        return hashlib.sha256(as_json(asdict(self.manifest))).hexdigest()
+
+    def _map(self, number: int, rows: range) -> Tensor:
+        path = shard_file(self.folder, number)
+        expected = (len(rows), *self.manifest.shape[1:])
+        try:
+            array = np.load(path, mmap_mode="c")  # copy on write: torch wants arrays that it might write to
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(self.folder, f"{path} cannot be read ({error})") from error
+        if array.shape != expected or array.dtype != self.manifest.dtype:
+            raise _damaged(
+                self.folder,
+                f"{path} should hold {self.manifest.dtype} of shape {expected} and holds {array.dtype} of shape "
+                f"{array.shape}",
+            )
+        return torch.from_numpy(array)
+
+
+def shard_file(folder: Path, number: int) -> Path:
+    """Return the file of a shard."""
+    return folder / f"rows-{number:05d}.npy"
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """Encode what a store keeps beside its shards."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what the rows of a store are.
+
+    Raises:
+        UserError: If there is no store, or its manifest is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_bytes())
+        return Manifest(**{**content, "shape": tuple(content["shape"])})
+    except FileNotFoundError as error:
+        raise UserError(f"There is no feature store {folder}; `python -m cmr_lightning extract` makes one.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"{path} is not the manifest of a feature store ({error})") from error
+
+
+def _read_rows(folder: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
+    path = folder / ROWS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(folder, f"{path} cannot be read ({error})") from error
+    if hashlib.sha256(content).hexdigest()[:16] != manifest.data:
+        raise _damaged(folder, f"{path} does not have the checksum of the manifest")
+    rows = json.loads(content)
+    return rows["ids"], rows["checks"]
+
+
+def _damaged(folder: Path, fault: str) -> UserError:
+    return UserError(f"{fault}; delete the folder {folder} and extract again.")

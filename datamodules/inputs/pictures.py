@@ -1,0 +1,221 @@
+"""Picture files, decoded when they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from PIL import Image
+from torch import Tensor
+
+from cmr_lightning.batch import Pixels
+from cmr_lightning.errors import UserError
+from datamodules.inputs.image_inputs import IfFaulty, ImageInput
+from datamodules.reading.content import Stored
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on files that are no pictures, or broken ones."""
+
+
+class Pictures(ImageInput):
+    """The picture files themselves, decoded when they are needed.
+
+    The short side is resized to `resize` with antialiasing, then the middle square of `crop` pixels is cut out; in
+    training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. With `shape:
+    squashed` both sides become `resize`, so that a tall picture loses nothing at its ends (the training code of CMPM
+    does so with persons). Encoders normalise the uint8 pixels themselves.
+
+    Args:
+        crop: Side of the pictures that encoders see.
+        resize: Length of the short side before the crop, or of both sides.
+        interpolation: How pictures are resized.
+        augment: What is drawn at random in training.
+        missing: Whether a data set with missing pictures is refused, or used without them.
+        damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
+            and the damaged ones left out.
+        workers: Processes that decode, each a batch at a time; None for as many as there are cores for this process, 0
+            for threads of the training process, which is slow but easier to look into.
+        shape: Whether a picture keeps its proportions, or is squashed into a square.
+
+    Raises:
+        UserError: If the crop is larger than the resized picture.
+    """
+
+    def __init__(
+        self,
+        crop: int = 224,
+        resize: int = 256,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+        augment: Literal["none", "crop-flip"] = "none",
+        missing: IfFaulty = "refuse",
+        damaged: IfFaulty = "refuse",
+        workers: int | None = None,
+        shape: Literal["kept", "squashed"] = "kept",
+    ) -> None:
+        if not 0 < crop <= resize:
+            raise UserError(
+                f"data.image.crop is {crop} and data.image.resize {resize}; the crop must lie inside the resized "
+                f"picture."
+            )
+        self.crop = crop
+        self.resize = resize
+        self.shape = shape
+        self.interpolation = interpolation
+        self.augment = augment
+        self.missing = missing
+        self.damaged = damaged
+        self.workers = workers
+
+    def description(self, root: Path) -> str:
+        """Size, crop and augmentation."""
+        del root
+        drawn = "" if self.augment == "none" else f", {self.augment} in training"
+        side = "short side" if self.shape == "kept" else "both sides"
+        return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
+
+    @property
+    def processes(self) -> int:
+        """Processes that decode: `workers`, or a share of the cores where several processes train on this machine."""
+        if self.workers is not None:
+            return self.workers
+        return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+    def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
+        """Which files are there, and can be decoded if damaged ones are to be left out."""
+        if not root.is_dir():
+            raise UserError(f"The folder {root}, given as data.root, does not exist.")
+        there = torch.tensor([(root / name).is_file() for name in pictures], dtype=torch.bool)
+        self.refuse_missing(there, pictures, root, "complete the folder")
+        if self.damaged == "skip":
+            with ThreadPoolExecutor(cpu_count()) as pool:
+                sound = list(pool.map(_is_sound, [root / name for name in pictures], there.tolist()))
+            there = torch.tensor(sound, dtype=torch.bool)
+        return there
+
+    def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
+        """The files, decoded by row."""
+        return PictureFiles(self, [root / name for name in pictures], drawn=training and self.augment != "none")
+
+
+class PictureFiles(Stored):
+    """Pictures of one part, decoded as they are asked for."""
+
+    def __init__(self, settings: Pictures, paths: Sequence[Path], drawn: bool) -> None:
+        self.settings = settings
+        self.paths = paths
+        self.drawn = drawn
+
+    @property
+    def processes(self) -> int:
+        """As many as the settings say, or as there are cores."""
+        return self.settings.processes
+
+    @property
+    def form(self) -> Pixels:
+        """Square pictures."""
+        return Pixels(self.settings.crop)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
+        places: list[list[float] | None] = [None] * len(index)
+        if generator is not None and self.drawn:
+            places = torch.rand(len(index), 3, generator=generator).tolist()
+        pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
+        for picture, row, place in zip(pictures, index.tolist(), places, strict=True):
+            picture[:] = np.asarray(load_square(self.paths[row], place, self.settings))
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+    def fingerprint(self) -> str:
+        """Names and sizes of the files: reading every pixel would take longer than a test."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> Image.Image:
+    """Decode a picture, resize its short side, and cut a square out.
+
+    Args:
+        path: The file.
+        place: See `square`.
+        settings: Sizes and interpolation.
+
+    Returns:
+        RGB, `crop` pixels wide and high.
+
+    Raises:
+        UserError: If the file cannot be decoded.
+    """
+    return square(load_resized(path, settings), place, settings.crop)
+
+
+def load_resized(path: Path, settings: Pictures) -> Image.Image:
+    """Decode a picture and resize its short side, or both.
+
+    Returns:
+        RGB, the smaller of width and height being `settings.resize`, or both of them.
+
+    Raises:
+        UserError: If the file cannot be decoded.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            picture: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
+    except _DAMAGE as error:
+        raise UserError(
+            f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
+            f"damaged pictures out."
+        ) from error
+    scale = settings.resize / min(picture.size)
+    width, height = (
+        settings.resize if settings.shape == "squashed" else max(settings.resize, round(side * scale))
+        for side in picture.size
+    )
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
+    return picture
+
+
+def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
+    """A square cut out of a picture.
+
+    Args:
+        picture: The picture.
+        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half; None
+            for the middle, not mirrored.
+        side: Side of the square.
+    """
+    from_top, from_left, mirrored = (0.5, 0.5, 0.0) if place is None else place
+    top, left = _offset(picture.height - side, from_top), _offset(picture.width - side, from_left)
+    cut = picture.crop((left, top, left + side, top + side))
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored > 0.5 else cut
+
+
+def _offset(margin: int, place: float) -> int:
+    """One of the `margin + 1` offsets, each for an equal share of the places from 0 to 1, half the margin for 0.5."""
+    return max(0, math.ceil((margin + 1) * place) - 1)
+
+
+def _is_sound(path: Path, there: bool) -> bool:
+    if not there:
+        return False
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except _DAMAGE:
+        return False
+    return True
