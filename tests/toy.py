@@ -1,15 +1,18 @@
 """A tiny learnable data set in memory, for tests of what is not about data."""
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 
+from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.evaluation import CLASS_LEVEL, COMPOSED_CAPTION, COMPOSED_TARGET, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.reading.loaders import Part
 
+M = TypeVar("M", bound=EmbeddingModel)
 CLASSES = 4
 IMAGE, TEXT = 12, 8
 
@@ -112,3 +115,8 @@ class ToyComposed(ComposedData):
 def encoder(source: object, dim: int) -> FeatureMLP:
     """A small encoder of features."""
     return FeatureMLP(source, dim, hidden=(16,), activation="tanh", dropout=0.1)  # type: ignore[arg-type]
+
+
+def toy_model(method: type[M], data: CrossModalData, **kwargs: Any) -> M:
+    """A method with small encoders."""
+    return method(spec=data.spec, image_encoder=encoder, text_encoder=encoder, **{"dim": 8, **kwargs})

@@ -14,16 +14,14 @@ from cmr_lightning.methods.tirg import TIRG
 from cmr_lightning.methods.triplet import Triplet
 from datamodules.shapes_composed import ShapesComposed
 from tests.building import sgd, trainer
-from tests.toy import Toy, ToyComposed, encoder
+from tests.toy import Toy, ToyComposed, encoder, toy_model
 
 FUSIONS = [ImageOnly, TextOnly, Concatenation, TIRGFusion]
 
 
 def toy_tirg(data: ToyComposed, **arguments: object) -> TIRG:
     torch.manual_seed(0)
-    return TIRG(
-        spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, generator_optimizer=sgd(0.05), **arguments
-    )  # type: ignore[arg-type]
+    return toy_model(TIRG, data, generator_optimizer=sgd(0.05), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -14,7 +14,7 @@ from cmr_lightning.game.diagnostics import gradient_share, modality_gap
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.methods.triplet import Triplet
 from tests.building import trainer
-from tests.toy import Toy, encoder
+from tests.toy import Toy, toy_model
 
 
 def test_gap_is_the_distance_of_the_centroids_of_unit_vectors() -> None:
@@ -62,11 +62,9 @@ class Noted(CSVLogger):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_looks_every_few_generator_updates(tmp_path: Path, accumulate: int) -> None:
     data = Toy(batch_size=16 // accumulate)
-    model = DAML(
-        spec=data.spec,
-        image_encoder=encoder,
-        text_encoder=encoder,
-        dim=8,
+    model = toy_model(
+        DAML,
+        data,
         discriminator=ModalityClassifier,
         accumulate=accumulate,
     )
@@ -79,7 +77,7 @@ def test_looks_every_few_generator_updates(tmp_path: Path, accumulate: int) -> N
 def test_without_a_discriminator_there_is_the_gap_alone(tmp_path: Path) -> None:
     data = Toy()
     logger = Noted(tmp_path)
-    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
+    model = toy_model(Triplet, data)
     trainer(max_epochs=1, logger=logger, callbacks=[AdversarialDiagnostics(every_n_updates=4)]).fit(model, data)
     assert logger.rows == [(0, {"game/modality_gap"}), (4, {"game/modality_gap"})]
 
@@ -89,9 +87,7 @@ def test_looking_does_not_change_the_training() -> None:
     for callbacks in ([], [AdversarialDiagnostics(every_n_updates=1)]):
         data = Toy()
         torch.manual_seed(3)
-        model = DAML(
-            spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, discriminator=ModalityClassifier
-        )
+        model = toy_model(DAML, data, discriminator=ModalityClassifier)
         trainer(max_epochs=1, callbacks=callbacks).fit(model, data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)

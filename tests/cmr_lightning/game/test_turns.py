@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+from torch.optim.lr_scheduler import StepLR
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.game.turns import frozen
+from tests.building import sgd
+from tests.cmr_lightning.game.playing import Norms, Pull, daml, trainer
+from tests.toy import Toy, toy_model
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_global_step_counts_generator_updates(steps: int) -> None:
+    data = Toy()
+    fit = trainer(max_epochs=1)
+    fit.fit(daml(data, discriminator_steps=steps), data)
+    assert fit.global_step == len(data.train_dataloader()) == 6
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_max_steps_stops_after_that_many_generator_updates(steps: int) -> None:
+    data = Toy()
+    updates = CountSteps()
+    fit = trainer(max_steps=9, max_epochs=-1, callbacks=[updates])
+    fit.fit(daml(data, discriminator_steps=steps), data)
+    assert fit.global_step == 9
+    assert updates.turns == (["discriminator"] * steps + ["generator"]) * 9
+
+
+class CountSteps(pl.Callback):
+    def __init__(self) -> None:
+        self.turns: list[str] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.turns.append(pl_module.player)
+
+
+def test_no_player_finds_gradients_of_an_update_before() -> None:
+    data, left = Toy(), []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
+            left.append([name for name, p in model.named_parameters() if p.grad is not None])
+
+    trainer(max_epochs=1, callbacks=[Watch()]).fit(daml(data, discriminator_steps=2), data)
+    assert left == [[]] * 6
+
+
+def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest() -> None:
+    data = Toy()
+    fit = trainer(max_epochs=1)
+    fit.fit(daml(data, accumulate=4), data)
+    assert fit.global_step == 2
+
+
+@pytest.mark.parametrize(("large", "accumulate"), [(48, 4), (96, 100)])  # 100 are more than an epoch has
+def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumulate: int) -> None:
+    weights = []
+    for batch_size, batches in ((large, 1), (12, accumulate)):
+        data = Toy(batch_size=batch_size)
+        torch.manual_seed(0)
+        model = toy_model(
+            Pull,
+            data,
+            generator_optimizer=sgd(0.5),
+            accumulate=batches,
+        )
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0
+        trainer(max_epochs=1).fit(model, data)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.allclose(*weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("interval", "every", "batches"),
+    [
+        (2, 1, 0),  # found out before the training
+        ("00:00:00:00", 1, 0),
+        (8, None, 8),  # an epoch has six batches, so that two of the next wait
+    ],
+)
+def test_validation_in_the_middle_of_an_update_is_refused(interval: int | str, every: int | None, batches: int) -> None:
+    data = Toy()
+    fit = trainer(max_epochs=4, val_check_interval=interval, check_val_every_n_epoch=every)
+    with pytest.raises(UserError, match=r"model\.accumulate = 3 .*trainer\.val_check_interval to a multiple"):
+        fit.fit(daml(data, accumulate=3), data)
+    assert fit.fit_loop.epoch_loop.total_batch_idx + 1 == batches
+
+
+@pytest.mark.parametrize("settings", [{"val_check_interval": 3}, {"max_time": {"seconds": 0}}])
+def test_validation_between_updates_or_at_the_end_is_none_of_these(settings: dict[str, Any]) -> None:
+    data = Toy()
+    model = daml(data, accumulate=3)
+    trainer(max_epochs=2, **settings).fit(model, data)
+    assert model.measurement is not None
+
+
+def test_test_part_is_not_read_by_fit() -> None:
+    data = Toy()
+    trainer(max_epochs=1).fit(daml(data), data)
+    assert set(data.parts_read) == {"train", "val"}
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_gradients_are_clipped_per_player(player: str) -> None:
+    data = Toy()
+    norms = Norms()
+    clip = {f"{player}_clip": 1e-3}
+    trainer(max_epochs=1, callbacks=[norms]).fit(daml(data, **clip), data)
+    other = {"generator": "discriminator", "discriminator": "generator"}[player]
+    assert max(norms.norms[player]) <= 1e-3 * 1.001
+    assert max(norms.norms[other]) > 1e-3
+
+
+def test_adversarial_weight_follows_the_ramp() -> None:
+    data = Toy()
+    model = daml(data, weights={"adversarial": 0.5})
+    seen: list[float] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            seen.append(model.weight("adversarial"))
+
+    trainer(max_epochs=2, callbacks=[Watch()]).fit(model, data)
+    assert seen[0] == 0
+    assert seen == sorted(seen)
+    q = 11 / 12
+    assert seen[-1] == pytest.approx(0.5 * (2 / (1 + torch.exp(torch.tensor(-10 * q)).item()) - 1))
+
+
+def test_ramp_needs_an_end() -> None:
+    data = Toy()
+    with pytest.raises(UserError, match=r"trainer\.max_epochs"):
+        trainer(max_epochs=-1, max_time={"seconds": 20}).fit(daml(data), data)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_precisions_train(precision: str) -> None:
+    data = Toy()
+    model = daml(data)
+    fit = trainer(max_epochs=8, precision=precision)
+    fit.fit(model, data)
+    assert model.measurement is not None
+    assert model.measurement.metrics["map@all/cos/label"]["mean"] > 0.5
+
+
+def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
+    """Lightning's callback averages what the generator's updates leave, and resumes exactly."""
+
+    def run(epochs: int, resume: Path | None = None) -> dict[str, Any]:
+        data = Toy()
+        average = EMAWeightAveraging(decay=0.9)
+        keep = ModelCheckpoint(tmp_path / str(epochs), filename="last", save_on_train_epoch_end=False)
+        model = daml(data, ramp=False)
+        pl.seed_everything(3, verbose=False)
+        fit = trainer(max_epochs=epochs, callbacks=[average, keep], enable_checkpointing=True)
+        fit.fit(model, data, ckpt_path=resume)
+        return torch.load(tmp_path / str(epochs) / "last.ckpt", weights_only=True)
+
+    run(1)
+    resumed = run(2, tmp_path / "1" / "last.ckpt")
+    (tmp_path / "2" / "last.ckpt").unlink()
+    whole = run(2)
+    for state in ("state_dict", "current_model_state"):
+        assert all(torch.equal(whole[state][name], resumed[state][name]) for name in whole[state])
+    assert not torch.equal(*(whole[s]["classifier.weight"] for s in ("state_dict", "current_model_state")))
+
+
+@pytest.mark.parametrize("stop_at", [4, 9, 12])
+def test_resumed_in_the_middle_of_an_epoch_equals_the_undisturbed_run(tmp_path: Path, stop_at: int) -> None:
+    """Bit for bit, with dropout, two players and a schedule; an epoch has six batches."""
+    settings = {
+        "discriminator_steps": 2,
+        "schedule": lambda optimizer: StepLR(optimizer, 1, gamma=0.5),
+    }
+
+    def run(**kwargs: Any) -> tuple[dict[str, Tensor], pl.Trainer]:
+        data = Toy()
+        model = daml(data, **settings)
+        resume = kwargs.pop("resume", None)
+        fit = trainer(max_epochs=3, **kwargs)
+        pl.seed_everything(5, verbose=False)
+        if resume:
+            torch.manual_seed(5)
+            torch.rand(17)  # a resumed process has another random history
+            data.train_dataloader = lambda load=data.train_dataloader: _seeded(load())  # type: ignore[method-assign]
+        fit.fit(model, data, ckpt_path=resume)
+        return {k: v.clone() for k, v in model.state_dict().items()}, fit
+
+    whole, _ = run()
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=stop_at, save_top_k=-1)
+    run(enable_checkpointing=True, callbacks=[keep])
+    resumed, fit = run(resume=tmp_path / f"step={stop_at}.ckpt")
+    assert fit.global_step == 18
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def _seeded(loader: Any) -> Any:
+    assert loader.seed == 5
+    return loader
+
+
+def test_frozen_gives_gradients_back_after_an_error() -> None:
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(ZeroDivisionError), frozen(layer):
+        assert not any(p.requires_grad for p in layer.parameters())
+        _ = 1 / 0
+    assert all(p.requires_grad for p in layer.parameters())

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+
+from cmr_lightning.batch import Batch
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.errors import UserError
+from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
+from tests.cmr_lightning.game.playing import Norms, NotANumber, Pull, daml, trainer
+from tests.toy import Toy, toy_model
+
+
+def fp16(growth_interval: int) -> TwoPlayerPrecision:
+    """fp16 on the CPU, from a scale at which nothing overflows."""
+    precision = TwoPlayerPrecision("cpu")
+    for player in precision._scalers:
+        precision._scalers[player] = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=growth_interval)
+    return precision
+
+
+def test_fp16_keeps_a_scale_for_each_player() -> None:
+    data = Toy()
+    precision = fp16(growth_interval=2)
+    model = daml(data, discriminator_steps=2, accumulate=2, generator_clip=1.0)
+    trainer(max_epochs=1, plugins=[precision]).fit(model, data)
+    scales = {player: scaler.get_scale() for player, scaler in precision._scalers.items()}
+    assert scales == {"generator": 8 * 2**1, "discriminator": 8 * 2**3}  # after 3 and 6 steps, doubled at every second
+    restored = TwoPlayerPrecision("cpu")
+    restored.load_state_dict(precision.state_dict())
+    assert {p: s.get_scale() for p, s in restored._scalers.items()} == scales
+
+
+def test_fp16_gradients_equal_fp32_gradients_at_the_step() -> None:
+    """The scale of one player never leaks into the gradients of the other."""
+    norms = {}
+    for name, plugins in (("fp16", [fp16(growth_interval=1)]), ("fp32", [])):
+        data = Toy()
+        watch = Norms()
+        model = daml(data, discriminator_steps=2, accumulate=3)
+        torch.manual_seed(0)
+        trainer(max_epochs=1, plugins=plugins, callbacks=[watch]).fit(model, data)
+        norms[name] = watch.norms
+    for player in ("generator", "discriminator"):
+        assert norms["fp16"][player] == pytest.approx(norms["fp32"][player], rel=0.05)
+
+
+def test_fp16_overflow_costs_a_player_one_update_and_is_counted(tmp_path: Path) -> None:
+    data, precision = Toy(), fp16(growth_interval=1000)
+    model = toy_model(NotANumber, data)
+    moved: list[bool] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.before = torch.cat([p.detach().flatten() for p in model.parameters()])
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            moved.append(not torch.equal(self.before, torch.cat([p.detach().flatten() for p in model.parameters()])))
+
+    fit = trainer(
+        max_epochs=1, plugins=[precision], callbacks=[Watch()], logger=CSVLogger(tmp_path), log_every_n_steps=6
+    )
+    fit.fit(model, data)
+    assert moved == [True, True, True, False, True, True]
+    assert precision.skipped == {"generator": 1}
+    assert precision._scalers["generator"].get_scale() == 4
+    assert precision._scalers["discriminator"].get_scale() == 8
+    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
+        assert [row["train/generator/skipped"] for row in csv.DictReader(file) if row["train/generator/total"]] == ["1"]
+
+
+class NeverANumber(Pull):
+    """Its term is never a number."""
+
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        return {"pair": super().generator_losses(batch, embeddings)["pair"] * torch.nan}
+
+
+def test_fp16_gives_up_where_no_scale_helps() -> None:
+    data = Toy()
+    with pytest.raises(UserError, match="generator's gradients went out of range 4 times, and no scale helps"):
+        model = toy_model(NeverANumber, data)
+        trainer(max_epochs=1, plugins=[fp16(growth_interval=1000)]).fit(model, data)
