@@ -5,6 +5,17 @@ what chance does. Under "rank = number of strictly better items" it would reach 
 
 A query without any relevant item counts: as average precision, precision and recall 0 (as in the code of DSCMR), and as
 first relevant item the place behind the last one.
+
+In the formulas, R is the number of relevant items in the gallery, h_r that of relevant items in the first r places,
+P_r = h_r / r, and S_K the sum of P_r over the relevant items in the first K places. The examples rank five items for
+one query; those in the places 2 and 5 are relevant:
+
+    >>> import numpy as np
+    >>> from cmr_lightning.evaluation import Protocol, Ranks
+    >>> places_2_and_5 = Ranks(np.array([0, 2]), *np.int32([[1, 4], [1, 1], [1, 1]]), gallery_size=5)
+    >>> ids = ("precision@2", "recall@1", "recall@2", "rsum", "median-rank", "map@all", "map@3-hits", "map@3-total")
+    >>> [round(score(places_2_and_5, Protocol.parse(f"{metric}/cos/label")), 6) for metric in ids]
+    [0.5, 0.0, 100.0, 200.0, 2.0, 0.45, 0.5, 0.25]
 """
 
 from __future__ import annotations
@@ -24,12 +35,17 @@ Floats = NDArray[np.float64]
 
 
 def score(ranks: Ranks, protocol: Protocol) -> float:
-    """The metric of a ranking over all its queries.
+    """Compute the metric of a ranking over all its queries.
 
     Returns:
         `map`, `map-at-r`, `precision` and `r-precision`: 0 to 1. `recall`: percent. `rsum`: percent, up to 300 for one
         direction.
         `median-rank`: floor(median of the ranks counted from 0) + 1, as in VSE++, with the expected rank under ties.
+
+    Examples:
+        >>> one_tie = Ranks(np.array([0, 1]), *np.int32([[0], [4], [1]]), gallery_size=4)  # one of four is relevant
+        >>> [round(score(one_tie, Protocol("recall", "instance", k=k)), 6) for k in (1, 2)]
+        [25.0, 50.0]
     """
     values = per_query(ranks, protocol)
     if protocol.metric == "median-rank":
@@ -41,21 +57,21 @@ def score(ranks: Ranks, protocol: Protocol) -> float:
 
 
 def per_query(ranks: Ranks, protocol: Protocol) -> Floats:
-    """The metric of each query, as a fraction (recall: the probability of a hit) or a rank counted from 1, `(Q,)`.
+    """Compute the metric of each query, `(Q,)`: a fraction (recall: the probability of a hit), or a rank from 1.
 
     NaN for a query that `map@K-hits-nonempty` drops: one without a hit in the first K places in any order of its ties.
-    Where only some orders have a hit, the value is the mean over these, and the query has a part of the weight, see
+    If only some orders have a hit, the value is the mean over these, and the query has a part of the weight, see
     `weights`.
     """
     return np.concatenate([_per_query(part, protocol) for part in ranks.parts()])
 
 
 def weights(ranks: Ranks, protocol: Protocol) -> Floats:
-    """The share of the orders of its ties in which a query counts, `(Q,)`: 1 but for `map@K-hits-nonempty`.
+    """Compute the share of the orders of its ties in which a query counts, `(Q,)`: 1 but for `map@K-hits-nonempty`.
 
     There it is the probability of a hit in the first K places. The weighted mean of `per_query` is then the expected
     sum of the average precisions over the expected number of queries that are not dropped; without ties it is their
-    mean, and it is 0 where all are dropped.
+    mean, and it is 0 if all are dropped.
     """
     if protocol.normaliser == "hits-nonempty":
         return np.concatenate([_recall(part, protocol.k or ranks.gallery_size) for part in ranks.parts()])
@@ -63,7 +79,13 @@ def weights(ranks: Ranks, protocol: Protocol) -> Floats:
 
 
 def chance(relevance: Relevance | Positives, protocol: Protocol, excluded: Tensor | None = None) -> float:
-    """The expected `score` of a random order of the gallery, without what `rank` would exclude."""
+    """Compute the expected `score` of a random order of the gallery, without the items that `rank` would exclude.
+
+    Examples:
+        >>> import torch
+        >>> round(chance(Relevance(torch.arange(8), torch.arange(8)), Protocol("recall", "instance", k=1)), 6)
+        12.5
+    """
     return score(chance_ranks(relevance, excluded=excluded), protocol)
 
 
@@ -89,6 +111,15 @@ def _per_query(ranks: Ranks, protocol: Protocol) -> Floats:
 
 
 def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
+    """Compute S_K over R, min(R, K) or h_K, see `Protocol`, `(Q,)`.
+
+    Examples:
+        >>> ranks = Ranks(np.array([0, 2]), *np.int32([[1, 4], [1, 1], [1, 1]]), gallery_size=5)  # places 2 and 5
+        >>> [round(float(_average_precision(ranks, 5, n)[0]), 6) for n in ("total", "min", "hits", "first")]
+        [0.45, 0.45, 0.45, 0.45]
+        >>> [round(float(_average_precision(ranks, 2, n)[0]), 6) for n in ("total", "min", "hits", "first")]
+        [0.25, 0.25, 0.5, 0.45]
+    """
     match normaliser:
         case None | "total":
             return _precision_sum(ranks, k) / np.maximum(ranks.num_relevant, 1)
@@ -106,16 +137,16 @@ def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
 
 
 def _precision_sum(ranks: Ranks, k: ArrayLike) -> Floats:
-    """E S_K: the expected sum of P_r over the relevant items in the first K places, one K or each query's, `(Q,)`."""
+    """Compute E S_K, with one K or one of each query, `(Q,)`."""
     places = _places(ranks, k)
     return _per_query_sum(ranks, _precisions(_hits_above(ranks), ranks.above, ranks.size, ranks.relevant, places))
 
 
 def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
-    """E S_K / h_K, 0 where h_K = 0, `(Q,)`.
+    """Compute E S_K / h_K, 0 where h_K = 0, `(Q,)`.
 
     Of the group that place `k` cuts, c relevant items are in the list, where c is hypergeometric; all groups above it
-    are whole, so that without it S_K and h_K are no longer random.
+    are whole, so that given c, h_K is known and S_K has a closed expectation.
     """
     hits, query = _hits_above(ranks), ranks.query
     whole = ranks.above + ranks.size <= k
@@ -133,7 +164,7 @@ def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
 
 
 def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
-    """The expected sum of P_r over the first min(R, k) relevant items, however deep they are, `(Q,)`."""
+    """Compute the expected sum of P_r over the first min(R, k) relevant items, however deep they are, `(Q,)`."""
     hits = _hits_above(ranks)
     wanted = np.clip(k - hits, 0, ranks.relevant)
     whole = wanted == ranks.relevant
@@ -147,18 +178,30 @@ def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
 
 
 def _expected_hits(ranks: Ranks, k: ArrayLike) -> Floats:
-    """E h_K, for one cut-off or one of each query, `(Q,)`."""
+    """Compute E h_K, with one K or one of each query, `(Q,)`.
+
+    Examples:
+        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [4], [2]]), gallery_size=5)  # two of places 2 to 5
+        >>> [float(_expected_hits(tie, k)[0]) for k in (1, 3, 5)]
+        [0.0, 1.0, 2.0]
+    """
     return _per_query_sum(ranks, ranks.relevant * (_places(ranks, k) / ranks.size))
 
 
 def _places(ranks: Ranks, k: ArrayLike) -> NDArray[np.int64]:
-    """How many places of each tie group are among the first K, for one cut-off or one of each query, `(M,)`."""
+    """Count the places of each tie group among the first K, with one K or one of each query, `(M,)`."""
     cutoffs = np.broadcast_to(k, ranks.num_queries)[ranks.query]
     return np.clip(cutoffs - ranks.above, 0, ranks.size)
 
 
 def _recall(ranks: Ranks, k: int) -> Floats:
-    """The probability of a relevant item in the first `k` places, `(Q,)`."""
+    """Compute the probability that h_K > 0, `(Q,)`.
+
+    Examples:
+        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [4], [2]]), gallery_size=5)  # two of places 2 to 5
+        >>> [round(float(_recall(tie, k)[0]), 9) for k in (1, 2, 4)]
+        [0.0, 0.5, 1.0]
+    """
     answered, first = _first_groups(ranks)
     size = ranks.size[first]
     places = np.clip(k - ranks.above[first], 0, size)
@@ -168,7 +211,13 @@ def _recall(ranks: Ranks, k: int) -> Floats:
 
 
 def _first_rank(ranks: Ranks) -> Floats:
-    """The expected rank of the first relevant item, counted from 1, `(Q,)`."""
+    """Compute the expected rank of the first relevant item, counted from 1, `(Q,)`.
+
+    Examples:
+        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [5], [2]]), gallery_size=6)  # two of places 2 to 6
+        >>> float(_first_rank(tie)[0])
+        3.0
+    """
     answered, first = _first_groups(ranks)
     expected = np.full(ranks.num_queries, ranks.gallery_size + 1.0)
     expected[answered] = ranks.above[first] + (ranks.size[first] + 1) / (ranks.relevant[first] + 1)
@@ -176,13 +225,13 @@ def _first_rank(ranks: Ranks) -> Floats:
 
 
 def _first_groups(ranks: Ranks) -> tuple[NDArray, NDArray]:
-    """The queries that have a relevant item, and the first tie group of each."""
+    """Return the queries that have a relevant item, and the first tie group of each."""
     answered = np.flatnonzero(np.diff(ranks.offsets))
     return answered, ranks.offsets[answered]
 
 
 def _hits_above(ranks: Ranks) -> NDArray[np.int64]:
-    """The relevant items of the same query in the groups before each group, `(M,)`."""
+    """Count the relevant items of the same query in the groups before each group, `(M,)`."""
     return sums_before(ranks.relevant, ranks.offsets)
 
 
@@ -191,10 +240,10 @@ def _per_query_sum(ranks: Ranks, values: NDArray) -> Floats:
 
 
 def _precisions(hits: NDArray, above: NDArray, size: NDArray, relevant: NDArray, places: NDArray) -> Floats:
-    """The expected sum of P_r over the relevant items in the first `places` places of tie groups, elementwise.
+    """Compute the expected sum of P_r over the relevant items in the first `places` places of tie groups, elementwise.
 
     The item in place j of the group is relevant with probability relevant/size, and if it is, hits + 1 +
-    (j-1) (relevant-1)/(size-1) relevant items are expected down to it, so that P_r is expected to be that over above+j.
+    (j-1) (relevant-1)/(size-1) relevant items are expected down to it, so P_r is expected to be that over above+j.
     Summed over j this is a multiple of a difference of harmonic numbers and a multiple of `places`.
     """
     harmonic = np.concatenate(([0], np.cumsum(1 / np.arange(1, (above + places).max(initial=0) + 1))))
@@ -204,7 +253,7 @@ def _precisions(hits: NDArray, above: NDArray, size: NDArray, relevant: NDArray,
 
 
 def _precisions_of_first(hits: int, above: int, size: int, relevant: int, wanted: int) -> float:
-    """The expected sum of P_r over the first `wanted` relevant items of one tie group.
+    """Compute the expected sum of P_r over the first `wanted` relevant items of one tie group.
 
     Place j holds the i-th of them with probability relevant/size times that of i-1 among the j-1 places before it.
     """
@@ -217,15 +266,13 @@ def _precisions_of_first(hits: int, above: int, size: int, relevant: int, wanted
 
 
 def _hypergeometric(hits: ArrayLike, size: ArrayLike, relevant: ArrayLike, places: ArrayLike) -> Floats:
-    """The probability of `hits` relevant items in `places` drawn of `size`, elementwise.
-
-    In logarithms of factorials: `scipy.stats.hypergeom` takes about 0.1 ms for each value.
-    """
+    """Compute the probability of `hits` relevant items in `places` drawn of `size`, elementwise."""
+    # In logarithms of factorials: `scipy.stats.hypergeom` takes about 0.1 ms for each value.
     hits, size, relevant, places = (np.asarray(value) for value in (hits, size, relevant, places))
     chosen = _log_binomial(relevant, hits) + _log_binomial(size - relevant, places - hits)
     return np.exp(chosen - _log_binomial(size, places))
 
 
 def _log_binomial(n: NDArray, k: NDArray) -> Floats:
-    """Logarithm of C(n, k): minus infinity outside 0 <= k <= n, where one factorial is infinite."""
+    """Compute the logarithm of C(n, k): minus infinity outside 0 <= k <= n, where one factorial is infinite."""
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

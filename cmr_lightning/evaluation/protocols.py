@@ -1,12 +1,12 @@
 """Names for metrics: what exactly a number in a table means.
 
-What is called mAP or mAP@50 is one of six formulas, more than a factor of ten apart on some rankings. Here a number is
-therefore named by a protocol id of three parts, `metric/distance/relevance`: `map@50-hits/l2/label`,
-`recall@1/cos/instance`; a fourth says that the number is a mean over folds of the images, as in
-`recall@1/cos/instance/5fold`. Two numbers are comparable when their ids are equal, and never otherwise.
+The literature calls six formulas mAP or mAP@50; on some rankings they are more than a factor of ten apart. Therefore a
+protocol id of three parts, `metric/distance/relevance`, names a number: `map@50-hits/l2/label`,
+`recall@1/cos/instance`. A fourth part marks a mean over folds of the images, as in `recall@1/cos/instance/5fold`. Two
+numbers are comparable if their ids are equal, and never otherwise.
 
-Images and texts ask for each other, in the directions `i2t` and `t2i`. In composed retrieval there is one direction,
-`c2i`: an image with a text that says what to change asks for images, and never finds the image that it starts from.
+Images query texts and texts query images, in the directions `i2t` and `t2i`. Composed retrieval has one direction,
+`c2i`: an image with a text that describes a modification queries the other images.
 """
 
 from __future__ import annotations
@@ -44,27 +44,32 @@ class Protocol:
     - `map@K-min`: S_K / min(R, K) (ml_metrics);
     - `map@K-first`: the mean of P_r over the first min(R, K) relevant items, however deep they are (DCMH).
 
-    `map-at-r` is S_R / R, so that the list of each query ends at place R (Musgrave et al. 2020, ECCV Caption),
+    `map-at-r` is S_R / R, so the list of each query ends at place R (Musgrave et al. 2020, ECCV Caption),
     `precision@K` is h_K / K, `r-precision` h_R / R, `recall@K` the share of queries with h_K > 0 in percent (what VSE++
     calls R@K), `median-rank` the median rank of the first relevant item, and `rsum` = recall@1 + recall@5 + recall@10.
 
     Attributes:
         metric: One of `METRICS`.
-        relevance: What makes two items relevant to each other: a shared `label`, the same image (`instance`), or the
-            judgement of people on MSCOCO, Crisscrossed Captions (`cxc`, Parekh et al. 2021) or ECCV Caption (`eccv`,
-            Chun et al. 2022). Of these, only items that were judged are queries. What answers a composed query is its
-            `target` alone, or every image that shares with the target its `caption`, or of that the `adjective` or the
-            `noun` (MIT-States).
-        distance: What ranks the gallery: `cos`, the cosine, or `l2`, the Euclidean distance of the raw embeddings.
+        relevance: The relation between a query and its relevant items: a shared `label`, the same image (`instance`),
+            or human judgements on MSCOCO, from Crisscrossed Captions (`cxc`, Parekh et al. 2021) or ECCV Caption
+            (`eccv`, Chun et al. 2022), where only judged items are queries. Relevant to a composed query is its
+            `target` alone, or every image that shares with the target its `caption`, or the `adjective` or `noun` of
+            its caption (MIT-States).
+        distance: Ranks the gallery: `cos`, the cosine, or `l2`, the Euclidean distance of the raw embeddings.
         k: Cut-off of `map` (None for the whole gallery), `precision` and `recall`; None for the others.
-        normaliser: What the sum of precisions is divided by: for `map` with a cut-off one of `NORMALISERS`, else None.
-        folds: Into how many blocks of consecutive images, each with its own texts, the items are divided; the metric is
-            the mean over the blocks. None ranks all items at once. Five folds of MSCOCO's 5,000 test images are the 1K
-            protocol (VSE++). In composed retrieval the data set says which image is in which fold, such as the three
-            categories of FashionIQ.
+        normaliser: Divisor of the sum of precisions: for `map` with a cut-off one of `NORMALISERS`, else None.
+        folds: Number of blocks of consecutive images, each with its own texts, over which the metric is averaged; None
+            ranks all items at once. Five folds of MSCOCO's 5,000 test images are the 1K protocol (VSE++). In composed
+            retrieval the data set defines the folds, such as the three categories of FashionIQ.
 
     Raises:
         UserError: The parts do not make a protocol.
+
+    Examples:
+        >>> Protocol("map", "label", "l2", k=50, normaliser="hits").id
+        'map@50-hits/l2/label'
+        >>> Protocol.parse("recall@1/cos/instance/5fold").rankings("i2t")[0]
+        'i2t/cos/instance/5fold/1'
     """
 
     metric: str
@@ -94,39 +99,37 @@ class Protocol:
         if self.metric == "rsum" and len(self.directions) == 1:
             raise UserError("rsum adds two directions, but composed queries have one; choose recall@K.")
         if self.folds is not None and self.relevance in ("cxc", "eccv"):
-            raise UserError(
-                f"{self.relevance} judges items of different folds, so that it cannot be measured in folds."
-            )
+            raise UserError(f"{self.relevance} judges items of different folds, so it cannot be measured in folds.")
 
     @property
     def id(self) -> str:
-        """The name under which numbers are stored and compared, such as `map@all/cos/label`."""
+        """Name under which numbers are stored and compared, such as `map@all/cos/label`."""
         return f"{self._metric_name}/{self.ranking}"
 
     @property
     def ranking(self) -> str:
-        """The name of the ranking that is measured, which protocols of the same ranking share."""
+        """Name of the ranking, which all protocols that measure it share, such as `cos/label`."""
         folds = "" if self.folds is None else f"/{self.folds}fold"
         return f"{self.distance}/{self.relevance}{folds}"
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """Who asks whom: `i2t` and `t2i`, or `c2i` for composed queries."""
+        """The directions of retrieval: `i2t` and `t2i`, or `c2i` for composed queries."""
         return ("c2i",) if self.relevance in COMPOSED_RELEVANCES else ("i2t", "t2i")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What a table shows: the directions, and behind two of them their mean. The last column orders the rows."""
+        """Columns of a table: the directions, and the mean of two of them. The last column orders the rows."""
         return self.directions if len(self.directions) == 1 else (*self.directions, "mean")
 
     def rankings(self, direction: str) -> list[str]:
-        """Names of the ranks that are measured in one of the `directions`, one for each fold."""
+        """Return the names of the ranks in one of the `directions`, one for each fold."""
         name = f"{direction}/{self.ranking}"
         return [name] if self.folds is None else [f"{name}/{fold}" for fold in range(1, self.folds + 1)]
 
     @property
     def scale(self) -> int:
-        """What a value of a query is multiplied by for the metric: recall and rsum are in percent."""
+        """Factor between the value of a query and the metric: recall and rsum are in percent."""
         return 100 if self.metric in ("recall", "rsum") else 1
 
     @property
@@ -136,19 +139,17 @@ class Protocol:
 
     @classmethod
     def parse(cls, protocol_id: str) -> Protocol:
-        """The protocol with the given id.
+        """Return the protocol with an id.
 
         Raises:
             UserError: No protocol has this id; the message lists the nearest ones.
         """
         reason = "it is not of the form metric/distance/relevance or metric/distance/relevance/<number>fold."
         if match := _ID.fullmatch(protocol_id):
-            metric, cut, normaliser, distance, relevance, folds = match.groups()
-            k = None if cut in (None, "all") else int(cut)
+            metric, cut, normaliser, distance, relevance, fold = match.groups()
+            k, folds = None if cut in (None, "all") else int(cut), int(fold) if fold else None
             try:
-                protocol = cls(
-                    metric, cast(RelevanceKind, relevance), distance, k, normaliser, int(folds) if folds else None
-                )
+                protocol = cls(metric, cast(RelevanceKind, relevance), distance, k, normaliser, folds)
             except UserError as error:
                 reason = str(error)
             else:
@@ -175,35 +176,35 @@ CLASS_LEVEL = (
     *(Protocol("precision", "label", k=k) for k in (1, 10, 50)),
     Protocol("r-precision", "label"),
 )
-"""How class-level data are measured; the first one is the main protocol."""
+"""Protocols of class-level data; the first one is the main protocol."""
 
 INSTANCE_LEVEL = (
     Protocol("rsum", "instance"),
     *(Protocol("recall", "instance", k=k) for k in RECALL_CUTOFFS),
     Protocol("median-rank", "instance"),
 )
-"""How instance-level data are measured; the first one is the main protocol."""
+"""Protocols of instance-level data; the first one is the main protocol."""
 
 FIVE_FOLD = tuple(replace(protocol, folds=5) for protocol in INSTANCE_LEVEL)
 """The same as means over five folds; on MSCOCO's test part the 1K protocol."""
 
 CXC = tuple(Protocol("recall", "cxc", k=k) for k in RECALL_CUTOFFS)
-"""How Crisscrossed Captions measures, in the form of ECCV Caption's code."""
+"""Protocols of Crisscrossed Captions, in the form of ECCV Caption's code."""
 
 ECCV = (Protocol("map-at-r", "eccv"), Protocol("r-precision", "eccv"), Protocol("recall", "eccv", k=1))
-"""How ECCV Caption measures."""
+"""Protocols of ECCV Caption."""
 
 COMPOSED_CUTOFFS = (1, 5, 10, 50, 100)
 """The cut-offs that tables of composed retrieval report."""
 
 COMPOSED_TARGET = tuple(Protocol("recall", "target", k=k) for k in COMPOSED_CUTOFFS)
-"""How composed retrieval of the very target is measured; the first one is the main protocol."""
+"""Protocols of composed retrieval of the target itself; the first one is the main protocol."""
 
 COMPOSED_CAPTION = tuple(Protocol("recall", "caption", k=k) for k in COMPOSED_CUTOFFS)
-"""How composed retrieval is measured where every image with the target's caption is right (TIRG)."""
+"""Protocols of composed retrieval where every image with the target's caption is relevant (TIRG)."""
 
 
 def _customary_ids() -> list[str]:
-    """Ids to suggest when one is unknown: those that are measured by default, under each distance."""
+    """List the ids to suggest for an unknown one: those that are measured by default, under each distance."""
     customary = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + COMPOSED_CAPTION
     return sorted({replace(protocol, distance=d).id for protocol in customary for d in DISTANCES})

@@ -30,10 +30,7 @@ _BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
 """Similarities that are computed at once: some hundred queries even with hundreds of thousands of items."""
 
 _CACHE = 2**19
-"""Similarities that are looked through at once on a CPU, or those of one query.
-
-They stay in its cache meanwhile; with fewer, threads would wait longer for Python's lock than they compute.
-"""
+"""Similarities that a CPU thread processes at once: they fit its cache, and fewer would be slowed by Python's lock."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Ranks:
         return np.diff(np.concatenate(([0], np.cumsum(self.relevant, dtype=np.int64)))[self.offsets])
 
     def parts(self, groups: int = 2**22) -> Iterator[Ranks]:
-        """The same ranks in runs of whole queries with at most `groups` tie groups (or one query), to bound memory."""
+        """Split into runs of whole queries with at most `groups` tie groups (or one query), to bound memory."""
         start = 0
         while start < self.num_queries:
             end = int(np.searchsorted(self.offsets, self.offsets[start] + groups, side="right")) - 1
@@ -91,19 +88,19 @@ class Ranks:
 
 
 def sums_before(values: NDArray, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each tie group the sum of `values` `(M,)` over the groups of its query that come before it."""
+    """Sum `values` `(M,)` over the groups of the same query before each tie group, `(M,)`."""
     sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
     return sums[:-1] - np.repeat(sums[offsets[:-1]], np.diff(offsets))
 
 
 class Team(Protocol):
-    """Processes that rank together; all of them hold all embeddings."""
+    """Processes that share the work of a ranking; each holds all embeddings."""
 
     def share(self, queries: int) -> slice:
-        """Which of so many queries this process ranks; the shares of the processes follow on one another."""
+        """Return the queries that this process ranks; the shares of all processes are consecutive."""
 
     def together(self, arrays: Sequence[NDArray]) -> list[NDArray]:
-        """Arrays of one length `(n,)`, those of the first process before those of the second, and so on."""
+        """Concatenate each of some arrays of equal length `(n,)` over the processes, in their order."""
 
 
 _team: ContextVar[Team | None] = ContextVar("team", default=None)
@@ -111,7 +108,7 @@ _team: ContextVar[Team | None] = ContextVar("team", default=None)
 
 @contextmanager
 def ranking_as(team: Team | None) -> Iterator[None]:
-    """Inside, `rank` does a share of the work in each process of a team, and gives all of them the whole result."""
+    """Let `rank` do a share of the work in each process of a team, and return the whole result in all of them."""
     token = _team.set(team)
     try:
         yield
@@ -135,7 +132,7 @@ def rank(
     Args:
         queries: Embeddings `(Q, D)`.
         gallery: Embeddings `(G, D)`.
-        relevance: Which of the gallery is relevant to which query.
+        relevance: The relevant gallery items of each query.
         distance: `cos` or `l2`.
         block_elements: Similarities computed at once, which bounds the memory: about 5 bytes each, 40 on a GPU. By
             default 2**26, and 2**24 on a GPU.
@@ -145,6 +142,13 @@ def rank(
     Raises:
         UserError: Embeddings are not finite.
         ValueError: Sizes do not agree, or one is 0.
+
+    Examples:
+        >>> gallery = torch.tensor([[3.0, 4.0], [1.0, 0.0], [6.0, 8.0]])  # the first and the third have one direction
+        >>> keys = Relevance(torch.tensor([7]), torch.tensor([7, 0, 0]))
+        >>> ranks = rank(torch.tensor([[1.0, 1.0]]), gallery, keys, "cos")
+        >>> ranks.above.tolist(), ranks.size.tolist(), ranks.relevant.tolist()
+        ([0], [2], [1])
     """
     if (len(queries), len(gallery)) != (len(relevance), relevance.gallery_size):
         keys = f"{len(relevance)} and {relevance.gallery_size} keys"
@@ -153,7 +157,7 @@ def rank(
     share = slice(0, len(queries)) if team is None else team.share(len(queries))
     if block_elements is None:
         block_elements = _BLOCK_OF_A_GPU if gallery.is_cuda else _BLOCK
-    columns = [bytearray() for _ in TieGroups._fields]  # they grow in place, as the groups may be most of the memory
+    columns = [bytearray() for _ in TieGroups._fields]  # grow in place, as the groups may take most of the memory
     for groups in _tie_groups(queries, gallery, relevance, distance, block_elements, share, excluded):
         for column, values in zip(columns, groups, strict=True):
             column += values.data
@@ -172,13 +176,13 @@ def top(
     block_elements: int = 2**24,
     excluded: Tensor | None = None,
 ) -> Tensor:
-    """The best gallery items of every query, best first, of equal ones the first in the gallery.
+    """Find the best gallery items of every query, best first; equal ones in the order of the gallery.
 
     Args:
         queries: Embeddings `(Q, D)`.
         gallery: Embeddings `(G, D)`.
         distance: `cos` or `l2`.
-        k: How many.
+        k: Number of items.
         block_elements: Similarities computed at once, which bounds the memory (about 40 bytes each).
         excluded: As in `rank`.
 
@@ -188,6 +192,10 @@ def top(
     Raises:
         UserError: Embeddings are not finite.
         ValueError: There are no queries, or no gallery.
+
+    Examples:
+        >>> top(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0], [2.0]]), "l2", k=2)
+        tensor([[1, 0]])
     """
     parts = []
     for rows, block in similarities(queries, gallery, distance, block_elements):
@@ -201,11 +209,11 @@ def top(
 def chance_ranks(
     relevance: Relevance | Positives, block_elements: int = _BLOCK, excluded: Tensor | None = None
 ) -> Ranks:
-    """The ranks that say nothing: for every query, the whole gallery is one tie group.
+    """Return the ranks of a collapsed model: for every query, the whole gallery is one tie group.
 
     Args:
-        relevance: Which of the gallery is relevant to which query.
-        block_elements: Relevances looked at together, which bounds the memory.
+        relevance: The relevant gallery items of each query.
+        block_elements: Relevances computed at once, which bounds the memory.
         excluded: As in `rank`.
     """
     counts = []
@@ -230,10 +238,10 @@ def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
 
 
 def load_ranks(path: Path) -> dict[str, Ranks]:
-    """Read what `save_ranks` wrote.
+    """Read the ranks that `save_ranks` wrote.
 
     Raises:
-        UserError: The file is missing, or holds something else.
+        UserError: The file is missing, or is no file of ranks.
     """
     packed: dict[str, dict[str, NDArray]] = {}
     try:
@@ -257,9 +265,9 @@ def _tie_groups(
     share: slice,
     excluded: Tensor | None,
 ) -> Iterator[TieGroups]:
-    """The tie groups of the queries `share`, a few queries at a time."""
+    """Yield the tie groups of the queries `share`, a few queries at a time."""
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, "ranks") as pool:  # NumPy works without Python's lock
+    with ThreadPoolExecutor(threads, "ranks") as pool:  # NumPy releases Python's lock
         in_parallel = pool.map if threads > 1 else map  # a thread of its own would allocate memory more slowly
         for rows, block in similarities(queries, gallery, distance, block_elements, share):
             relevance = relevance.to(block.device)
@@ -271,7 +279,7 @@ def _tie_groups(
 
 
 def _exclude(column: Tensor, block: Tensor, relevant: Tensor | None = None) -> None:
-    """Take one item of each row, `(b,)`, out of the gallery: less similar than any other, and not relevant."""
+    """Remove one item of each row, `(b,)`, from the gallery: less similar than any other, and not relevant."""
     block.scatter_(1, column[:, None], -1)
     if relevant is not None:
         relevant.scatter_(1, column[:, None], False)
@@ -282,7 +290,7 @@ def _offsets(counts: NDArray) -> NDArray[np.int64]:
 
 
 def _packed(ranks: Ranks) -> dict[str, NDArray]:
-    """Arrays that compress well: small integers, and instead of `above` the gaps between the groups of a query."""
+    """Make arrays that compress well: small integers, and instead of `above` the gaps between a query's groups."""
     ends = np.concatenate(([0], ranks.above + ranks.size))[:-1]
     ends[ranks.offsets[:-1][np.diff(ranks.offsets) > 0]] = 0
     arrays = {
@@ -296,7 +304,7 @@ def _packed(ranks: Ranks) -> dict[str, NDArray]:
 
 
 def _unpacked(groups: NDArray, gaps: NDArray, size: NDArray, relevant: NDArray, gallery_size: NDArray) -> Ranks:
-    """The inverse of `_packed`."""
+    """Invert `_packed`."""
     offsets = _offsets(groups)
     gaps = gaps.astype(np.int64)
     above = gaps + sums_before(gaps + size, offsets)

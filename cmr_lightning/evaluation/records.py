@@ -13,7 +13,7 @@ from cmr_lightning.files.whole_file import write_whole
 
 @dataclass(frozen=True)
 class Record:
-    """What `test` writes about a run, as JSON, and reports read.
+    """The result of `test`, which writes it as JSON for reports to read.
 
     Attributes:
         experiment: Name of the experiment, as `wikipedia/acmr`.
@@ -23,18 +23,17 @@ class Record:
         data_checksum: Checksum of the data files.
         protocol: Id of the main protocol.
         seed: Seed of the run.
-        selection: How the weights were chosen: `monitor`, `mode`, `value`, `epoch`, `step`, or how else they came.
-        encoders: Names of the `image` and `text` encoders and of the precomputed `features`, where there are any.
+        selection: How the weights were chosen: `monitor`, `mode`, `value`, `epoch`, `step`, or their other origin.
+        encoders: Names of the `image` and `text` encoders and of the precomputed `features`, if any.
         versions: Versions of Python and the libraries.
-        git_revision: Revision of the code, with `-dirty` behind it if files differ from it; None outside a checkout.
+        git_revision: Revision of the code, with the suffix `-dirty` if files differ from it; None outside a checkout.
         hardware: The machine, see `provenance.hardware`.
         metrics: For each protocol id the values by direction, see `Measurement.metrics`.
         num_parameters: Trainable parameters of the model.
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
         config: The resolved configuration.
-        peak_memory: The most memory that training and test took, see `memory.peak_memory`; empty in records from before
-            it was measured.
+        peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 
     experiment: str
@@ -63,7 +62,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record:
-        """Read what `write` wrote.
+        """Read a record from its JSON file.
 
         Raises:
             UserError: The file is missing, is no JSON, or has other keys than those of a record.
@@ -76,10 +75,9 @@ class Record:
             raise UserError(f"The record {path} is not valid JSON ({error}); run `test` again.") from error
         if not isinstance(content, dict):
             raise UserError(f"The record {path} holds no keys; run `test` again.")
-        known = {key.name for key in fields(cls)}
         required = {key.name for key in fields(cls) if key.default_factory is MISSING}
         if missing := required - content.keys():
             raise UserError(f"The record {path} lacks {', '.join(sorted(missing))}; run `test` again.")
-        if unknown := content.keys() - known:
+        if unknown := content.keys() - {key.name for key in fields(cls)}:
             raise UserError(f"The record {path} has unknown keys {', '.join(sorted(unknown))}; run `test` again.")
         return cls(**content)

@@ -1,4 +1,4 @@
-"""Which gallery items answer a query."""
+"""Relevance: the gallery items that answer each query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _CACHE = 2**15
-"""Relevances by several labels that are computed at once, or those of one query: they stay in a CPU's cache."""
+"""Relevances by several labels that are computed at once, or those of one query: they fit a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,11 @@ class Relevance:
         gallery: Keys of the gallery in the same form, `(G,)` or `(G, C)`.
 
     Raises:
-        ValueError: The keys are of different forms, or of none of the two.
+        ValueError: The keys are of different forms, or of neither form.
+
+    Examples:
+        >>> Relevance(torch.tensor([3, 1]), torch.tensor([1, 3, 3])).block(slice(None)).tolist()
+        [[False, True, True], [True, False, False]]
     """
 
     query: Tensor
@@ -48,15 +52,14 @@ class Relevance:
         return len(self.gallery)
 
     def block(self, rows: slice) -> Tensor:
-        """Whether each gallery item is relevant to each of the queries `rows`, `(b, G)` bool."""
+        """Compute the relevance of each gallery item to each of the queries `rows`, `(b, G)` bool."""
         if self.query.device.type == "cpu":  # NumPy compares several times as fast
-            return torch.from_numpy(self._block(rows))
+            return torch.from_numpy(self._numpy_block(rows))
         if self.query.ndim == 2:
             return self.query[rows].float() @ self.gallery.float().T > 0
         return self.query[rows, None] == self.gallery
 
-    def _block(self, rows: slice) -> NDArray[np.bool_]:
-        """The same by NumPy."""
+    def _numpy_block(self, rows: slice) -> NDArray[np.bool_]:
         if self.query.ndim == 1:
             return np.equal(self.query[rows, None].numpy(), self.gallery.numpy())
         query, gallery = _words(self.query[rows])[:, :, None], self._gallery_words
@@ -75,18 +78,18 @@ class Relevance:
         return _words(self.gallery)
 
     def transposed(self) -> Relevance:
-        """The same with queries and gallery exchanged."""
+        """Exchange queries and gallery."""
         return Relevance(self.gallery, self.query)
 
     def to(self, device: torch.device) -> Relevance:
-        """The same with the keys on `device`."""
+        """Move the keys to `device`."""
         if self.query.device == self.gallery.device == device:
             return self
         return Relevance(self.query.to(device), self.gallery.to(device))
 
 
 def _words(keys: Tensor) -> NDArray[np.unsignedinteger]:
-    """Multi-hot keys `(N, C)` as the bits of whole numbers, `(W, N)`: 32 or 64 classes are compared at once."""
+    """Pack multi-hot keys `(N, C)` into the bits of integers, `(W, N)`, which compare 32 or 64 classes at once."""
     octets = np.packbits(keys.numpy() != 0, axis=1)
     word = np.dtype(np.uint32 if octets.shape[1] <= 4 else np.uint64)
     octets = np.pad(octets, ((0, 0), (0, -octets.shape[1] % word.itemsize)))
@@ -95,11 +98,11 @@ def _words(keys: Tensor) -> NDArray[np.unsignedinteger]:
 
 @dataclass(frozen=True)
 class Positives:
-    """Relevance by lists, for what people judged and no key expresses; an item without a list is no query.
+    """Relevance by lists, for human judgements that no key expresses; an item without a list is no query.
 
     Attributes:
-        rows: Which of the items that could be queries are the Q queries, in rising order, `(Q,)` int64.
-        query: Which of the Q queries each of P positives belongs to, `(P,)` int64.
+        rows: Rows of the Q queries among the items of their modality, ascending, `(Q,)` int64.
+        query: The query to which each of P positives belongs, `(P,)` int64 from 0 to Q - 1.
         gallery: Row of the positive in the gallery, `(P,)` int64.
         gallery_size: Number of gallery items G.
     """
@@ -111,7 +114,7 @@ class Positives:
 
     @classmethod
     def of(cls, lists: Mapping[int, Sequence[int]], gallery_size: int) -> Positives:
-        """From the rows of the relevant gallery items by the row of the query."""
+        """Make positives from the rows of the relevant gallery items by the row of the query."""
         rows = sorted(lists)
         return cls(
             rows=torch.tensor(rows, dtype=torch.int64),
@@ -124,7 +127,7 @@ class Positives:
         return len(self.rows)
 
     def block(self, rows: slice) -> Tensor:
-        """Whether each gallery item is relevant to each of the queries `rows`, `(b, G)` bool."""
+        """Compute the relevance of each gallery item to each of the queries `rows`, `(b, G)` bool."""
         start, stop, _ = rows.indices(len(self))
         inside = (self.query >= start) & (self.query < stop)
         relevant = torch.zeros(stop - start, self.gallery_size, dtype=torch.bool, device=self.query.device)
@@ -132,16 +135,16 @@ class Positives:
         return relevant
 
     def to(self, device: torch.device) -> Positives:
-        """The same with the lists on `device`."""
+        """Move the lists to `device`."""
         return Positives(self.rows.to(device), self.query.to(device), self.gallery.to(device), self.gallery_size)
 
 
 class Judgements(NamedTuple):
-    """What people found relevant, in both directions: the lists of images need not agree with those of texts.
+    """Human judgements in both directions; the lists of images need not agree with those of texts.
 
     Attributes:
-        i2t: The texts that answer an image.
-        t2i: The images that answer a text.
+        i2t: The texts that are relevant to an image.
+        t2i: The images that are relevant to a text.
     """
 
     i2t: Positives
@@ -149,13 +152,14 @@ class Judgements(NamedTuple):
 
 
 class Compositions(NamedTuple):
-    """What composed queries ask for, as rows of M images.
+    """Sources and targets of Q composed queries, as rows of M images.
 
     Attributes:
-        source: Image that each of Q queries starts from, `(Q,)` int64; it is never among the query's own results.
-        target: Image that it asks for, `(Q,)` int64.
-        keys: For each relevance but `target` the keys of the images, `(M,)` int64: images of the target's key answer.
-        fold: Which fold each image is in, counted from 0, `(M,)` int64; None where no protocol has folds.
+        source: Source image, `(Q,)` int64; it is never among the query's own results.
+        target: Target image, `(Q,)` int64.
+        keys: For each relevance but `target` the keys of the images, `(M,)` int64; images with the target's key are
+            relevant.
+        fold: Fold of each image, counted from 0, `(M,)` int64; None if no protocol has folds.
     """
 
     source: Tensor

@@ -1,4 +1,4 @@
-"""Similarities as whole numbers: exact enough that equal embeddings tie, and fast."""
+"""Similarities as integers: exact enough that equal embeddings tie, and fast."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 
 _STEPS = 2**30
-"""Steps of a similarity: the largest power of two that leaves room in an int32 for one bit and the sign."""
+"""Number of similarity levels: the largest power of two that leaves room in an int32 for one bit and the sign."""
 
 _TILE = 504
-"""Queries and items that one core of a CPU multiplies at once: the products are in its cache when they are rounded.
+"""Queries and items that one core of a CPU multiplies at once: the products are still in its cache when rounded.
 
-It divides by the sizes of the kernels of matrix products (6, 8, 12, 24), and it is no power of two: rows of such a
-length share few lines of the cache, and cost a twentieth more.
+It is a multiple of the sizes of matrix product kernels (6, 8, 12, 24), and no power of two: rows of such a length would
+compete for few cache lines, which takes 5 % more time.
 """
 
 
 def similarities(
     queries: Tensor, gallery: Tensor, distance: str, block_elements: int, share: slice = slice(None)
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Similarities in blocks of the queries `share`: rows, and `(b, G)` int32 in [0, 2**30).
+    """Compute similarities in blocks of the queries `share`: rows, and `(b, G)` int32 in [0, 2**30).
 
     They are 2**29 (1 + cos(q, g)) - 1 for `cos` and 2**30 (1 - |q - g|^2 / F^2) - 1 for `l2`, where F is the largest
-    possible distance of the query, rounded, and 0 in place of -1.
-
-    Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
-    the gallery, each of which may move the last bits of a product. So products are computed in float64, where these
-    bits are a millionth of a step. Rounding to float32 would not do: its steps shrink with the value, so it keeps the
-    noise of float64 where products nearly cancel, as between an embedding and its equal under l2.
-
-    All terms of a similarity are in the product: those of a query or an item alone are two more dimensions, in which is
-    also the half step that makes cutting off the fraction a rounding.
-
-    The gallery is widened to float64 tile by tile: a large one that is mapped from a file is never in memory as a
-    whole. Each block is written over the one before.
+    possible distance of the query, rounded, and 0 in place of -1. Each block overwrites the previous one.
 
     Args:
         queries: Embeddings `(Q, D)`.
-        gallery: Embeddings `(G, D)`.
+        gallery: Embeddings `(G, D)`; if it is mapped from a file, it is never in memory as a whole.
         distance: `cos` or `l2`; the cosine with a vector of zeros is 0.
-        block_elements: Most numbers in a block, unless a single query has more.
-        share: Which of the queries.
+        block_elements: Largest size of a block, unless a single query exceeds it.
+        share: Selection of the queries.
 
     Raises:
         UserError: Embeddings are not finite.
         ValueError: There are no queries, or no gallery.
+
+    Examples:
+        >>> points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> [(rows, block.tolist()) for rows, block in similarities(points[:1], points, "cos", block_elements=8)]
+        [(slice(0, 1, None), [[1073741823, 536870911, 0]])]
     """
+    # Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
+    # the gallery, each of which may change the last bits of a product. So products are computed in float64, where these
+    # bits are a millionth of a step. Float32 would not do: its steps shrink with the value, so it keeps the noise where
+    # products nearly cancel, as between an embedding and its equal under l2. All terms of a similarity are in the
+    # product: those of a query or an item alone are two more dimensions, which also hold the half step that turns
+    # truncation into rounding.
     if not len(queries) or not len(gallery):
         raise ValueError("there is nothing to rank")
-    q_all, g_all = (_where_float64_is(embeddings) for embeddings in (queries, gallery))
+    q_all, g_all = (_on_float64_device(embeddings) for embeddings in (queries, gallery))
     q_terms, g_terms = _terms(_norms(q_all, "queries"), _norms(g_all, "gallery items"), distance)
     queries_at_once, items_at_once = _tile(block_elements, g_all)
     block = g_terms.new_empty(0, dtype=torch.int32)
@@ -69,7 +69,7 @@ def similarities(
 
 
 def _terms(q_norm: Tensor, g_norm: Tensor, distance: str) -> tuple[Tensor, Tensor]:
-    """What embeddings of such lengths are multiplied by, and the two dimensions that follow: `(Q, 3)` and `(G, 3)`."""
+    """Compute the factors of embeddings of given norms, and their two more dimensions: `(Q, 3)` and `(G, 3)`."""
     q, g = (norm.new_empty(len(norm), 3) for norm in (q_norm, g_norm))
     if distance == "cos":
         half = _STEPS / 2
@@ -84,7 +84,7 @@ def _terms(q_norm: Tensor, g_norm: Tensor, distance: str) -> tuple[Tensor, Tenso
 
 
 def _widened(embeddings: Tensor, terms: Tensor, out: Tensor) -> Tensor:
-    """Embeddings `(n, D)` as factors of the product, `(n, D + 2)` float64."""
+    """Write embeddings `(n, D)` as factors of the product into `out`, `(n, D + 2)` float64."""
     dim = embeddings.shape[1]
     out.resize_(len(embeddings), dim + 2)
     out[:, :dim] = embeddings
@@ -94,7 +94,7 @@ def _widened(embeddings: Tensor, terms: Tensor, out: Tensor) -> Tensor:
 
 
 def _tile(block_elements: int, gallery: Tensor) -> tuple[int, int]:
-    """Queries and gallery items that are multiplied at once."""
+    """Choose the number of queries and of gallery items that are multiplied at once."""
     items = max(1, block_elements // gallery.shape[1])
     if gallery.device.type != "cpu":
         return block_elements, items
@@ -102,13 +102,13 @@ def _tile(block_elements: int, gallery: Tensor) -> tuple[int, int]:
 
 
 def _slices(first: int, end: int, most: int) -> list[slice]:
-    """Slices of at most `most` (and at least 1) rows."""
+    """Cut a range into slices of at most `most` (and at least 1) rows."""
     step = max(1, most)
     return [slice(start, min(start + step, end)) for start in range(first, end, step)]
 
 
 def _norms(embeddings: Tensor, items: str) -> Tensor:
-    """Lengths `(N,)` in float64, which are finite where the embeddings are."""
+    """Compute Euclidean norms, `(N,)` float64, and refuse embeddings that are not finite."""
     norms = embeddings.new_empty(len(embeddings), dtype=torch.float64)
     for part in _slices(0, len(embeddings), _TILE):
         norms[part] = embeddings[part].double().square().sum(dim=1)
@@ -122,6 +122,6 @@ def _norms(embeddings: Tensor, items: str) -> Tensor:
     return norms
 
 
-def _where_float64_is(embeddings: Tensor) -> Tensor:
-    """Embeddings on their device, or on the CPU where that has no float64."""
+def _on_float64_device(embeddings: Tensor) -> Tensor:
+    """Move embeddings to the CPU if their device lacks float64 (Apple's mps)."""
     return embeddings.detach().cpu() if embeddings.device.type == "mps" else embeddings.detach()

@@ -1,4 +1,4 @@
-"""Groups of equally similar items in which something is relevant, found for a few queries at a time."""
+"""Tie groups: the items with the same similarity as a relevant item, found for a few queries at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _FEW = 16
-"""Relevant items of a query up to which comparing each with the gallery is faster than sorting the gallery."""
+"""Relevant items per query up to which comparing each with the gallery is faster than sorting the gallery."""
 
 
 class TieGroups(NamedTuple):
@@ -29,12 +29,18 @@ class TieGroups(NamedTuple):
 
 
 def tie_groups(similarities: Tensor, relevant: Tensor) -> TieGroups:
-    """The tie groups of b queries.
+    """Find the tie groups of b queries.
 
     Args:
         similarities: Similarities `(b, G)` int32 in [-1, 2**30), which are overwritten. An item of similarity -1 is not
             in the gallery of the query, and must not be relevant.
-        relevant: Whether each item is relevant, `(b, G)` bool.
+        relevant: True for each relevant item, `(b, G)` bool.
+
+    Examples:
+        >>> import torch
+        >>> similarities, relevant = torch.tensor([[5, 9, 5, 2]]).int(), torch.tensor([[1, 0, 0, 1]]).bool()
+        >>> [column.tolist() for column in tie_groups(similarities, relevant)]  # places 2 to 3, and 4
+        [[2], [1, 3], [2, 1], [1, 1]]
     """
     if similarities.device.type != "cpu":
         return _of_sorted_keys((similarities * -2 + ~relevant).sort(dim=1).values.cpu().numpy())
@@ -63,17 +69,17 @@ def _by_counting(similarities: NDArray[np.int32], relevant: NDArray[np.bool_]) -
 
 
 def _true_in_rows(matrix: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """How often each row of `(b, G)` is true; on packed bits several times as fast as `count_nonzero` by rows."""
+    # On packed bits several times as fast as `count_nonzero(matrix, axis=1)`.
     return np.bitwise_count(np.packbits(matrix, axis=1)).sum(axis=1, dtype=np.int32)
 
 
 def _sorted_keys(similarities: NDArray[np.int32], relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Keys -2 * similarity, plus 1 for an item that is not relevant, `(b, G)`, each row in ascending order.
+    """Sort each row of the keys -2 * similarity, plus 1 for an item that is not relevant, `(b, G)`.
 
-    One number holds similarity and relevance, so that values can be sorted without their positions, which is several
-    times faster than an argsort: the most similar items come first, within a tie group the relevant ones. NumPy sorts
-    integers an order of magnitude faster than torch; the keys are written over the similarities.
+    The most similar items come first, within a tie group the relevant ones. The keys overwrite the similarities.
     """
+    # One number holds similarity and relevance, so values can be sorted without their positions, which is several times
+    # faster than an argsort. NumPy sorts integers an order of magnitude faster than torch.
     keys = similarities
     np.multiply(keys, -2, out=keys)
     np.add(keys, ~relevant, out=keys)
@@ -82,7 +88,7 @@ def _sorted_keys(similarities: NDArray[np.int32], relevant: NDArray[np.bool_]) -
 
 
 def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
-    """The tie groups of rows of keys in ascending order, `(b, G)`, which are even where an item is relevant."""
+    """Find the tie groups in sorted rows of keys, `(b, G)`, which are even where an item is relevant."""
     flat = keys.ravel()
     row_starts = np.arange(len(keys) + 1) * keys.shape[1]
     places = _even(flat)
@@ -97,7 +103,7 @@ def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
     counts = np.diff(np.searchsorted(first, of_row))
     row_start = np.repeat(row_starts[:-1], counts)
     size, end = relevant.copy(), start + relevant
-    longer = np.flatnonzero(flat.take(end, mode="clip") == value + 1)  # few groups go on behind their relevant items
+    longer = np.flatnonzero(flat.take(end, mode="clip") == value + 1)  # few groups also hold irrelevant items
     next_start = np.append(start, flat.size)[longer + 1]
     most = np.minimum(next_start, row_start[longer] + keys.shape[1])
     size[longer] = _ends(flat, end[longer], most, value[longer] + 1) - start[longer]
@@ -105,11 +111,9 @@ def _of_sorted_keys(keys: NDArray[np.int32]) -> TieGroups:
 
 
 def _even(flat: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The places of even keys, ascending.
-
-    NumPy looks for what is true without branches, which may be four times as fast, where it is more than a tenth. So it
-    is given an eighth more, all true.
-    """
+    """Return the positions of even keys, ascending."""
+    # NumPy's `flatnonzero` has a branchless loop, up to four times as fast, for arrays of which more than a tenth is
+    # true. An eighth more, all true, ensures that it is taken.
     more = len(flat) // 8 + 1
     even = np.ones(len(flat) + more, dtype=bool)
     np.equal(flat.astype(np.uint8) & 1, 0, out=even[: len(flat)])
@@ -117,7 +121,7 @@ def _even(flat: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _ends(flat: NDArray, low: NDArray, high: NDArray, last: NDArray) -> NDArray:
-    """The first place in each sorted run `flat[low:high]` whose key exceeds `last`, by binary search in all at once."""
+    """Find the first position in each sorted run `flat[low:high]` whose key exceeds `last`, by one binary search."""
     while (low < high).any():
         middle = (low + high) // 2
         within = (low < high) & (flat.take(middle, mode="clip") <= last)
