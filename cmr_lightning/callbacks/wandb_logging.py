@@ -112,11 +112,11 @@ def _tables(run: Run, record: Record) -> dict[str, Any]:
     import wandb
 
     from cmr_lightning.evaluation.examples import Examples
-    from cmr_lightning.reports.board import Notes, boards, find_runs
+    from cmr_lightning.reports.board import boards, find_runs
     from cmr_lightning.reports.curves import ranking_charts
     from cmr_lightning.reports.per_class import class_scores
 
-    notes = Notes()
+    notes: list[str] = []
     (board,) = boards(find_runs(run.path, notes), [])
     columns = list(dict.fromkeys(column for values in record.metrics.values() for column in values))
     rows = [[protocol, *map(values.get, columns)] for protocol, values in record.metrics.items()]

@@ -1,10 +1,10 @@
-"""The leaderboard: which runs may stand in one table, and what each experiment's row says."""
+"""The leaderboard: which runs share a table, and the row of each experiment."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from statistics import mean
@@ -12,8 +12,9 @@ from statistics import mean
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
 from cmr_lightning.reports.claims import Claim, agreeing
+from cmr_lightning.reports.comparison import Comparison, compare
 from cmr_lightning.reports.evidence import Evidence, evidence_of
-from cmr_lightning.reports.statistics import LEVEL, Comparison, Summary, compare, summary
+from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
 from cmr_lightning.runs.run import Run
 
@@ -23,18 +24,23 @@ class MeasuredRun:
     """A run that `test` has measured.
 
     Attributes:
-        run: Its folder.
+        folder: Its folder.
         record: Its record.
-        evidence: What its ranks say; None where they are missing or say no more than the record.
+        evidence: What the report needs of its ranks; None if they are missing or do not fit the record.
     """
 
-    run: Run
+    folder: Run
     record: Record
     evidence: Evidence | None
 
     def value(self, direction: str) -> float:
-        """The main metric in one direction."""
+        """Return the main metric in one direction."""
         return self.record.metrics[self.record.protocol][direction]
+
+    @property
+    def case(self) -> tuple[int, str]:
+        """Seed and checksum of the split: runs of two experiments are paired if these are equal."""
+        return self.record.seed, self.record.split["checksum"]
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,20 @@ class Conditions:
 
     Attributes:
         dataset: The data set.
-        splits: Name, checksum and checksum of the data of each split.
         protocol: The main protocol.
-        features: What the encoders were fed with.
+        features: Precomputed features, or other input of the encoders.
+        splits: Name, checksum and checksum of the data of each split.
     """
 
     dataset: str
-    splits: tuple[tuple[str, str, str], ...]
     protocol: str
     features: str
+    splits: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A published number that ours may be subtracted from, and by how much ours is larger in each direction."""
+    """A published number with the same conditions as ours, and by how much ours is larger in each direction."""
 
     claim: Claim
     differences: dict[str, float]
@@ -69,8 +75,8 @@ class Row:
     Attributes:
         experiment: Its name.
         runs: Its runs, by seed.
-        comparisons: By direction, where it could be compared.
-        published: Published numbers that agree in protocol and features.
+        comparisons: By direction, if it could be compared.
+        published: Published numbers with the same protocol and features.
         splits: Number of splits of the table.
     """
 
@@ -86,8 +92,20 @@ class Row:
         return self.runs[0].record
 
     @property
+    def conditions(self) -> Conditions:
+        """The conditions under which its runs were measured."""
+        splits = {(r.record.split["name"], r.record.split["checksum"], r.record.data_checksum) for r in self.runs}
+        record = self.record
+        return Conditions(record.dataset, record.protocol, str(record.encoders["features"]), tuple(sorted(splits)))
+
+    @property
+    def mean(self) -> float:
+        """The main metric, averaged over directions and runs."""
+        return mean(run.value("mean") for run in self.runs)
+
+    @property
     def encoder(self) -> str | None:
-        """Names of the encoders; None for a method that brings no encoders, such as `Random`."""
+        """Names of the encoders; None for a method without encoders, such as `Random`."""
         image, text = self.record.encoders["image"], self.record.encoders["text"]
         if image == text:
             return None if image == self.record.method else image
@@ -111,20 +129,20 @@ class Row:
 
     @property
     def peak_memory(self) -> dict[str, int]:
-        """The most memory that a run took, see `Record.peak_memory`; empty if it was not measured in all."""
+        """The peak memory of all runs, see `Record.peak_memory`; empty if any run lacks it."""
         measured = [run.record.peak_memory for run in self.runs]
         return reduce(larger, measured) if all(measured) else {}
 
     @property
     def seeds(self) -> str:
-        """Seeds of the runs, and how many of the table's splits they have if not all."""
+        """Seeds of the runs, and the number of splits if the table has more."""
         seeds = ", ".join(str(run.record.seed) for run in self.runs)
         have = len({run.record.split["checksum"] for run in self.runs})
         return seeds if have == self.splits else f"{seeds} ({have} of {self.splits} splits)"
 
     @property
     def selection(self) -> str:
-        """How the weights of the runs were chosen."""
+        """How the checkpoints were chosen, such as `epochs 3–7, best on validation`."""
         epochs = sorted({run.record.selection["epoch"] + 1 for run in self.runs if "epoch" in run.record.selection})
         span = "" if not epochs else f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]}–{epochs[-1]}"
         main = f"val/{self.record.protocol}/mean"
@@ -133,7 +151,7 @@ class Row:
         return f"{span}, {by}" if span else by
 
     def mark(self, direction: str) -> str:
-        """▲ if found better than the reference at 5 %, ▼ if found worse, = if neither; empty without a test."""
+        """Return ▲ if significantly better than the reference, ▼ if worse, = if neither; empty without a test."""
         comparison = self.comparisons and self.comparisons[direction]
         if not comparison or comparison.p_holm is None or comparison.difference is None:
             return ""
@@ -144,14 +162,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Experiments that may be compared, best first.
+    """A leaderboard: experiments that may be compared, best first.
 
     Attributes:
         conditions: What they agree in.
         rows: The experiments.
         reference: The experiment that the others are compared with.
         refusal: Why they, or some of them, were not compared, if so.
-        other_claims: Published numbers of its methods on its data set that ours may not be subtracted from.
+        other_claims: Published numbers of its methods on its data set under other conditions.
     """
 
     conditions: Conditions
@@ -174,27 +192,15 @@ class Board:
         return dict(sorted(groups.items(), key=lambda item: item[0] is None))
 
 
-@dataclass
-class Notes:
-    """Sentences about what is missing, each once, in the order in which it was noticed."""
-
-    sentences: list[str] = field(default_factory=list)
-
-    def add(self, sentence: str) -> None:
-        """Keep a sentence."""
-        if sentence not in self.sentences:
-            self.sentences.append(sentence)
-
-
-def find_runs(folder: Path, notes: Notes) -> list[MeasuredRun]:
-    """Every run with a record at or below a folder.
+def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
+    """Read every run with a record at or below a folder.
 
     Args:
         folder: The folder.
-        notes: Where to say which ranks are of no use.
+        notes: Collects a sentence about each run whose ranks cannot be used.
 
     Raises:
-        UserError: If there is none, or a record is broken.
+        UserError: There is none, or a record is broken.
     """
     name = Run(folder).record.name
     paths = sorted(folder.rglob(name))
@@ -203,20 +209,20 @@ def find_runs(folder: Path, notes: Notes) -> list[MeasuredRun]:
     return [_read_run(Run(path.parent), notes) for path in paths]
 
 
-def _read_run(run: Run, notes: Notes) -> MeasuredRun:
+def _read_run(run: Run, notes: list[str]) -> MeasuredRun:
     record = Record.read(run.record)
     try:
         return MeasuredRun(run, record, evidence_of(run, record))
     except UserError as error:
-        notes.add(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
+        notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
         return MeasuredRun(run, record, None)
 
 
 def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:
-    """Put runs into tables.
+    """Arrange runs in leaderboards.
 
-    Runs of one experiment are one row, whatever their seeds and splits; experiments share a table if they agree in data
-    set, splits, main protocol and features. Those that only lack some of the runs of a table stand in it, untested.
+    Runs of one experiment are one row, whatever their seeds and splits. Experiments share a table if they agree in data
+    set, splits, main protocol and features. Experiments that lack some runs of a table are shown in it but not tested.
 
     Args:
         runs: All runs.
@@ -225,7 +231,7 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
             takes the first that it has.
 
     Raises:
-        UserError: If no run is of a reference.
+        UserError: No run is of a reference.
     """
     for reference in references:
         if not any(_is_called(run.record.experiment, reference) for run in runs):
@@ -234,105 +240,86 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     experiments: dict[tuple[str, ...], list[MeasuredRun]] = defaultdict(list)
     for run in runs:
         record = run.record
-        encoders = (str(record.encoders["image"]), str(record.encoders["text"]))
-        key = (record.experiment, record.method, record.dataset, record.protocol, str(record.encoders["features"]))
-        experiments[(*key, *encoders)].append(run)
-    tables: dict[Conditions, list[list[MeasuredRun]]] = defaultdict(list)
+        encoders = [str(record.encoders[key]) for key in ("image", "text", "features")]
+        experiments[record.experiment, record.method, record.dataset, record.protocol, *encoders].append(run)
+    tables: dict[Conditions, list[Row]] = defaultdict(list)
     for of_experiment in experiments.values():
-        tables[_conditions(of_experiment)].append(of_experiment)
-    _join(tables)
-    return [
-        _board(conditions, tables[conditions], claims, references)
-        for conditions in sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
-    ]
+        ordered = sorted(of_experiment, key=lambda run: (run.record.seed, run.record.split["name"]))
+        row = Row(ordered[0].record.experiment, tuple(ordered))
+        tables[row.conditions].append(row)
+    _merge_incomplete(tables)
+    order = sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
+    return [_board(conditions, tables[conditions], claims, references) for conditions in order]
 
 
 def _is_called(experiment: str, name: str) -> bool:
     return name in (experiment, experiment.rpartition("/")[2])
 
 
-def _conditions(runs: Sequence[MeasuredRun]) -> Conditions:
-    record = runs[0].record
-    splits = {(r.record.split["name"], r.record.split["checksum"], r.record.data_checksum) for r in runs}
-    return Conditions(record.dataset, tuple(sorted(splits)), record.protocol, str(record.encoders["features"]))
+def _merge_incomplete(tables: dict[Conditions, list[Row]]) -> None:
+    """Move tables that lack splits into a table that has them, if that one has runs with the same seeds and splits.
 
-
-def _join(tables: dict[Conditions, list[list[MeasuredRun]]]) -> None:
-    """Put experiments that lack splits to those that have them: where each of their runs has its like, seed and split.
-
-    Runs with other seeds are no part of the same benchmark, and keep their table.
+    Runs with other seeds belong to another benchmark, and keep their table.
     """
+
+    def cases(conditions: Conditions) -> set[tuple[int, str]]:
+        return {run.case for row in tables[conditions] for run in row.runs}
+
     for part in sorted(tables, key=lambda conditions: len(conditions.splits)):
         wholes = [
             whole
             for whole in tables
             if replace(whole, splits=part.splits) == part
             and set(part.splits) < set(whole.splits)
-            and _cases(tables[part]) <= _cases(tables[whole])
+            and cases(part) <= cases(whole)
         ]
         if wholes:
             tables[max(wholes, key=lambda conditions: len(conditions.splits))] += tables.pop(part)
 
 
-def _cases(experiments: Sequence[list[MeasuredRun]]) -> set[tuple[int, str]]:
-    return {(run.record.seed, run.record.split["checksum"]) for of in experiments for run in of}
-
-
 def _board(
-    conditions: Conditions,
-    experiments: Sequence[list[MeasuredRun]],
-    claims: Sequence[Claim],
-    references: Sequence[str],
+    conditions: Conditions, experiments: Sequence[Row], claims: Sequence[Claim], references: Sequence[str]
 ) -> Board:
     best_first = Protocol.parse(conditions.protocol).higher_is_better
-    ordered = sorted(experiments, key=lambda of: mean(run.value("mean") for run in of), reverse=best_first)
-    names = _distinct_names(ordered)
-    called = [
-        name
-        for reference in references
-        for name, of in zip(names, ordered, strict=True)
-        if _is_called(of[0].record.experiment, reference)
-    ]
-    against = called[0] if called else None
+    rows = _with_distinct_names(sorted(experiments, key=lambda row: row.mean, reverse=best_first))
+    called = (row.experiment for name in references for row in rows if _is_called(row.record.experiment, name))
+    reference = next(called, None)
     splits = len(conditions.splits)
-    compared, refusal = _compared(dict(zip(names, ordered, strict=True)), against, splits)
-    rows = tuple(
-        Row(name, tuple(sorted(of, key=_order)), compared.get(name), tuple(_published(of, claims)), splits)
-        for name, of in zip(names, ordered, strict=True)
+    compared, refusal = _compare_complete(rows, reference, splits)
+    finished = tuple(
+        replace(row, comparisons=compared.get(row.experiment), published=_published(row, claims), splits=splits)
+        for row in rows
     )
     methods = {row.record.method for row in rows}
-    subtracted = [published.claim for row in rows for published in row.published]
-    others = [c for c in claims if c.dataset == conditions.dataset and c.method in methods and c not in subtracted]
-    return Board(conditions, rows, against, refusal, tuple(others))
+    shown = [published.claim for row in finished for published in row.published]
+    others = [c for c in claims if c.dataset == conditions.dataset and c.method in methods and c not in shown]
+    return Board(conditions, finished, reference, refusal, tuple(others))
 
 
-def _order(run: MeasuredRun) -> tuple[int, str]:
-    return run.record.seed, run.record.split["name"]
+def _with_distinct_names(rows: Sequence[Row]) -> list[Row]:
+    """Add method and encoders to the name of an experiment that occurs twice, with another method or encoders."""
+    count = Counter(row.experiment for row in rows)
+
+    def full(row: Row) -> str:
+        encoders = row.record.encoders
+        return f"{row.experiment} ({row.record.method}, {encoders['image']} + {encoders['text']})"
+
+    return [row if count[row.experiment] == 1 else replace(row, experiment=full(row)) for row in rows]
 
 
-def _distinct_names(experiments: Sequence[list[MeasuredRun]]) -> list[str]:
-    """Names of experiments; where one is there twice, with other encoders or another method, these are added."""
-    names = [of[0].record.experiment for of in experiments]
-    return [
-        name
-        if names.count(name) == 1
-        else f"{name} ({of[0].record.method}, {of[0].record.encoders['image']} + {of[0].record.encoders['text']})"
-        for name, of in zip(names, experiments, strict=True)
-    ]
-
-
-def _compared(
-    experiments: Mapping[str, Sequence[MeasuredRun]], reference: str | None, splits: int
+def _compare_complete(
+    rows: Sequence[Row], reference: str | None, splits: int
 ) -> tuple[Mapping[str, Mapping[str, Comparison]], str | None]:
-    """Comparisons of those experiments that have all splits and all ranks, and why there are none or not all."""
-    have = {name: len(_conditions(runs).splits) for name, runs in experiments.items()}
+    """Compare the experiments that have all splits and all ranks; say why there are none, or not all."""
+    have = {row.experiment: len(row.conditions.splits) for row in rows}
     lacking = [f"{name} ({count} of {splits} splits)" for name, count in have.items() if count < splits]
-    finish = f"{', '.join(lacking)}, as tests need all splits; finish the missing runs and report again."
-    refusal = finish if lacking else None
+    refusal = None
+    if lacking:
+        refusal = f"{', '.join(lacking)}, as tests need all splits; finish the missing runs and report again."
     scored = {
-        name: [run.evidence.scored for run in runs if run.evidence is not None]
-        for name, runs in experiments.items()
-        if have[name] == splits and all(run.evidence is not None for run in runs)
+        row.experiment: [run.evidence.scored for run in row.runs if run.evidence is not None]
+        for row in rows
+        if have[row.experiment] == splits and all(run.evidence is not None for run in row.runs)
     }
     if len(scored) < 2:
         return {}, refusal
@@ -342,9 +329,9 @@ def _compared(
         return {}, " ".join(filter(None, [refusal, str(error)]))
 
 
-def _published(runs: Sequence[MeasuredRun], claims: Sequence[Claim]) -> list[PublishedResult]:
+def _published(row: Row, claims: Sequence[Claim]) -> tuple[PublishedResult, ...]:
     found = []
-    for claim in agreeing(claims, runs[0].record):
-        ours = {d: mean(run.record.metrics[claim.protocol][d] for run in runs) for d in claim.values}
+    for claim in agreeing(claims, row.record):
+        ours = {d: mean(run.record.metrics[claim.protocol][d] for run in row.runs) for d in claim.values}
         found.append(PublishedResult(claim, {d: ours[d] - value for d, value in claim.values.items()}))
-    return found
+    return tuple(found)

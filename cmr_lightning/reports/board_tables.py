@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -15,47 +15,54 @@ from cmr_lightning.reports.board import Board, PublishedResult, Row
 from cmr_lightning.reports.statistics import Summary
 
 LEGEND = (
-    "± is the standard deviation over runs, brackets hold the 95 % interval of their mean, somewhat too short where "
-    "runs are on several splits, whose training parts overlap. Rows that share a letter cannot be told apart at 5 %; "
-    "▲ and ▼ were found better and worse than the reference, = neither (paired randomisation test over queries, "
-    "corrected by Holm)."
+    "± is the standard deviation over runs, brackets hold the 95 % confidence interval of their mean, somewhat too "
+    "short where runs are on several splits, whose training parts overlap. Rows that share a letter do not differ "
+    "significantly at 5 %; ▲ and ▼ are significantly better and worse than the reference, = neither (paired "
+    "permutation test over queries, corrected by Holm)."
 )
 
 
 def number(value: float, beside: float | None = None) -> str:
-    """A metric, or what is `beside` one, with as many digits as are worth reading: three up to 1, one above."""
+    """Format a metric, or a number that is shown `beside` one: three digits up to 1, one digit above.
+
+    Examples:
+        >>> number(0.12345), number(61.234), number(0.5, beside=61.234)
+        ('0.123', '61.2', '0.5')
+    """
     return f"{value:.3f}" if abs(value if beside is None else beside) <= 1 else f"{value:.1f}"
 
 
 def difference(value: float) -> str:
-    """A difference of metrics, with its sign."""
+    """Format a difference of metrics with its sign."""
     return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
 
 
 def duration(seconds: float) -> str:
-    """A duration for people."""
+    """Format a duration in seconds, minutes or hours.
+
+    Examples:
+        >>> duration(90), duration(600), duration(9000)
+        ('90 s', '10 min', '2.5 h')
+    """
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def memory(peak: Mapping[str, int]) -> str:
-    """A peak of memory for people; empty if it was not measured."""
+    """Format a peak of memory; empty if it was not measured."""
     named = {"process_mib": "", "gpu_mib": "GPU "}
-    return ", ".join(f"{name}{_mebibytes(peak[key])}" for key, name in named.items() if key in peak)
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size} MiB" if size < 1024 else f"{size / 1024:.1f} GiB"
+    sizes = {key: f"{mib} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB" for key, mib in peak.items()}
+    return ", ".join(f"{name}{sizes[key]}" for key, name in named.items() if key in sizes)
 
 
 def spread(found: Summary) -> str:
-    """Mean, and with several values their standard deviation."""
+    """Format mean and, of several values, standard deviation."""
     return number(found.mean) if found.std is None else f"{number(found.mean)} ± {number(found.std, found.mean)}"
 
 
 def interval(found: Summary) -> str:
-    """The 95 % interval of the mean; empty for one value."""
+    """Format the 95 % confidence interval of the mean; empty for one value."""
     if found.interval is None:
         return ""
     low, high = (number(end, found.mean) for end in found.interval)
@@ -63,20 +70,20 @@ def interval(found: Summary) -> str:
 
 
 def title(board: Board) -> str:
-    """What the rows of a board agree in, in a line."""
+    """Say in one line what the rows of a board agree in."""
     conditions = board.conditions
     splits = ", ".join(name for name, _, _ in conditions.splits)
     return f"{conditions.dataset}, {splits}, {conditions.protocol}, test part"
 
 
 def remarks(board: Board) -> list[str]:
-    """What the marks of a board refer to, and why there are none, if so."""
+    """Name the reference of a board, and the reason why rows were not compared."""
     reference = [] if board.reference is None else [f"Reference: {board.reference}."]
     return reference if board.refusal is None else [*reference, f"Not compared: {board.refusal}"]
 
 
 def terminal(board: Board) -> Table:
-    """A board for the terminal: one row per experiment, best first."""
+    """Lay out a board for the terminal: one row per experiment, best first."""
     result = Table(title=f"{escape(title(board))}\n{escape(board.conditions.features)}", title_justify="left")
     result.add_column("experiment", overflow="fold")
     *directions, main = board.protocol.columns
@@ -92,75 +99,69 @@ def terminal(board: Board) -> Table:
 
 
 def markdown(boards: Sequence[Board]) -> str:
-    """All boards as Markdown tables."""
+    """Lay out all boards as Markdown tables."""
     lines = ["# Report", "", LEGEND, ""]
     for board in boards:
-        lines += [f"## {cell(title(board))}", "", f"Features: {cell(board.conditions.features)}.", ""]
-        for remark in remarks(board):
-            lines += [cell(remark), ""]
+        facts = [f"Features: {board.conditions.features}.", *remarks(board)]
+        lines += [f"## {cell(title(board))}", "", *(line for fact in facts for line in (cell(fact), ""))]
         columns = board.protocol.columns
-        lines += [
-            f"| experiment | method | encoders | {' | '.join(columns)} | seeds | fit | memory |",
-            f"|{'---|' * (6 + len(columns))}",
-        ]
+        rows: list[list[str]] = []
         for row in board.rows:
-            scores = [
-                " ".join(filter(None, (spread(s), interval(s), _marks(row, direction))))
-                for direction, s in row.summaries.items()
-            ]
-            cells = [row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds]
-            cost = f"{duration(row.fit_seconds)} | {memory(row.peak_memory)}"
-            lines.append(f"| {' | '.join(map(cell, cells))} | {cost} |")
-            lines += [_published_line(published, columns) for published in row.published]
-        lines.append("")
+            scores = [f"{scores_of(found)} {_marks(row, d)}".strip() for d, found in row.summaries.items()]
+            cost = [duration(row.fit_seconds), memory(row.peak_memory)]
+            rows.append([row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds, *cost])
+            rows += [_published_cells(published, columns) for published in row.published]
+        header = ["experiment", "method", "encoders", *columns, "seeds", "fit", "memory"]
+        lines += [*markdown_table(header, (map(cell, cells) for cells in rows)), ""]
     return "\n".join(lines)
 
 
+def scores_of(found: Summary) -> str:
+    """Format mean, standard deviation and interval."""
+    return f"{spread(found)} {interval(found)}".rstrip()
+
+
 def write_csv(boards: Sequence[Board], path: Path) -> None:
-    """All boards as one CSV file, a line per experiment and direction."""
+    """Write all boards as one CSV file, a line per experiment and direction."""
+    lines = [_csv_line(board, row, column) for board in boards for row in board.rows for column in row.summaries]
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(
-        [
-            *("dataset", "splits", "protocol", "features", "experiment", "method", "image_encoder", "text_encoder"),
-            *("direction", "runs", "seeds", "mean", "std", "low", "high", "letters", "reference", "difference"),
-            *("p_value", "p_holm", "fit_s", "test_s", "process_mib", "gpu_mib", "parameters"),
-        ]
-    )
-    for board in boards:
-        for row in board.rows:
-            writer.writerows(_csv_line(board, row, direction) for direction in board.protocol.columns)
+    writer = csv.DictWriter(text, lines[0])
+    writer.writeheader()
+    writer.writerows(lines)
     write_whole(path, text.getvalue())
 
 
-def _csv_line(board: Board, row: Row, direction: str) -> list[object]:
+def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
     conditions, record, found = board.conditions, row.record, row.summaries[direction]
-    compared = row.comparisons and row.comparisons[direction]
-    tested = [compared.difference, compared.p_value, compared.p_holm] if compared else [None] * 3
-    return [
-        conditions.dataset,
-        "; ".join(f"{name} ({checksum})" for name, checksum, _ in conditions.splits),
-        conditions.protocol,
-        conditions.features,
-        row.experiment,
-        record.method,
-        record.encoders["image"],
-        record.encoders["text"],
-        direction,
-        found.n,
-        " ".join(str(run.record.seed) for run in row.runs),
-        found.mean,
-        found.std,
-        *(found.interval or (None, None)),
-        compared.letters if compared else None,
-        board.reference,
-        *tested,
-        round(row.fit_seconds, 3),
-        round(row.test_seconds, 3),
-        row.peak_memory.get("process_mib"),
-        row.peak_memory.get("gpu_mib"),
-        record.num_parameters,
-    ]
+    low, high = found.interval or (None, None)
+    compared = row.comparisons[direction] if row.comparisons else None
+    return {
+        "dataset": conditions.dataset,
+        "splits": "; ".join(f"{name} ({checksum})" for name, checksum, _ in conditions.splits),
+        "protocol": conditions.protocol,
+        "features": conditions.features,
+        "experiment": row.experiment,
+        "method": record.method,
+        "image_encoder": record.encoders["image"],
+        "text_encoder": record.encoders["text"],
+        "direction": direction,
+        "runs": found.n,
+        "seeds": " ".join(str(run.record.seed) for run in row.runs),
+        "mean": found.mean,
+        "std": found.std,
+        "low": low,
+        "high": high,
+        "letters": compared and compared.letters,
+        "reference": board.reference,
+        "difference": compared and compared.difference,
+        "p_value": compared and compared.p_value,
+        "p_holm": compared and compared.p_holm,
+        "fit_s": round(row.fit_seconds, 3),
+        "test_s": round(row.test_seconds, 3),
+        "process_mib": row.peak_memory.get("process_mib"),
+        "gpu_mib": row.peak_memory.get("gpu_mib"),
+        "parameters": record.num_parameters,
+    }
 
 
 def _marks(row: Row, direction: str) -> str:
@@ -168,18 +169,28 @@ def _marks(row: Row, direction: str) -> str:
     return f"{letters} {row.mark(direction)}".strip()
 
 
-def _published_line(published: PublishedResult, columns: Sequence[str]) -> str:
+def _published_cells(published: PublishedResult, columns: Sequence[str]) -> list[str]:
     claim, differences = published.claim, published.differences
-    cells = [
+    scores = [
         f"{number(claim.values[d])} (ours − published {difference(differences[d])})" if d in claim.values else ""
         for d in columns
     ]
-    named = [f"published: {claim.source}", claim.method, claim.encoder]
-    return f"| {' | '.join(map(cell, named))} | {' | '.join(cells)} | {claim.standing} | | |"
+    return [f"published: {claim.source}", claim.method, claim.encoder, *scores, claim.standing, "", ""]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lay out cells, which are Markdown already, as the lines of a table.
+
+    Examples:
+        >>> markdown_table(["method", "mAP"], [["DAML", "0.31"]])
+        ['| method | mAP |', '|---|---|', '| DAML | 0.31 |']
+    """
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]
 
 
 def cell(text: str) -> str:
-    """Text that neither ends a cell of a Markdown table nor is read as HTML."""
+    """Escape text for a cell of a Markdown table: it neither ends the cell nor is read as HTML."""
     flat = " ".join(str(text).split())
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
         flat = flat.replace(character, entity)

@@ -1,7 +1,7 @@
 """Published numbers, and which of them ours can be compared with.
 
-A number in a paper is a claim: it was made with certain features, under a certain protocol, and known to us from
-somewhere. The files `experiments/claims/<data set>.yaml` say all of that; what a source leaves out is `not stated`.
+A number in a paper is a claim: it was made with certain features, under a certain protocol, and is known from some
+source. The files `experiments/claims/<data set>.yaml` say all of that; what a source leaves out is `not stated`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cmr_lightning.files.yaml_file import read_yaml
 NOT_STATED = "not stated"
 DIRECTIONS = ("i2t", "t2i", "mean")
 COMPOSED = ("c2i",)
-"""The directions of pairs, and that of composed queries."""
+"""The directions of pairs, and the one of composed queries."""
 
 STANDINGS = {
     "paper": "a table of the paper that proposed the method",
@@ -26,7 +26,7 @@ STANDINGS = {
     "second-hand": "a later table by others",
     "recalled": "from memory of the literature, not checked",
 }
-"""How a number is known."""
+"""Where a number is known from."""
 
 CLAIMS = Path("experiments/claims")
 
@@ -38,16 +38,16 @@ class Claim:
     Attributes:
         method: Name of the method; where this project has it, the name of its class.
         dataset: Class name of the data set.
-        encoder: What encoded images and texts, as the source says it, or `not stated`.
+        encoder: Encoders of images and texts as the source names them, or `not stated`.
         metric: Name of the metric as printed, such as `mAP` or `R@1`.
         protocol: Id of the protocol, or `not stated`.
         values: By direction, i2t, t2i and the printed mean (which need not be the mean of the two), or c2i: mAP from 0
             to 1, recall in percent.
         source: Paper or public repository.
         standing: One of `STANDINGS`.
-        features: Where the very same precomputed features are used here, their description as records have it: the
-            name of an encoder alone fixes neither its weights nor its layer nor the preprocessing.
-        note: What else a reader should know.
+        features: If the very same precomputed features are used here, their description as records have it: the name of
+            an encoder alone fixes neither its weights nor its layer nor the preprocessing.
+        note: Further information for the reader.
     """
 
     method: str
@@ -63,10 +63,10 @@ class Claim:
 
 
 def read_claims(folder: Path = CLAIMS) -> list[Claim]:
-    """The claims of all YAML files in a folder.
+    """Read the claims of all YAML files in a folder.
 
-    A file is a list of tables. A table has `rows`; all other keys of a table hold for each of its rows, unless the row
-    has the key itself. A row's `values` are metrics as printed, each with its directions.
+    A file is a list of tables. A table has `rows`; its other keys are the defaults of its rows. A row's `values` are
+    metrics as printed, each with its directions.
 
     Raises:
         UserError: There is no file, or an entry is not of that form; the message names file and entry.
@@ -78,11 +78,7 @@ def read_claims(folder: Path = CLAIMS) -> list[Claim]:
 
 
 def agreeing(claims: Sequence[Claim], record: Record) -> list[Claim]:
-    """The claims that a record's numbers may be subtracted from.
-
-    They are about the same method on the same data set, say their protocol, under which the record has numbers too,
-    and were made with the same features.
-    """
+    """Select the claims with the conditions of a record: the same method, data set, protocol and features."""
     return [
         claim
         for claim in claims
@@ -115,7 +111,7 @@ def _file(path: Path) -> Iterator[Claim]:
 
 
 def _row(row: dict[str, Any], entry: str) -> Iterator[Claim]:
-    """The claims of a row, one for each metric."""
+    """Yield the claims of a row, one for each metric."""
     allowed = {field.name for field in fields(Claim)} - {"metric"}
     required = allowed - {"features", "note"}
     if missing := required - row.keys():

@@ -1,4 +1,4 @@
-"""Curves of experiments: by epoch and by update from `metrics.csv`, by recall and by cut-off from the ranks."""
+"""Curves of experiments: training by epoch and by update from `metrics.csv`, precision and recall from the ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
-from cmr_lightning.reports.board import Board, MeasuredRun, Notes
-from cmr_lightning.reports.evidence import Line
+from cmr_lightning.reports.board import Board, MeasuredRun
 
 GAME = {
     "discriminator_accuracy": "Discriminator accuracy (0.5: fooled)",
@@ -21,7 +20,7 @@ GAME = {
     "gradient_share": "Adversary's share of the gradient",
     "modality_gap": "Modality gap",
 }
-"""What the diagnostics log under `game/`, and how the report calls it."""
+"""What the diagnostics log under `game/`, with its title in the report."""
 
 _POINTS = 160
 """Points of a curve that are drawn; longer ones are thinned evenly."""
@@ -43,10 +42,10 @@ class Chart:
     """Curves over one axis.
 
     Attributes:
-        title: What is drawn.
+        title: Title of the chart.
         x_label: Name of the axis.
         curves: Those of the experiments that have any.
-        logarithmic: Whether the horizontal axis is.
+        logarithmic: True if the horizontal axis is logarithmic.
     """
 
     title: str
@@ -55,80 +54,78 @@ class Chart:
     logarithmic: bool = False
 
 
-def training_charts(board: Board, notes: Notes) -> dict[str, list[Chart]]:
-    """What was logged while training: the `scores` on the validation part, the `losses`, and the `game`."""
+def training_charts(board: Board, notes: list[str]) -> dict[str, list[Chart]]:
+    """Chart what was logged in training: the `scores` on the validation part, the `losses`, and the `game`."""
     logged = {row.experiment: [_logged(run, notes) for run in row.runs] for row in board.rows}
     names = sorted({name for runs in logged.values() for run in runs for name in run})
 
-    def chart(title: str, name: str, x: str) -> Chart:
-        lines = {experiment: [run[name][x] for run in runs if name in run] for experiment, runs in logged.items()}
-        return Chart(title, x, _curves(lines))
+    def charts(titles: Mapping[str, str], x: str) -> list[Chart]:
+        return [
+            Chart(
+                title, x, _curves({row: [run[name][x] for run in runs if name in run] for row, runs in logged.items()})
+            )
+            for name, title in titles.items()
+            if name in names
+        ]
 
-    main = f"val/{board.conditions.protocol}"
+    main = [f"val/{board.conditions.protocol}/{direction}" for direction in board.protocol.directions]
     return {
-        "scores": [
-            chart(f"{main}/{d}", f"{main}/{d}", "epoch") for d in board.protocol.directions if f"{main}/{d}" in names
-        ],
-        "losses": [chart(name.removeprefix("train/"), name, "epoch") for name in names if name.startswith("train/")],
-        "game": [chart(title, f"game/{key}", "update") for key, title in GAME.items() if f"game/{key}" in names],
+        "scores": charts({name: name for name in main}, "epoch"),
+        "losses": charts({name: name.removeprefix("train/") for name in names if name.startswith("train/")}, "epoch"),
+        "game": charts({f"game/{key}": title for key, title in GAME.items()}, "update"),
     }
 
 
 def ranking_charts(board: Board) -> list[Chart]:
-    """Precision by recall, and recall by cut-off, of the test part in each direction."""
+    """Chart precision by recall, and recall by cut-off, on the test part in each direction."""
     kept = {row.experiment: [run.evidence for run in row.runs if run.evidence is not None] for row in board.rows}
+    directions = board.protocol.directions
+    precision = {
+        d: _curves({name: [run.precision[d] for run in runs] for name, runs in kept.items()}) for d in directions
+    }
+    recall = {d: _curves({name: [run.recall[d] for run in runs] for name, runs in kept.items()}) for d in directions}
+    return [
+        *(Chart(f"Precision by recall, {d}", "recall", precision[d]) for d in directions),
+        *(Chart(f"Recall@K in %, {d}", "K", recall[d], logarithmic=True) for d in directions),
+    ]
 
-    def precision(direction: str) -> Chart:
-        lines = {experiment: [evidence.precision[direction] for evidence in runs] for experiment, runs in kept.items()}
-        return Chart(f"Precision by recall, {direction}", "recall", _curves(lines))
 
-    def recall(direction: str) -> Chart:
-        lines = {experiment: [evidence.recall[direction] for evidence in runs] for experiment, runs in kept.items()}
-        return Chart(f"Recall@K in %, {direction}", "K", _curves(lines), logarithmic=True)
-
-    return [chart(direction) for chart in (precision, recall) for direction in board.protocol.directions]
-
-
-def _logged(run: MeasuredRun, notes: Notes) -> dict[str, dict[str, dict[float, float]]]:
-    """What a run logged, by name and by `epoch` (counted from 1, a mean if logged several times) or `update`."""
-    if not run.run.metrics.exists():
-        notes.add(f"{run.run.path} has no curves by epoch: {run.run.metrics.name} is missing.")
+def _logged(run: MeasuredRun, notes: list[str]) -> dict[str, dict[str, dict[float, float]]]:
+    """Read the log of a run, by name and by `epoch` (counted from 1, a mean if logged several times) or `update`."""
+    path = run.folder.metrics
+    if not path.exists():
+        notes.append(f"{run.folder.path} has no curves by epoch: {path.name} is missing.")
         return {}
-    collected: dict[str, dict[str, dict[float, list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
-    with run.run.metrics.open(newline="", encoding="utf-8") as file:
+    points: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: {"epoch": [], "update": []})
+    with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             for name, text in line.items():
                 if name not in ("epoch", "step") and text:
-                    collected[name]["update"][float(line["step"])].append(float(text))
+                    points[name]["update"].append((float(line["step"]), float(text)))
                     if line.get("epoch"):
-                        collected[name]["epoch"][float(line["epoch"]) + 1].append(float(text))
+                        points[name]["epoch"].append((float(line["epoch"]) + 1, float(text)))
     return {
-        name: {axis: {x: mean(values) for x, values in axes[axis].items()} for axis in ("epoch", "update")}
-        for name, axes in collected.items()
+        name: {axis: {x: mean(ys) for x, ys in _by_x(found).items()} for axis, found in axes.items()}
+        for name, axes in points.items()
     }
 
 
-def _curves(lines: Mapping[str, Sequence[Line]]) -> tuple[Curve, ...]:
-    curves = (_curve(experiment, of_runs) for experiment, of_runs in lines.items())
-    return tuple(curve for curve in curves if curve.x)
-
-
-def _curve(experiment: str, lines: Sequence[Line]) -> Curve:
+def _by_x(points: Sequence[tuple[float, float]]) -> dict[float, list[float]]:
     values: dict[float, list[float]] = defaultdict(list)
-    for line in lines:
-        for x, y in line.items():
-            if math.isfinite(y):
-                values[x].append(y)
-    kept = _thinned(np.array(sorted(values)))
-    return Curve(
-        experiment,
-        tuple(kept),
-        tuple(mean(values[x]) for x in kept),
-        tuple(min(values[x]) for x in kept),
-        tuple(max(values[x]) for x in kept),
-    )
+    for x, y in points:
+        values[x].append(y)
+    return values
+
+
+def _curves(lines: Mapping[str, Sequence[Mapping[float, float]]]) -> tuple[Curve, ...]:
+    """Average the lines of each experiment's runs; an experiment without points has no curve."""
+    curves = []
+    for experiment, of_runs in lines.items():
+        values = _by_x([(x, y) for line in of_runs for x, y in line.items() if math.isfinite(y)])
+        xs = _thinned(np.array(sorted(values)))
+        y, low, high = (tuple(of(values[x]) for x in xs) for of in (mean, min, max))
+        curves.append(Curve(experiment, tuple(xs), y, low, high))
+    return tuple(curve for curve in curves if curve.x)
 
 
 def _thinned(x: NDArray[np.float64]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Galleries: queries with their first results, and those on which two methods differ most."""
+"""Galleries: queries with their first results, and the queries on which two methods differ most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _DIFFERING = 3
 """Queries on which one method is ahead, for each of two methods."""
 
 _PICTURE_BYTES = 7_000_000
-"""All pictures of a report, so that it stays below 15 MB."""
+"""Limit of all pictures of a report together, so that it stays below 15 MB."""
+
+Run = tuple[str, Examples]
+"""Name of an experiment, and the examples of one of its runs."""
 
 
 @dataclass
@@ -26,7 +29,7 @@ class InlinedPictures:
 
     Attributes:
         inlined: JPEG in base64 by the name of its class.
-        left_out: How many more there would have been.
+        left_out: Number of pictures that found no room.
     """
 
     inlined: dict[str, str] = field(default_factory=dict)
@@ -34,7 +37,7 @@ class InlinedPictures:
     _bytes: int = 0
 
     def add(self, jpeg: bytes) -> str | None:
-        """Name of the picture's class, None if there is no room left for it."""
+        """Return the name of the picture's class, None if there is no room left for it."""
         name = "p" + hashlib.sha256(jpeg).hexdigest()[:12]
         if name in self.inlined:
             return name
@@ -48,8 +51,8 @@ class InlinedPictures:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One item: its picture, or what is known of it in words, and its classes."""
+class Item:
+    """One image or text: its picture, or a description in words, and its classes."""
 
     picture: str | None
     text: str
@@ -63,7 +66,7 @@ class Answer:
 
     method: str
     score: float
-    results: tuple[Shown, ...]
+    results: tuple[Item, ...]
 
 
 @dataclass(frozen=True)
@@ -71,44 +74,33 @@ class Entry:
     """A query of a gallery with the answers of one or two methods; of a composed query its source and text."""
 
     kind: str
-    query: tuple[Shown, ...]
+    query: tuple[Item, ...]
     answers: tuple[Answer, ...]
-    target: Shown | None = None
+    target: Item | None = None
 
 
-def gallery(
-    experiment: str, examples: Examples, higher_is_better: bool, pictures: InlinedPictures
-) -> dict[str, list[Entry]]:
-    """Best, median and worst queries of a run, by direction."""
+def gallery(run: Run, higher_is_better: bool, pictures: InlinedPictures) -> dict[str, list[Entry]]:
+    """Choose the best, median and worst queries of a run, by direction."""
     entries: dict[str, list[Entry]] = {}
-    for direction, answered in examples.answered.items():
+    for direction, answered in run[1].answered.items():
         order = np.argsort(-_goodness(answered, higher_is_better), kind="stable").tolist()
         number = min(_QUERIES, max(1, len(order) // 3))
         middle = max(0, (len(order) - number) // 2)
         chosen = {"best": order[:number], "median": order[middle : middle + number], "worst": order[-number:]}
         entries[direction] = [
-            Entry(
-                kind,
-                _query(examples, direction, row, pictures),
-                (_answer(experiment, examples, direction, row, pictures),),
-                _target(examples, direction, row, pictures),
-            )
-            for kind, rows in chosen.items()
-            for row in rows
+            _entry(kind, direction, row, pictures, run) for kind, rows in chosen.items() for row in rows
         ]
     return entries
 
 
-def differing(
-    one: tuple[str, Examples], other: tuple[str, Examples], higher_is_better: bool, pictures: InlinedPictures
-) -> dict[str, list[Entry]]:
-    """Queries on which one method is furthest ahead of the other, then the other way round, by direction.
+def differing(one: Run, other: Run, higher_is_better: bool, pictures: InlinedPictures) -> dict[str, list[Entry]]:
+    """Choose the queries on which each of two methods is furthest ahead of the other, by direction.
 
     Args:
-        one: Name and examples of a run.
-        other: The same of another run on the same items.
-        higher_is_better: Whether a larger score is better.
-        pictures: Where pictures go.
+        one: A run.
+        other: Another run on the same items.
+        higher_is_better: False if a smaller score is better.
+        pictures: Collects the pictures.
     """
     entries: dict[str, list[Entry]] = {}
     for direction, mine in one[1].answered.items():
@@ -119,50 +111,46 @@ def differing(
         order = np.argsort(-ahead, kind="stable").tolist()
         chosen = [(one[0], row) for row in order[:_DIFFERING] if ahead[row] > 0]
         chosen += [(other[0], row) for row in reversed(order[-_DIFFERING:]) if ahead[row] < 0]
-        entries[direction] = [
-            Entry(
-                f"{leader} ahead",
-                _query(one[1], direction, row, pictures),
-                tuple(_answer(name, examples, direction, row, pictures) for name, examples in (one, other)),
-                _target(one[1], direction, row, pictures),
-            )
-            for leader, row in chosen
-        ]
+        entries[direction] = [_entry(f"{leader} ahead", direction, row, pictures, one, other) for leader, row in chosen]
     return entries
 
 
 def _goodness(answered: Answered, higher_is_better: bool) -> np.ndarray:
-    """Scores, larger ones better; a query that the metric does not count is as bad as can be."""
+    """Sign the scores so that larger ones are better; a query that the metric drops is as bad as the worst."""
     signed = answered.score.astype(np.float64) * (1 if higher_is_better else -1)
     lowest = np.nanmin(signed) if np.isfinite(signed).any() else 0.0
     return np.where(np.isnan(signed), lowest, signed)
 
 
-def _query(examples: Examples, direction: str, row: int, pictures: InlinedPictures) -> tuple[Shown, ...]:
-    item = int(examples.answered[direction].query[row])
+def _entry(kind: str, direction: str, row: int, pictures: InlinedPictures, *runs: Run) -> Entry:
+    """Show a query of the first run, and what each run found."""
+    examples = runs[0][1]
+    answered = examples.answered[direction]
+    item = int(answered.query[row])
+    query: tuple[Item, ...]
     if direction == "c2i":
-        text = Shown(None, examples.captions[item] or f"text {item}", "")
-        return _tile(examples, "image", int(examples.owner[item]), None, pictures), text
-    return (_tile(examples, "image" if direction == "i2t" else "text", item, None, pictures),)
+        source = _item(examples, "image", int(examples.owner[item]), None, pictures)
+        query = (source, Item(None, examples.captions[item] or f"text {item}", ""))
+    else:
+        query = (_item(examples, "image" if direction == "i2t" else "text", item, None, pictures),)
+    answers = tuple(_answer(run, direction, row, pictures) for run in runs)
+    target = None if answered.target is None else _item(examples, "image", int(answered.target[row]), None, pictures)
+    return Entry(kind, query, answers, target)
 
 
-def _target(examples: Examples, direction: str, row: int, pictures: InlinedPictures) -> Shown | None:
-    target = examples.answered[direction].target
-    return None if target is None else _tile(examples, "image", int(target[row]), None, pictures)
-
-
-def _answer(method: str, examples: Examples, direction: str, row: int, pictures: InlinedPictures) -> Answer:
+def _answer(run: Run, direction: str, row: int, pictures: InlinedPictures) -> Answer:
+    method, examples = run
     answered = examples.answered[direction]
     modality = "text" if direction == "i2t" else "image"
     found = zip(answered.found[row].tolist(), answered.right[row].tolist(), strict=True)
-    tiles = tuple(_tile(examples, modality, item, right, pictures) for item, right in found)
-    return Answer(method, float(answered.score[row]), tiles)
+    items = tuple(_item(examples, modality, item, right, pictures) for item, right in found)
+    return Answer(method, float(answered.score[row]), items)
 
 
-def _tile(examples: Examples, modality: str, item: int, right: bool | None, pictures: InlinedPictures) -> Shown:
+def _item(examples: Examples, modality: str, item: int, right: bool | None, pictures: InlinedPictures) -> Item:
     image = item if modality == "image" else int(examples.owner[item])
     classes = ", ".join(examples.classes[index] for index in examples.classes_of(image))
     if modality == "text":
-        return Shown(None, examples.captions[item] or f"text {item}", classes, right)
+        return Item(None, examples.captions[item] or f"text {item}", classes, right)
     jpeg = examples.pictures.get(item)
-    return Shown(pictures.add(jpeg) if jpeg is not None else None, examples.names[item], classes, right)
+    return Item(pictures.add(jpeg) if jpeg is not None else None, examples.names[item], classes, right)

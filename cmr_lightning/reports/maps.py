@@ -33,13 +33,13 @@ class Dots:
 
 
 def pca_map(examples: Examples) -> list[Dots]:
-    """The first two principal components."""
+    """Map the first two principal components."""
     points = {modality: _two_columns(found) for modality, found in examples.points.items()}
     return _dots(points, {m: rows.tolist() for m, rows in examples.point_rows.items()}, examples)
 
 
 def tsne_map(examples: Examples) -> list[Dots]:
-    """t-SNE (van der Maaten and Hinton, JMLR 2008) of the first principal components, evenly thinned."""
+    """Map an evenly thinned selection by t-SNE (van der Maaten and Hinton, JMLR 2008) of principal components."""
     from sklearn.manifold import TSNE  # here, because it takes seconds to import
 
     chosen = {

@@ -1,4 +1,4 @@
-"""The report's page: everything in one HTML file that needs nothing else."""
+"""The report's page: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.examples import Examples
 from cmr_lightning.reports import board_tables as tables
-from cmr_lightning.reports.board import Board, MeasuredRun, Notes, Row
-from cmr_lightning.reports.charts import FIELD, Drawing, draw, style
+from cmr_lightning.reports.board import Board, MeasuredRun
+from cmr_lightning.reports.charts import PLOT, Drawing, draw, style
 from cmr_lightning.reports.claims import STANDINGS
 from cmr_lightning.reports.curves import Chart, ranking_charts, training_charts
 from cmr_lightning.reports.galleries import Entry, InlinedPictures, differing, gallery
@@ -45,13 +45,13 @@ class Section:
     Attributes:
         board: The leaderboard.
         styles: Style of each experiment's lines.
-        charts: Drawings by what they are about.
+        charts: Drawings by subject.
         maps: Maps of the common space.
         classes: Names of the classes on the maps.
         class_scores: Scores by class.
         galleries: Queries with results, by experiment and direction.
         differing: Queries on which `rivals` differ most, by direction.
-        rivals: The two experiments that are set against each other.
+        rivals: Two experiments that are set against each other.
     """
 
     board: Board
@@ -65,17 +65,17 @@ class Section:
     rivals: tuple[str, str] | None
 
 
-def page(boards: Sequence[Board], notes: Notes) -> str:
-    """The report as HTML.
+def page(boards: Sequence[Board], notes: list[str]) -> str:
+    """Render the report as HTML.
 
     Args:
         boards: Its leaderboards.
-        notes: What was found missing, to which this adds.
+        notes: Sentences about missing parts, to which this adds.
     """
     pictures = InlinedPictures()
     sections = list(_sections(boards, pictures, notes))
     if pictures.left_out:
-        notes.add(f"{pictures.left_out} pictures of galleries are left out, to keep this file small.")
+        notes.append(f"{pictures.left_out} pictures of galleries are left out, to keep this file small.")
     environment = Environment(
         loader=PackageLoader("cmr_lightning.reports"),
         autoescape=True,
@@ -83,91 +83,70 @@ def page(boards: Sequence[Board], notes: Notes) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": tables.number,
-        "difference": tables.difference,
-        "duration": tables.duration,
-        "memory": tables.memory,
-        "spread": tables.spread,
-        "interval": tables.interval,
-    }
+    formats = (tables.number, tables.difference, tables.duration, tables.memory, tables.spread, tables.interval)
+    environment.filters |= {function.__name__: function for function in formats}
     return environment.get_template("report.html").render(
         sections=sections,
-        notes=notes.sentences,
+        notes=list(dict.fromkeys(notes)),
         pictures=pictures.inlined,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         legend=tables.LEGEND,
-        title_of=tables.title,
         standings=STANDINGS,
-        chart=FIELD,
+        chart=PLOT,
         map_size=SIZE,
         legend_classes=_CLASSES_IN_LEGEND,
         hue=lambda index, number: round(360 * index / max(number, 1)),
         command=repeating_command,
-        config=config_text,
+        config=lambda run: yaml.safe_dump(run.record.config, sort_keys=False, allow_unicode=True),
     )
 
 
 def repeating_command(run: MeasuredRun) -> str:
-    """The commands that make a run again, beside the old one."""
-    again = run.run.path.with_name(f"{run.run.path.name}-again")
-    fit = ["python", "-m", "cmr_lightning", "fit", "--config", str(run.run.config), f"--run_dir={again}"]
-    test = ["python", "-m", "cmr_lightning", "test", "--config", str(again / run.run.config.name)]
+    """Return the commands that repeat a run, in a folder beside the old one."""
+    again = run.folder.path.with_name(f"{run.folder.path.name}-again")
+    fit = ["python", "-m", "cmr_lightning", "fit", "--config", str(run.folder.config), f"--run_dir={again}"]
+    test = ["python", "-m", "cmr_lightning", "test", "--config", str(again / run.folder.config.name)]
     return f"{shlex.join(fit)} && {shlex.join(test)}"
 
 
-def config_text(run: MeasuredRun) -> str:
-    """The resolved configuration of a run as YAML."""
-    return yaml.safe_dump(run.record.config, sort_keys=False, allow_unicode=True)
-
-
-def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: Notes) -> Iterator[Section]:
+def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: list[str]) -> Iterator[Section]:
     tsne_maps_left = _TSNE_MAPS
     for board in boards:
         examples = dict(_examples(board, notes))
         styles = {row.experiment: style(position) for position, row in enumerate(board.rows)}
-        drawn = {what: _drawn(charts, styles) for what, charts in training_charts(board, notes).items()}
-        drawn["ranking"] = _drawn(ranking_charts(board), styles)
-        shown = {row.experiment: run for row in board.rows if (run := _first_with(row, examples)) is not None}
+        charts = {**training_charts(board, notes), "ranking": ranking_charts(board)}
+        first = {row.experiment: next((r for r in row.runs if r.folder.path in examples), None) for row in board.rows}
+        shown = {name: (run, examples[run.folder.path]) for name, run in first.items() if run is not None}
         maps = []
-        for experiment, run in shown.items():
-            left = examples[run.run.path]
-            tsne = tsne_map(left) if tsne_maps_left > 0 else []
+        for name, (run, of_run) in shown.items():
+            maps.append(Map(name, run.record.seed, pca_map(of_run), tsne_map(of_run) if tsne_maps_left > 0 else []))
             tsne_maps_left -= 1
-            maps.append(Map(experiment, run.record.seed, pca_map(left), tsne))
+        runs = {name: (name, of_run) for name, (_, of_run) in shown.items()}
         higher = board.protocol.higher_is_better
-        rivals = _rivals(board, shown)
+        rivals = _rivals(board, {name: run for name, (run, _) in shown.items()})
         yield Section(
             board=board,
             styles=styles,
-            charts=drawn,
+            charts={subject: _drawn(found, styles) for subject, found in charts.items()},
             maps=maps,
-            classes=next((examples[run.run.path].classes for run in shown.values()), ()),
+            classes=next((of_run.classes for _, of_run in shown.values()), ()),
             class_scores=class_scores(board, examples, notes),
-            galleries={
-                experiment: gallery(experiment, examples[run.run.path], higher, pictures)
-                for experiment, run in shown.items()
-            },
-            differing=_differing(rivals, shown, examples, higher, pictures),
+            galleries={name: gallery(run, higher, pictures) for name, run in runs.items()},
+            differing=differing(runs[rivals[0]], runs[rivals[1]], higher, pictures) if rivals else {},
             rivals=rivals,
         )
     if tsne_maps_left < 0:
-        notes.add(
+        notes.append(
             f"Only the first {_TSNE_MAPS} maps of the common space are drawn by t-SNE too, as each takes a second."
         )
 
 
-def _examples(board: Board, notes: Notes) -> Iterator[tuple[Path, Examples]]:
-    for row in board.rows:
-        for run in row.runs:
-            try:
-                yield run.run.path, Examples.read(run.run.examples)
-            except UserError as error:
-                notes.add(f"{run.run.path} has no map, gallery and scores by class: {error}")
-
-
-def _first_with(row: Row, examples: Mapping[Path, Examples]) -> MeasuredRun | None:
-    return next((run for run in row.runs if run.run.path in examples), None)
+def _examples(board: Board, notes: list[str]) -> Iterator[tuple[Path, Examples]]:
+    for run in (run for row in board.rows for run in row.runs):
+        try:
+            yield run.folder.path, Examples.read(run.folder.examples)
+        except UserError as error:
+            notes.append(f"{run.folder.path} has no map, gallery and scores by class: {error}")
 
 
 def _drawn(charts: Sequence[Chart], styles: dict[str, str]) -> list[Drawing]:
@@ -175,7 +154,7 @@ def _drawn(charts: Sequence[Chart], styles: dict[str, str]) -> list[Drawing]:
 
 
 def _rivals(board: Board, shown: Mapping[str, MeasuredRun]) -> tuple[str, str] | None:
-    """The best experiment and the reference, or the second best where the best is the reference or there is none.
+    """Choose the best experiment and the reference, or the second best if that is the best or there is none.
 
     Both are shown on the split of the best one.
     """
@@ -183,18 +162,4 @@ def _rivals(board: Board, shown: Mapping[str, MeasuredRun]) -> tuple[str, str] |
     names = [name for name, split in zip(shown, splits, strict=True) if split == splits[0]]
     if len(names) < 2:
         return None
-    other = board.reference if board.reference in names[1:] else names[1]
-    return names[0], str(other)
-
-
-def _differing(
-    rivals: tuple[str, str] | None,
-    shown: Mapping[str, MeasuredRun],
-    examples: Mapping[Path, Examples],
-    higher_is_better: bool,
-    pictures: InlinedPictures,
-) -> dict[str, list[Entry]]:
-    if rivals is None:
-        return {}
-    one, other = ((name, examples[shown[name].run.path]) for name in rivals)
-    return differing(one, other, higher_is_better, pictures)
+    return names[0], board.reference if board.reference in names[1:] else names[1]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.examples import Examples
-from cmr_lightning.reports.board import Board, Notes
+from cmr_lightning.reports.board import Board
 from cmr_lightning.reports.evidence import Evidence
 
 
@@ -19,7 +19,7 @@ from cmr_lightning.reports.evidence import Evidence
 class ClassScores:
     """The main metric of the queries of each class, the mean over directions, averaged over runs.
 
-    A composed query is of the classes of its source.
+    A composed query belongs to the classes of its source.
 
     Attributes:
         classes: Names of the classes.
@@ -37,39 +37,38 @@ class ClassScores:
         return max(float(np.nanmax(scores)) for scores in self.scores.values()) or 1.0
 
 
-def class_scores(board: Board, examples: Mapping[Path, Examples], notes: Notes) -> ClassScores | None:
-    """Scores by class of all runs that left their labels; None where there are no two classes to tell apart.
+def class_scores(board: Board, examples: Mapping[Path, Examples], notes: list[str]) -> ClassScores | None:
+    """Score the classes by all runs whose labels are known; None without at least two classes.
 
     Args:
         board: The board.
-        examples: What its runs left, by their folders.
-        notes: Where to say what is missing.
+        examples: Examples of its runs, by their folders.
+        notes: Collects a sentence about each run whose labels do not fit its ranks.
     """
     scores: dict[str, NDArray[np.float64]] = {}
-    classes, queries = None, None
+    classes: tuple[str, ...] = ()
+    queries: tuple[int, ...] = ()
     for row in board.rows:
         of_runs = []
         for run in row.runs:
-            left = examples.get(run.run.path)
-            if left is None or run.evidence is None or len(left.classes) < 2:
+            labelled = examples.get(run.folder.path)
+            if labelled is None or run.evidence is None or len(labelled.classes) < 2:
                 continue
             try:
-                found, asked = _of_run(run.evidence, left)
+                found, count = _of_run(run.evidence, labelled)
             except UserError as error:
-                notes.add(f"{run.run.path} has no scores by class: {error}")
+                notes.append(f"{run.folder.path} has no scores by class: {error}")
                 continue
-            classes, queries = left.classes, queries if queries is not None else asked
+            classes, queries = labelled.classes, queries or tuple(count.tolist())
             of_runs.append(found)
         if of_runs:
             scores[row.experiment] = np.mean(of_runs, axis=0)
-    if classes is None or queries is None:
-        return None
-    return ClassScores(classes, tuple(queries.tolist()), scores)
+    return ClassScores(classes, queries, scores) if scores else None
 
 
 def _of_run(evidence: Evidence, examples: Examples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores of each class `(C,)`, and its queries."""
-    means, asked = [], np.zeros(len(examples.classes), dtype=np.int64)
+    """Compute score and number of queries of each class, `(C,)` each."""
+    means, total = [], np.zeros(len(examples.classes), dtype=np.int64)
     for direction, values in evidence.queries.items():
         rows = examples.asking[direction]
         labels = examples.label[rows if direction == "i2t" else examples.owner[rows]]
@@ -78,5 +77,5 @@ def _of_run(evidence: Evidence, examples: Examples) -> tuple[NDArray[np.float64]
             raise UserError(f"its labels are of {len(member)} queries, its ranks of {len(values)}.")
         count = member.sum(axis=0)
         means.append(np.divide(values @ member, count, out=np.full(len(count), np.nan), where=count > 0))
-        asked += count
-    return np.mean(means, axis=0), asked
+        total += count
+    return np.mean(means, axis=0), total

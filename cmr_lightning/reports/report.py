@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from cmr_lightning.files.whole_file import write_whole
-from cmr_lightning.reports.board import Board, Notes, boards, find_runs
+from cmr_lightning.reports.board import Board, boards, find_runs
 from cmr_lightning.reports.board_tables import LEGEND, markdown, remarks, terminal, write_csv
-from cmr_lightning.reports.claims import CLAIMS, Claim, read_claims
+from cmr_lightning.reports.claims import CLAIMS, read_claims
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: The command, and its options.
 
     Raises:
-        UserError: If a folder holds no record, a record is broken, or no run is of a reference.
+        UserError: A folder holds no record, a record is broken, or no run is of a reference.
     """
     parser = argparse.ArgumentParser(
         "python -m cmr_lightning report",
@@ -37,39 +37,31 @@ def main(arguments: Sequence[str]) -> None:
         "the first that it has",
     )
     options = parser.parse_args(arguments[1:])
-    notes = Notes()
-    found = {run.run.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
-    tables = boards(list(found.values()), _claims(notes), options.reference)
+    notes: list[str] = []
+    runs = {run.folder.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
+    if CLAIMS.is_dir():
+        claims = read_claims(CLAIMS)
+    else:
+        claims = []
+        notes.append(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
+    tables = boards(list(runs.values()), claims, options.reference)
     console = Console()
     for board in tables:
         console.print(terminal(board))
         for remark in remarks(board):
             console.print(remark, markup=False, soft_wrap=True)
     console.print(LEGEND, markup=False, soft_wrap=True)
-    write(tables, notes, options.output)
-    for sentence in notes.sentences:
-        console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
+    _write(tables, notes, options.output)
+    for note in dict.fromkeys(notes):
+        console.print(f"Note: {note}", markup=False, soft_wrap=True)
     console.print(f"Wrote {options.output / 'report.html'}, report.md and report.csv.", markup=False, soft_wrap=True)
 
 
-def write(tables: Sequence[Board], notes: Notes, folder: Path) -> None:
-    """Write the three files of a report.
-
-    Args:
-        tables: The leaderboards.
-        notes: What was found missing, to which this adds.
-        folder: Where the files go.
-    """
+def _write(tables: Sequence[Board], notes: list[str], folder: Path) -> None:
+    """Write the three files of a report."""
     from cmr_lightning.reports.page import page  # here, so that a wrong command line is answered at once
 
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "report.html", page(tables, notes))
     write_whole(folder / "report.md", markdown(tables))
     write_csv(tables, folder / "report.csv")
-
-
-def _claims(notes: Notes) -> list[Claim]:
-    if not CLAIMS.is_dir():
-        notes.add(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
-        return []
-    return read_claims(CLAIMS)

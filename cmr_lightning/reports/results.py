@@ -1,7 +1,7 @@
 """`results`: committed records of finished runs, and the tables that are written from them.
 
-`experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so that a diff shows what
-came out differently. From these files alone come `experiments/README.md` and the table in the project's README.
+`experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so that a diff shows which
+results changed. `experiments/README.md` and the table in the project's README are written from these files alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.files.whole_file import whole_file, write_whole
 from cmr_lightning.reports.board import MeasuredRun, boards
 from cmr_lightning.reports.claims import CLAIMS, read_claims
-from cmr_lightning.reports.results_tables import all_tables, between_marks, is_marked, overview
+from cmr_lightning.reports.results_tables import all_tables, insert, is_marked, overview
 from cmr_lightning.runs.run import Run
 
 RESULTS = Path("experiments/results")
@@ -35,11 +35,11 @@ def main(arguments: Sequence[str]) -> None:
         arguments: The command, and its options.
 
     Raises:
-        UserError: If there are no records, a record is broken, or a run is kept twice.
+        UserError: There are no records, a record is broken, or a run is kept twice.
     """
     parser = argparse.ArgumentParser(
         "python -m cmr_lightning results",
-        description=f"Write {TABLES} and the table in {README} from the records in {RESULTS}, from anew.",
+        description=f"Rewrite {TABLES} and the table in {README} from the records in {RESULTS}.",
     )
     parser.add_argument("runs", nargs="?", type=Path, help="first keep the records of the runs in this folder")
     parser.add_argument("--name", help=f"keep them as {RESULTS}/NAME.jsonl (default: the name of the folder)")
@@ -53,64 +53,58 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def written(root: Path) -> dict[Path, str]:
-    """The files that are made from the committed records, as they should be.
-
-    Args:
-        root: Folder of the project.
-    """
+    """Make the files that belong to the committed records in the project's folder `root`."""
     claims = read_claims(root / CLAIMS) if (root / CLAIMS).is_dir() else []
     tables = boards(read_results(root / RESULTS), claims)
     files = {root / TABLES: all_tables(tables, claims)}
     readme = root / README
     if readme.exists() and is_marked(text := readme.read_text(encoding="utf-8")):
-        files[readme] = between_marks(text, overview(tables))
+        files[readme] = insert(text, overview(tables))
     return files
 
 
 def keep(runs: Path, path: Path) -> int:
-    """Write the records of all runs in a folder into one file, in place of what is there.
-
-    Args:
-        runs: Folder that holds runs.
-        path: The file, one JSON object a line.
+    """Replace the content of a file by the records of all runs in a folder, one JSON object a line.
 
     Returns:
-        How many there are.
+        The number of records.
 
     Raises:
-        UserError: If there is none, or one is broken.
+        UserError: There is none, or one is broken.
     """
     records = [Record.read(file) for file in runs.rglob(Run(runs).record.name)]
     if not records:
         raise UserError(f"{runs} holds no {Run(runs).record.name}; run `test` on its runs first.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        for record in sorted(records, key=_order):
-            file.write((json.dumps(_lean(record), ensure_ascii=False) + "\n").encode())
+        for record in sorted(records, key=_identity):
+            file.write((json.dumps(_portable(record), ensure_ascii=False) + "\n").encode())
     return len(records)
 
 
 def read_results(folder: Path) -> list[MeasuredRun]:
-    """The runs of all `*.jsonl` of a folder, with what was kept of their records.
-
-    Their folder is the one in which `fit` would repeat them.
+    """Read the runs of all `*.jsonl` of a folder, each as if in the folder in which `fit` would repeat it.
 
     Raises:
-        UserError: If a line is no record, or a run is there twice.
+        UserError: A line is no record, or a run occurs twice.
     """
     places: dict[tuple[Any, ...], str] = {}
     runs = []
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             place = f"{path}, line {number}"
-            record = _record(line, place)
-            if (first := places.setdefault(_order(record), place)) is not place:
+            try:
+                record = Record(**json.loads(line), config={})
+            except (ValueError, TypeError) as error:
+                raise UserError(f"{place} is not a record that `results` keeps: {error}.") from error
+            if (first := places.setdefault(_identity(record), place)) is not place:
                 raise UserError(f"{place}: {record.experiment} seed {record.seed} is already in {first}; keep one.")
             runs.append(MeasuredRun(Run(Path("runs") / record.experiment / f"seed{record.seed}"), record, None))
     return runs
 
 
-def _order(record: Record) -> tuple[Any, ...]:
+def _identity(record: Record) -> tuple[Any, ...]:
+    """Return what distinguishes a run from all others, which also orders the lines of a file."""
     encoders = record.encoders
     return (
         *(record.dataset, record.protocol, str(encoders["features"]), record.experiment, record.method),
@@ -118,8 +112,8 @@ def _order(record: Record) -> tuple[Any, ...]:
     )
 
 
-def _lean(record: Record) -> dict[str, Any]:
-    """A record without its config, which the experiment's file and the revision say, and what names a machine."""
+def _portable(record: Record) -> dict[str, Any]:
+    """Return a record without its config, which experiment and revision determine, and without the machine's name."""
     content = asdict(record)
     del content["config"], content["hardware"]["system"]
     content["metrics"] = {
@@ -127,10 +121,3 @@ def _lean(record: Record) -> dict[str, Any]:
         for protocol, values in record.metrics.items()
     }
     return content
-
-
-def _record(line: str, place: str) -> Record:
-    try:
-        return Record(**json.loads(line), config={})
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{place} is not a record that `results` keeps: {error}.") from error

@@ -12,7 +12,7 @@ import yaml
 from cmr_lightning.__main__ import main as run_command
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
-from cmr_lightning.reports.board import Notes, find_runs
+from cmr_lightning.reports.board import find_runs
 from cmr_lightning.reports.board_tables import LEGEND
 from cmr_lightning.reports.page import repeating_command
 from cmr_lightning.reports.report import main
@@ -224,7 +224,7 @@ def test_the_command_that_repeats_a_run_does(no_pictures: None) -> None:
     path = Path('runs/it\'s "here"')
     assert run_command(["fit", f"--config={write_toy(Path('toy.yaml'))}", f"--run_dir={path}"]) == 0
     assert run_command(["test", f"--config={path / 'config.yaml'}"]) == 0
-    (measured,) = find_runs(Path("runs"), Notes())
+    (measured,) = find_runs(Path("runs"), [])
     for command in repeating_command(measured).split(" && "):
         program, *words = shlex.split(command)
         assert [program, *words[:2]] == ["python", "-m", "cmr_lightning"]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.reports.board import Board, Notes, boards, find_runs
+from cmr_lightning.reports.board import Board, boards, find_runs
 from cmr_lightning.reports.board_tables import memory
 from cmr_lightning.reports.claims import Claim
 from tests.cmr_lightning.reports.made_runs import MAP, make_run, on_split
 
 
 def made(folder: Path, claims: tuple[Claim, ...] = (), references: tuple[str, ...] = ()) -> list[Board]:
-    return boards(find_runs(folder, Notes()), claims, references)
+    return boards(find_runs(folder, []), claims, references)
 
 
 def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cmr_lightning.evaluation import Relevance, rank
-from cmr_lightning.reports.board import Notes, boards, find_runs
+from cmr_lightning.reports.board import boards, find_runs
 from cmr_lightning.reports.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, draw, ticks
 from cmr_lightning.reports.curves import Chart, Curve, training_charts
 from cmr_lightning.reports.evidence import RECALL_LEVELS, precision_by_recall, recall_by_cutoff
@@ -38,8 +38,8 @@ def test_precision_of_equal_scores_is_that_of_the_expected_place() -> None:
 def test_training_curves_are_means_over_runs_with_their_range(tmp_path: Path) -> None:
     for seed, noise in enumerate((1.0, 3.0)):
         make_run(tmp_path / str(seed), noise=noise, seed=seed)
-    (board,) = boards(find_runs(tmp_path, Notes()), ())
-    charts = training_charts(board, Notes())
+    (board,) = boards(find_runs(tmp_path, []), ())
+    charts = training_charts(board, [])
     assert [chart.title for chart in charts["scores"]] == [f"val/{MAP}/i2t", f"val/{MAP}/t2i"]
     (loss,) = charts["losses"]
     assert loss.title == "generator/label"
@@ -56,7 +56,7 @@ def test_drawing_stays_inside_its_field() -> None:
     )
     drawing = draw(Chart("t", "K", curves, logarithmic=True), {"a": "s0 d0", "b": "s1 d0"})
     line, point = drawing.lines
-    corners = [tuple(map(float, pair.split(","))) for pair in f"{line.line} {line.band}".split()]
+    corners = [tuple(map(float, pair.split(","))) for pair in f"{line.points} {line.band}".split()]
     assert len(corners) == 9
     assert all(LEFT <= x <= WIDTH - RIGHT and 0 <= y <= HEIGHT - BOTTOM for x, y in corners)
     assert [x for x, _ in corners[:3]] == pytest.approx([LEFT, (LEFT + WIDTH - RIGHT) / 2, WIDTH - RIGHT], abs=0.1)
