@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,14 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
     for direction in main.directions:
         rows = asking[direction] = part.asking(SIDES[direction][0])
         chosen = _spread(len(rows), _QUERIES)
-        results = first_results(part, embedded, main, direction, rows[chosen], RESULTS)
+        queries = rows[chosen]
+        results = first_results(part, embedded, main, direction, queries, RESULTS)
         answered[direction] = Answered(
-            _integers(rows[chosen]),
+            queries.int().numpy(),
             _scores(measurement, direction, main)[chosen.numpy()],
-            _integers(results.found),
+            results.found.int().numpy(),
             results.right.numpy(),
-            target=_integers(part.target[rows[chosen]]) if direction == "c2i" else None,
+            target=part.target[queries].int().numpy() if direction == "c2i" else None,
         )
     shown = _shown(answered, part)
     points = {"image": _spread(len(images), _POINTS), "text": _spread(len(texts), _POINTS)}
@@ -66,13 +68,13 @@ def examples_of(data: Any, embedded: Embeddings, measurement: Measurement) -> Ex
     return Examples(
         classes=tuple(data.classes),
         label=part.label.numpy().astype(np.int16 if part.label.ndim == 1 else np.bool_),
-        owner=_integers(part.owner),
-        asking={direction: _integers(rows) for direction, rows in asking.items()},
+        owner=part.owner.int().numpy(),
+        asking={direction: rows.int().numpy() for direction, rows in asking.items()},
         points=principal_components(images[points["image"]], texts[points["text"]], main.distance),
-        point_rows={modality: _integers(chosen) for modality, chosen in points.items()},
+        point_rows={modality: chosen.int().numpy() for modality, chosen in points.items()},
         answered=answered,
         names={row: part.image_names[row] for row in shown["image"]},
-        captions={row: _short(part.captions[row]) for row in shown["text"]},
+        captions={row: textwrap.shorten(part.captions[row], _CAPTION, placeholder=" …") for row in shown["text"]},
         pictures=thumbnails({row: data.picture("test", row) for row in pictured}),
     )
 
@@ -141,11 +143,3 @@ def _scores(measurement: Measurement, direction: str, main: Protocol) -> NDArray
 def _spread(size: int, number: int) -> Tensor:
     """Choose at most `number` of `size` rows, evenly spread."""
     return torch.linspace(0, size - 1, min(size, number)).round().long()
-
-
-def _short(caption: str) -> str:
-    return caption if len(caption) <= _CAPTION else caption[:_CAPTION].rstrip() + " …"
-
-
-def _integers(rows: Tensor) -> NDArray[np.int32]:
-    return rows.numpy().astype(np.int32)

@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from cmr_lightning.game import TwoPlayerModel
 from cmr_lightning.runs.run import Run
 
 
@@ -34,7 +35,7 @@ class Interruption(Checkpoint):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._asked = 0
+        self._received = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -43,10 +44,10 @@ class Interruption(Checkpoint):
         environment = trainer._accelerator_connector.cluster_environment  # a strategy for one device does not know it
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             signals.append(environment.requeue_signal or signal.SIGUSR1)
-        self._before = {number: signal.signal(number, self._ask) for number in signals}
+        self._before = {number: signal.signal(number, self._receive) for number in signals}
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = number
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
         if number == signal.SIGINT:
             signal.signal(number, self._before[number])
             _print_once(
@@ -56,24 +57,23 @@ class Interruption(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if asked to, unless a validation or the end of the epoch comes first."""
-        asked = self._asked_of_any(trainer, pl_module)
-        if asked and not trainer.is_last_batch and not _validation_is_due(trainer):
-            self._stop(trainer, asked)
+        """Save and stop after a signal, unless a validation or the end of the epoch comes first."""
+        received = self._received_by_any(trainer, pl_module)
+        if received and not trainer.is_last_batch and not _validation_is_due(trainer):
+            self._stop(trainer, received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save and stop if asked to."""
-        asked = self._asked_of_any(trainer, pl_module)
-        if asked:
-            self._stop(trainer, asked)
+        """Save and stop after a signal."""
+        if received := self._received_by_any(trainer, pl_module):
+            self._stop(trainer, received)
 
-    def _asked_of_any(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
+    def _received_by_any(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
         """Return the signal that any process was sent, once all gradients have been used; 0 if there is none."""
-        if getattr(pl_module, "in_window", False):
+        if isinstance(pl_module, TwoPlayerModel) and pl_module.in_window:
             return 0
         if trainer.world_size > 1:
-            return int(trainer.strategy.reduce(torch.tensor(self._asked, device=pl_module.device), reduce_op="max"))
-        return self._asked
+            return int(trainer.strategy.reduce(torch.tensor(self._received, device=pl_module.device), reduce_op="max"))
+        return self._received
 
     def _stop(self, trainer: pl.Trainer, number: int) -> None:
         if number not in (signal.SIGINT, signal.SIGTERM):

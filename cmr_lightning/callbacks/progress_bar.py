@@ -106,5 +106,6 @@ def _batches(trainer: pl.Trainer) -> int | None:
     batches = trainer.num_training_batches
     limits = [batches * trainer.max_epochs] if trainer.max_epochs and trainer.max_epochs > 0 else []
     if trainer.max_steps > 0:
-        limits.append(trainer.max_steps * getattr(trainer.lightning_module, "accumulate", 1))
+        model = trainer.lightning_module
+        limits.append(trainer.max_steps * (model.accumulate if isinstance(model, TwoPlayerModel) else 1))
     return int(min(limits)) if limits and not math.isinf(min(limits)) else None

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
-from cmr_lightning.game import Stage, TrainingStages
+from cmr_lightning.game import Stage, TrainingStages, TwoPlayerModel
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.retriever import Retriever
@@ -42,7 +42,7 @@ class Seen(pl.Callback):
     """Losses of all updates, gradients of the first and the last."""
 
     def __init__(self) -> None:
-        self.losses: list[dict[str, Tensor]] = []
+        self.losses: list[dict[str, float]] = []
         self.gradients: dict[str, Tensor] = {}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -55,7 +55,8 @@ class Seen(pl.Callback):
             }
 
     def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
-        self.losses.append({name: total / model._summed[name] for name, total in getattr(model, "_sums", {}).items()})
+        sums = model.losses.state_dict() if isinstance(model, TwoPlayerModel) else {}
+        self.losses.append({name: total / count for name, (total, count) in sums.items()})
 
 
 def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, Any]:
