@@ -21,7 +21,7 @@ NAMES = [f"{path.parent.name}/{path.stem}" for path in EXPERIMENTS]
 OF_THE_DATA = {"spec", "source", *DataSpec._fields} | {
     field for form in (Features, Pixels, Words) for field in form.__dataclass_fields__
 }
-"""What the data set says of itself, and no experiment repeats."""
+"""Keys that the data set sets itself, so that no experiment repeats them."""
 
 
 def command_of(experiment: Path) -> list[str]:
@@ -61,8 +61,8 @@ def test_without_data_the_command_that_gets_them_is_named(
     monkeypatch.setenv("CMR_DATA", str(tmp_path))
     experiment = next(path for path in EXPERIMENTS if path.parent.name == dataset)
     assert main(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}"]) == 2
-    said = capsys.readouterr().err
-    assert said.endswith(f". `python -m cmr_lightning prepare {dataset}` gets it or says how.\n"), said
+    error = capsys.readouterr().err
+    assert error.endswith(f". `python -m cmr_lightning prepare {dataset}` gets it or says how.\n"), error
 
 
 @pytest.mark.slow

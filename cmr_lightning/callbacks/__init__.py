@@ -1,4 +1,4 @@
-"""What happens beside training and testing: checkpoints, progress, diagnostics, records, pictures."""
+"""Callbacks of training and evaluation: checkpoints, signals, progress, and the files that they leave."""
 
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile

@@ -83,7 +83,7 @@ class Interruption(Checkpoint):
             )
             raise SIGTERMException(0)
         trainer.save_checkpoint(self.run.last)
-        _print_once(f"Saved {self.run.last} after {trainer.global_step} updates; go on with --resume=true.")
+        _print_once(f"Saved {self.run.last} after {trainer.global_step} updates; continue with --resume=true.")
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SIGTERMException(128 + number)

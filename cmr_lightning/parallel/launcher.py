@@ -73,8 +73,8 @@ class GroupLauncher(_SubprocessScriptLauncher):
         time.sleep(_POLL_SECONDS)  # a connection breaks a moment before the system knows how the process ended
         ended = [f"number {i} {_how(p.returncode)}" for i, p in enumerate(self.procs, start=1) if p.poll()]
         return (
-            f"A process of this group was lost{': ' if ended else ''}{', '.join(ended)}; the others end with it. What "
-            f"was saved before is whole: a training goes on from its last checkpoint with --resume=true."
+            f"A process of this group was lost{': ' if ended else ''}{', '.join(ended)}; the others end with it. The "
+            f"checkpoints of the training are intact; continue it with --resume=true."
         )
 
     def _kill_others(self) -> None:

@@ -1,4 +1,4 @@
-"""What jsonargparse does seldom; `test_cli.py` checks the messages that it writes for wrong options and files."""
+"""Rare errors of jsonargparse; `test_cli.py` has its messages about wrong options and files."""
 
 from __future__ import annotations
 

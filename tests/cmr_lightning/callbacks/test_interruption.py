@@ -88,7 +88,7 @@ def test_training_ends_after_the_update_in_hand_and_a_validation_that_is_due(
         )
     assert stop.value.code not in (0, None)
     assert torch.load(run.last, weights_only=True)["global_step"] == updates
-    assert f"after {updates} updates; go on with --resume=true" in capsys.readouterr().out
+    assert f"after {updates} updates; continue with --resume=true" in capsys.readouterr().out
     assert validations(run.path) == validated
     assert run.best.exists() == bool(validated)
     assert not run.finished
@@ -133,7 +133,7 @@ def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -
     run = Run(tmp_path / "run")
     stopped = fit([f"--config={toy}", *send(9, number=signal.SIGTERM)], run.path)
     assert stopped.returncode == 128 + signal.SIGTERM
-    assert "after 9 updates; go on with --resume=true" in stopped.stdout
+    assert "after 9 updates; continue with --resume=true" in stopped.stdout
     assert "Traceback" not in stopped.stderr
     assert torch.load(run.last, weights_only=True)["global_step"] == 9
 

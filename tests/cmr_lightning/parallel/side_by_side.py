@@ -38,8 +38,8 @@ LOOK_AT = (0, UPDATES - 1)
 BATCH = 8
 
 
-class Seen(pl.Callback):
-    """Losses of all updates, gradients of the first and the last."""
+class Observer(pl.Callback):
+    """Keeps the losses of all updates and the gradients of the first and the last."""
 
     def __init__(self) -> None:
         self.losses: list[dict[str, float]] = []
@@ -62,9 +62,9 @@ class Seen(pl.Callback):
 def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, Any]:
     """Train and validate, and return what was observed."""
     data.batch_size = BATCH // together
-    seen = Seen()
+    observer = Observer()
     parallel = {"strategy": "ddp", "devices": together, "plugins": [TorchElasticEnvironment()]} if together > 1 else {}
-    callbacks = [seen, *settings.pop("callbacks", [])]
+    callbacks = [observer, *settings.pop("callbacks", [])]
     limits = {"max_epochs": -1, "max_steps": UPDATES, "limit_val_batches": 1.0, "num_sanity_val_steps": 0}
     if not isinstance(model, Retriever):
         limits["max_epochs"] = 1
@@ -74,8 +74,8 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
     fit.fit(model, data)
     fit.validate(model, data, verbose=False)
     return {
-        "losses": seen.losses,
-        "gradients": seen.gradients,
+        "losses": observer.losses,
+        "gradients": observer.gradients,
         "weights": {name: value.clone() for name, value in model.state_dict().items()},
         "metrics": model.measurement.metrics,
         "ranks": {

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def seen(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what one process and each of two saw of every training."""
+def observed(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what one process and each of two observed in every training."""
     folder = tmp_path_factory.mktemp("side_by_side")
     command = [sys.executable, "-m", "tests.cmr_lightning.parallel.side_by_side", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CMR_DATA": str(invented_data), "OMP_NUM_THREADS": "1"}
@@ -31,13 +31,13 @@ def seen(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of(folder: Path, training: str) -> tuple[dict[str, Any], ...]:
-    """What one process saw, and each of two."""
+    """Observations of one process, and of each of two."""
     return tuple(torch.load(folder / f"{training}.{process}.pt") for process in ("alone", "0", "1"))
 
 
 @pytest.mark.parametrize("training", TRAININGS)
-def test_losses_gradients_and_weights_agree(training: str, seen: Path) -> None:
-    alone, first, second = of(seen, training)
+def test_losses_gradients_and_weights_agree(training: str, observed: Path) -> None:
+    alone, first, second = of(observed, training)
     assert len(alone["losses"]) == len(first["losses"])
     if training not in OTHERS:
         assert len(alone["losses"]) == (UPDATES if alone["gradients"] else 1)
@@ -48,8 +48,8 @@ def test_losses_gradients_and_weights_agree(training: str, seen: Path) -> None:
 
 
 @pytest.mark.parametrize("training", TRAININGS)
-def test_metrics_agree_and_no_item_is_counted_twice(training: str, seen: Path) -> None:
-    alone, *both = of(seen, training)
+def test_metrics_agree_and_no_item_is_counted_twice(training: str, observed: Path) -> None:
+    alone, *both = of(observed, training)
     for together in both:
         for protocol, values in alone["metrics"].items():
             assert together["metrics"][protocol] == pytest.approx(values, abs=1e-6)
