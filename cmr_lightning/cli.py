@@ -29,9 +29,11 @@ from cmr_lightning.callbacks import (
     LastCheckpoint,
     RecordWriter,
     RetrievalGallery,
+    RunLogger,
     RunProgress,
+    WandbReport,
 )
-from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
+from cmr_lightning.callbacks.wandb_logging import finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError

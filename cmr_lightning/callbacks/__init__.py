@@ -7,6 +7,7 @@ from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress_bar import RunProgress
 from cmr_lightning.callbacks.record import RecordWriter
+from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, WandbWatch
 
 __all__ = [
     "BestCheckpoint",
@@ -16,5 +17,8 @@ __all__ = [
     "LastCheckpoint",
     "RecordWriter",
     "RetrievalGallery",
+    "RunLogger",
     "RunProgress",
+    "WandbReport",
+    "WandbWatch",
 ]

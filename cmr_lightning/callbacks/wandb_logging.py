@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cmr_lightning.callbacks import LastCheckpoint
+from cmr_lightning.callbacks.checkpoints import LastCheckpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.whole_file import write_whole

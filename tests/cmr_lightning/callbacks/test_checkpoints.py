@@ -9,12 +9,13 @@ import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
+from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.collapsed import Collapsed
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs.run import Run
 from tests.building import trainer
-from tests.toy import Toy, encoder
+from tests.toy import Toy, toy_model
 
 
 class Scores(pl.Callback):
@@ -27,20 +28,14 @@ class Scores(pl.Callback):
         model.log("given", self.scores[trainer.current_epoch])
 
 
-def fit(run: Run, mode: Literal["max", "min"], *scores: float, resume: bool = False) -> BestCheckpoint:
+def fit(
+    run: Run, mode: Literal["max", "min"], *scores: float, method: type[EmbeddingModel] = Triplet, resume: bool = False
+) -> BestCheckpoint:
     data, best = Toy(), BestCheckpoint(run, "given", mode)
-    trainer(
-        max_epochs=len(scores),
-        enable_checkpointing=True,
-        limit_val_batches=None,
-        num_sanity_val_steps=0,
-        callbacks=[Scores(*scores), best, LastCheckpoint(run)],
-    ).fit(
-        Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8),
-        data,
-        ckpt_path=run.last if resume else None,
-        weights_only=True,
-    )
+    model = toy_model(method, data) if method is Triplet else method(data.spec)
+    settings = {"max_epochs": len(scores), "limit_val_batches": None, "num_sanity_val_steps": 0}
+    fitting = trainer(enable_checkpointing=True, callbacks=[Scores(*scores), best, LastCheckpoint(run)], **settings)
+    fitting.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
     return best
 
 
@@ -84,8 +79,6 @@ def test_training_without_a_validation_is_an_error(tmp_path: Path) -> None:
 
 
 def test_methods_that_make_no_update_are_saved_too(tmp_path: Path) -> None:
-    data, run = Toy(), Run(tmp_path)
-    callbacks = [Scores(0.1), BestCheckpoint(run, "given", "max"), LastCheckpoint(run)]
-    settings = {"max_epochs": 1, "limit_val_batches": None, "num_sanity_val_steps": 0}
-    trainer(enable_checkpointing=True, callbacks=callbacks, **settings).fit(Collapsed(data.spec), data)
+    run = Run(tmp_path)
+    fit(run, "max", 0.1, method=Collapsed)
     assert epochs(run) == {"best.ckpt": 0, "last.ckpt": 0}

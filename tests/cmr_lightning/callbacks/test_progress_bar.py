@@ -8,7 +8,7 @@ import pytest
 from cmr_lightning.callbacks import RunProgress, progress_bar
 from cmr_lightning.methods.triplet import Triplet
 from tests.building import trainer
-from tests.toy import Toy, encoder
+from tests.toy import Toy, toy_model
 
 LINE = re.compile(r"fit (\d+)/(\d+|\?) batches  [0-9.]+/s  ([0-9.]+ s|\?) remaining  loss [0-9.e-]+")
 
@@ -21,7 +21,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
         data = Toy()
         quick = {"enable_progress_bar": True, "limit_val_batches": None, "log_every_n_steps": 1}
         fit = trainer(callbacks=[bar or RunProgress()], **quick, **settings)
-        fit.fit(Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8), data)
+        fit.fit(toy_model(Triplet, data), data)
         printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fit ")]
         assert all(LINE.match(line) for line in printed)
         return [line.split()[1] + " score" * ("  score 0." in line) for line in printed]

@@ -11,7 +11,7 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs.run import Run
 from tests.building import trainer
-from tests.toy import Toy, encoder
+from tests.toy import Toy, toy_model
 
 SELECTION = {"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.5, "epoch": 1, "step": 12}
 
@@ -21,7 +21,7 @@ SUMMARY = {"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 
 
 def measured(run: Run) -> Triplet:
     data = Toy()
-    model = Triplet(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8)
+    model = toy_model(Triplet, data)
     writer = RecordWriter(run, "toys/triplet", 7, {"seed_everything": 7})
     trainer(callbacks=[writer]).test(model, data, verbose=False)
     return model
