@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,6 +16,7 @@ from torch import Tensor
 from cmr_lightning.batch import Batch, DataSpec, Features, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
+from datamodules.facts import Facts
 from datamodules.reading.content import Content, fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 
@@ -56,6 +57,9 @@ class CrossModalData(pl.LightningDataModule, ABC):
         eval_batch_size: Items that a process encodes at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
     """
+
+    facts: ClassVar[Facts]
+    """What is known of the data set before its files are read; it makes error messages, `prepare` and the card."""
 
     classes: tuple[str, ...]
     """Names of the label classes."""

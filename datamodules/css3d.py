@@ -13,22 +13,35 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
 from datamodules.drawn.flat_scenes import FlatScenes, Scene
+from datamodules.facts import Facts, Origin
 from datamodules.families.composed_data import ComposedPart
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import form
 from datamodules.reading.listing import no_labels
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.published_files import find
 from datamodules.reading.safe_pickle import read_pickled
 
 _FILE = "css_toy_dataset_novel2_small.dup.npy"
-_SOURCE = (
-    "it is part of CSS.zip of TIRG (storage.googleapis.com/image_retrieval_css) and belongs into the folder given as "
-    "data.root. " + got_by_prepare("css3d")
+_FACTS = Facts(
+    name="css3d",
+    title="CSS3D (Vo et al., CVPR 2019): rendered scenes of coloured shapes, and what to change in them",
+    level="composed",
+    terms="The repository of TIRG is under Apache-2.0; of the data it states no licence that we know of.",
+    origins=(
+        Origin(
+            (_FILE, "images"),
+            "unpack CSS.zip of TIRG (github.com/google/tirg)",
+            file="CSS.zip",
+            url="https://storage.googleapis.com/image_retrieval_css/CSS.zip",  # its checksum is unknown
+        ),
+    ),
+    remark="published test queries, every tenth training modification held out for validation",
 )
+_SOURCE = _FACTS.source(_FILE)
 HELD_OUT = 10
-"""Of so many training modifications the last one is held out for validation."""
+"""Every tenth training modification is held out for validation."""
 
 
 class CSS3D(ListedCompositions):
@@ -57,6 +70,7 @@ class CSS3D(ListedCompositions):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     classes = ("any scene",)
     protocols = COMPOSED_CAPTION
     split_name = "official, every tenth training modification held out"

@@ -11,17 +11,33 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import Part
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.published_files import find
 
 _LIST = "reid_raw.json"
-_SOURCE = (
-    "it comes with the pictures from the authors of CUHK-PEDES, on request from a university address "
-    "(ShuangLI59/Person-Search-with-Natural-Language-Description), and belongs into the folder given as data.root. "
-    + got_by_prepare("cuhk_pedes")
+_FOLDERS = ("CUHK01", "CUHK03", "Market", "cam_a", "cam_b", "test_query", "train_query")
+_FACTS = Facts(
+    name="cuhk_pedes",
+    title="CUHK-PEDES (Li et al., CVPR 2017): 40,206 pictures of 13,003 people",
+    level="person",
+    terms="Academic use only, given on request from a university address. Never fetched.",
+    origins=(
+        Origin(
+            (_LIST, *(f"imgs/{name}" for name in _FOLDERS)),
+            "request the data set from its authors from a university address, as the page of "
+            "ShuangLI59/Person-Search-with-Natural-Language-Description says, and put its list and pictures",
+        ),
+    ),
+    counts={
+        "train": Counts(34_054, 68_126, 11_003),
+        "val": Counts(3078, 6158, 1000),
+        "test": Counts(3074, 6156, 1000),
+    },
 )
+_SOURCE = _FACTS.source(_LIST)
 _KEYS = {"split": str, "captions": list, "file_path": str, "id": int}
 
 
@@ -40,6 +56,7 @@ class CUHKPEDES(ListedData):
     Source, terms, counts and known faults: `datamodules/cards/cuhk_pedes.md`.
     """
 
+    facts = _FACTS
     protocols = (
         *(Protocol("recall", "label", k=k) for k in (1, 5, 10)),
         Protocol("map", "label"),

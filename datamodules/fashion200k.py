@@ -15,22 +15,38 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.committed_splits import held_out
 from datamodules.reading.listing import Listing
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.published_files import find
 
 ParentRule = Literal["substring", "word"]
-_LABELS_SOURCE = (
-    "the folder labels is part of Fashion200k (xthan/fashion-200k) and belongs into the folder given as data.root. "
-    + got_by_prepare("fashion200k")
+_QUERIES = "test_queries.txt"
+_FACTS = Facts(
+    name="fashion200k",
+    title="Fashion200k (Han et al., ICCV 2017): about 200,000 pictures of garments with their descriptions",
+    level="composed",
+    terms="The repository of the data set is under Apache-2.0; the pictures were taken from the pages of a shop, and "
+    "the rights in them stay open. Never fetched.",
+    origins=(
+        Origin(
+            ("labels", "women"),
+            "follow the links of the repository xthan/fashion-200k to the labels and to women.tar.gz, the cropped "
+            "pictures, and unpack both",
+        ),
+        Origin(
+            (_QUERIES,),
+            "put the test queries of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt)",
+        ),
+    ),
+    counts={"test": Counts(texts=33_480)},
+    remark="in the published test part, a tenth of the training products held out for validation",
 )
-_QUERIES_SOURCE = (
-    "the test queries are those of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt) and belong into "
-    "the folder given as data.root. " + got_by_prepare("fashion200k")
-)
+_LABELS_SOURCE = _FACTS.source("labels")
+_QUERIES_SOURCE = _FACTS.source(_QUERIES)
 _MARKS = {".": "dotmark", "?": "questionmark", "&": "andmark", "*": "starmark"}
 _FILE = re.compile(r"(?P<category>.+)_(?:train|test)_detect_all\.txt")
 
@@ -62,6 +78,7 @@ class Fashion200k(ListedCompositions):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     protocols = COMPOSED_CAPTION
     split_name = "official test queries, a tenth of the training products held out"
 
@@ -140,7 +157,7 @@ class Fashion200k(ListedCompositions):
         return [(match["category"], path) for match, path in found if match]
 
     def _test_queries(self, entries: Sequence[Entry]) -> list[Query]:
-        path = find(self.root, "test_queries.txt", _QUERIES_SOURCE)
+        path = find(self.root, _QUERIES, _QUERIES_SOURCE)
         rows = {entry.picture: row for row, entry in enumerate(entries)}
         queries = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

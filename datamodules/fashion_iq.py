@@ -10,14 +10,32 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.reading.committed_splits import held_out
-from datamodules.reading.published_files import find, got_by_prepare, read_json_list
+from datamodules.reading.published_files import find, read_json_list
 
-_SOURCE = (
-    "the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq belong into the folder given as "
-    "data.root. " + got_by_prepare("fashion_iq")
+_FACTS = Facts(
+    name="fashion_iq",
+    title="FashionIQ (Wu et al., CVPR 2021): 24,016 pairs of garments with two relative captions each",
+    level="composed",
+    terms="Captions and lists are in a public repository, whose licence the user accepts; the pictures are those of a "
+    "shop, to which they belong. Never fetched.",
+    origins=(
+        Origin(
+            ("captions", "image_splits"),
+            "copy the folders captions and image_splits of the repository XiaoxiaoGuo/fashion-iq",
+        ),
+        Origin(
+            ("images",),
+            "download the pictures from the addresses that the repository XiaoxiaoGuo/fashion-iq-metadata lists, or "
+            "from where others keep them, as many are gone, and put them, as images/<picture>.jpg or .png,",
+        ),
+    ),
+    counts={"train": Counts(23_536, 16_186), "val": Counts(3460, 1814), "test": Counts(15_536, 6016)},
+    remark="the published validation part is the test part, a tenth of the training targets is held out",
 )
+_SOURCE = _FACTS.source("captions")
 CATEGORIES = ("dress", "shirt", "toptee")
 
 
@@ -46,6 +64,7 @@ class FashionIQ(ListedCompositions):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     classes = CATEGORIES
     protocols = tuple(Protocol("recall", "target", k=k, folds=len(CATEGORIES)) for k in (10, 50, 1, 5, 100))
     split_name = "published validation as test, a tenth of the training targets held out"

@@ -8,18 +8,55 @@ from pathlib import Path
 
 from cmr_lightning.errors import UserError
 from datamodules.base import PartName
-from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.facts import Counts, Facts, Origin
+from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_origin, read_entries
+from datamodules.reading.published_files import find
 
-_TEXT_SOURCE = (
-    "it is part of Flickr8k_text.zip, whose content belongs into the folder given as data.root. "
-    + got_by_prepare("flickr8k")
-)
 _LISTS: dict[PartName, str] = {
     "train": "Flickr_8k.trainImages.txt",
     "val": "Flickr_8k.devImages.txt",
     "test": "Flickr_8k.testImages.txt",
 }
+_JSON_8K, _JSON_30K, _TOKENS = "dataset_flickr8k.json", "dataset_flickr30k.json", "Flickr8k.token.txt"
+_JUDGEMENTS = ("ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt")
+_FLICKR8K = Facts(
+    name="flickr8k",
+    title="Flickr8k (Hodosh, Young, Hockenmaier, JAIR 2013): 8,000 pictures with five captions each",
+    level="instance",
+    terms="Given on request by a form of the University of Illinois; the photographs are under Flickr's terms, for "
+    "research use. Never fetched.",
+    origins=(
+        json_origin(_JSON_8K, layout="Karpathy"),
+        Origin(
+            (_TOKENS, *_LISTS.values(), *_JUDGEMENTS),
+            "request the data set from the University of Illinois and unpack Flickr8k_text.zip",
+            layout="tokens",
+        ),
+        Origin(
+            ("Flicker8k_Dataset",),
+            "request the data set from the University of Illinois and unpack Flickr8k_Dataset.zip, whose folder may "
+            "have any name,",
+        ),
+    ),
+    optional=dict.fromkeys(_JUDGEMENTS, "people's judgements"),
+    counts={"train": Counts(6000, 30_000), "val": Counts(1000, 5000), "test": Counts(1000, 5000)},
+)
+_FLICKR30K = Facts(
+    name="flickr30k",
+    title="Flickr30k (Young et al., TACL 2014): 31,014 pictures with five captions each",
+    level="instance",
+    terms="Given on request by a form of the University of Illinois; Flickr's terms of use, non-commercial research "
+    "and education only, copyright stays with the photographers. Never fetched.",
+    origins=(
+        json_origin(_JSON_30K),
+        Origin(
+            ("flickr30k-images",),
+            "request the pictures from the University of Illinois and put them, as flickr30k-images/<id>.jpg,",
+        ),
+    ),
+    counts={"train": Counts(29_000, 145_000), "val": Counts(1014, 5070), "test": Counts(1000, 5000)},
+)
+_TEXT_SOURCE = _FLICKR8K.source(_TOKENS)
 
 
 class Flickr8k(KarpathyData):
@@ -33,12 +70,14 @@ class Flickr8k(KarpathyData):
     Source, terms, counts and known faults: `datamodules/cards/flickr8k.md`. The arguments are those of `KarpathyData`.
     """
 
+    facts = _FLICKR8K
+
     def entries(self) -> list[Entry]:
         """From Karpathy's file, or from the token file where only that is there."""
-        if (self.root / "Flickr8k.token.txt").is_file() and not list(self.root.glob("dataset_flickr8k.json*")):
+        if self.facts.layout(self.root)[0].holds[0] == _TOKENS:
             return read_token_file(self.root)
-        source = json_source("flickr8k")
-        return read_entries(find_json(self.root, "dataset_flickr8k.json", source), source)
+        source = self.facts.source(_JSON_8K)
+        return read_entries(find_json(self.root, _JSON_8K, source), source)
 
     def path(self, picture: str) -> str:
         """The file in the folder that holds most of the pictures."""
@@ -66,10 +105,12 @@ class Flickr30k(KarpathyData):
     Source, terms, counts and known faults: `datamodules/cards/flickr30k.md`. The arguments are those of `KarpathyData`.
     """
 
+    facts = _FLICKR30K
+
     def entries(self) -> list[Entry]:
         """From Karpathy's file."""
-        source = json_source("flickr30k")
-        return read_entries(find_json(self.root, "dataset_flickr30k.json", source), source)
+        source = self.facts.source(_JSON_30K)
+        return read_entries(find_json(self.root, _JSON_30K, source), source)
 
     def path(self, picture: str) -> str:
         """All pictures lie in one folder."""
@@ -89,7 +130,7 @@ def read_token_file(root: Path) -> list[Entry]:
     Raises:
         UserError: If a file is missing, a line has no caption, a picture is in two lists, or has no caption.
     """
-    path = find(root, "Flickr8k.token.txt", _TEXT_SOURCE)
+    path = find(root, _TOKENS, _TEXT_SOURCE)
     captions: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for number, line in enumerate(_lines(path)):
         name, tab, caption = line.partition("\t")

@@ -15,15 +15,28 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, Protocol
 from datamodules.base import PartName
+from datamodules.facts import Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.reading.committed_splits import held_out
 from datamodules.reading.listing import Listing
-from datamodules.reading.published_files import got_by_prepare
 
-_SOURCE = (
-    "release_dataset.zip of MIT-States (wednesday.csail.mit.edu/joseph_result/state_and_transformation) holds it, and "
-    "its folder images belongs into the folder given as data.root. " + got_by_prepare("mit_states")
+_FACTS = Facts(
+    name="mit_states",
+    title="MIT-States (Isola, Lim, Adelson, CVPR 2015): about 53,000 pictures of 245 nouns in 115 states",
+    level="composed",
+    terms="The page states no licence that we know of; the pictures were found by a search engine.",
+    origins=(
+        Origin(
+            ("images",),
+            "unpack release_dataset.zip of MIT-States (web.mit.edu/phillipi/Public/states_and_transformations)",
+            file="release_dataset.zip",
+            # in the folder that public loaders name; its checksum is unknown
+            url="http://wednesday.csail.mit.edu/joseph_result/state_and_transformation/release_dataset.zip",
+        ),
+    ),
+    remark="the 49 test nouns of TIRG, a tenth of the other nouns held out for validation",
 )
+_SOURCE = _FACTS.source("images")
 TEST_NOUNS = (
     *("armor", "bracelet", "bush", "camera", "candy", "castle", "ceramic", "cheese", "clock", "clothes"),
     *("coffee", "fan", "fig", "fish", "foam", "forest", "fruit", "furniture", "garden", "gate"),
@@ -57,6 +70,7 @@ class MITStates(ListedCompositions):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     protocols = (
         *COMPOSED_CAPTION,
         *(Protocol("recall", kind, k=k) for kind in ("adjective", "noun") for k in (1, 5, 10)),

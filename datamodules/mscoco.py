@@ -8,7 +8,8 @@ from pathlib import Path
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
 from datamodules.base import PartName
-from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_source, read_entries
+from datamodules.facts import Counts, Facts, Origin
+from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_origin, read_entries
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.loaders import EpochOf
@@ -16,10 +17,33 @@ from datamodules.reading.published_files import read_json
 
 _JSON = "dataset_coco.json"
 _JUDGEMENTS = "eccv_caption"
-_JUDGEMENTS_SOURCE = (
-    f"it is in the folder eccv_caption/data of the public code naver-ai/eccv-caption and belongs into {_JUDGEMENTS} in "
-    f"the folder given as data.root"
+_FACTS = Facts(
+    name="mscoco",
+    title="MSCOCO 2014 (Lin et al., ECCV 2014) in Karpathy's split: 123,287 pictures with about five captions each",
+    level="instance",
+    terms="The pictures do not belong to the COCO consortium: whoever uses them must keep to Flickr's terms of use. "
+    "The annotations are under CC BY 4.0.",
+    origins=(
+        json_origin(_JSON),
+        *(
+            Origin(
+                (part,),
+                f"unpack {part}.zip (cocodataset.org)",
+                file=f"{part}.zip",
+                url=f"http://images.cocodataset.org/zips/{part}.zip",
+            )
+            for part in ("train2014", "val2014")
+        ),
+        Origin(
+            (_JUDGEMENTS,),
+            "copy the folder eccv_caption/data of the public code naver-ai/eccv-caption, as eccv_caption,",
+        ),
+    ),
+    optional={_JUDGEMENTS: "the protocols of Crisscrossed Captions and ECCV Caption"},
+    counts={"train": Counts(113_287, 566_435), "val": Counts(5000, 25_000), "test": Counts(5000, 25_000)},
+    remark="82,783 train without `restval`",
 )
+_JUDGEMENTS_SOURCE = _FACTS.source(_JUDGEMENTS)
 _JUDGED: dict[str, tuple[Protocol, ...]] = {"cxc": CXC, "eccv": ECCV}
 
 
@@ -47,6 +71,8 @@ class MSCOCO(KarpathyData):
         epoch_of: See `KarpathyData`.
     """
 
+    facts = _FACTS
+
     def __init__(
         self,
         root: str,
@@ -65,7 +91,7 @@ class MSCOCO(KarpathyData):
 
     def entries(self) -> list[Entry]:
         """From Karpathy's file."""
-        source = json_source("mscoco")
+        source = self.facts.source(_JSON)
         return read_entries(find_json(self.root, _JSON, source), source)
 
     def path(self, picture: str) -> str:

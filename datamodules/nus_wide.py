@@ -17,23 +17,43 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
-from datamodules.inputs.text_inputs import TextInput
+from datamodules.inputs.text_inputs import TextInput, WordWeights
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import Part
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.published_files import find
 
-_SOURCE = (
-    "it is part of the lists, tags and ground truth on the NUS-WIDE page (lms.comp.nus.edu.sg), whose folders belong "
-    "into the folder given as data.root. " + got_by_prepare("nus_wide")
-)
 _IMAGE_LIST = "ImageList/Imagelist.txt"
 _CONCEPT_LIST = "ConceptsList/Concepts81.txt"
 _TAGS = "NUS_WID_Tags/All_Tags.txt"
 _TAG_VECTORS = "NUS_WID_Tags/AllTags1k.txt"
 _TAG_VECTOR_SIZE = 1000
+_FACTS = Facts(
+    name="nus_wide",
+    title="NUS-WIDE (Chua et al., CIVR 2009): 269,648 photos of Flickr with their tags and 81 concepts",
+    level="class, multi-label",
+    terms="Lists, tags and ground truth may be downloaded; the pictures are given on request only, with a signed "
+    "agreement and disclaimer form, and are never fetched.",
+    origins=(
+        Origin(
+            (_IMAGE_LIST, _CONCEPT_LIST, _TAGS, _TAG_VECTORS, "Groundtruth"),
+            "unpack the lists of concepts and images, the ground truth and the tags from the NUS-WIDE page "
+            "(lms.comp.nus.edu.sg, see also the repository NExTplusplus/NUS-WIDE)",
+        ),
+        Origin(
+            ("Flickr",),
+            "request the pictures on the NUS-WIDE page (lms.comp.nus.edu.sg) with the signed form and put them, as "
+            "Flickr/<folder>/<file>.jpg,",
+        ),
+    ),
+    optional={_TAG_VECTORS: "text: tags1k"},
+    counts={"train": Counts(8000, 8000), "val": Counts(1000, 1000), "test": Counts(1000, 1000)},
+    remark="these of `10k`, besides `tc10` and `tc21`, all of our own selection",
+)
+_SOURCE = _FACTS.source(_IMAGE_LIST)
 _PHOTO = re.compile(r"(?P<folder>[^\\/]+)[\\/](?P<file>\d+_(?P<id>\d+)\.jpg)")
 _ALLOWED = np.isin(np.arange(256), np.frombuffer(b"01 \t\r\n", np.uint8))
 _BLOCK = 2**24
@@ -91,9 +111,9 @@ class NUSWIDE(ListedData):
 
     Args:
         root: Folder of the published files.
-        image: What image encoders are fed with.
-        text: What text encoders are fed with: the tags, separated by spaces, as a text input makes of them, or
-            `tags1k`, the published vectors of 1,000 tags, each 0 or 1.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with: the tags, separated by spaces, as a text input makes of them, by default
+            the counts of the 1,000 most frequent ones; or `tags1k`, the published vectors of 1,000 tags, each 0 or 1.
         variant: `10k`: ten concepts, up to 1,000 photos of each that have no other of the ten, one label a photo;
             `tc10`, `tc21`: all photos of the 10 or 21 most frequent concepts, several labels a photo, where test
             queries are answered from all other photos.
@@ -101,19 +121,21 @@ class NUSWIDE(ListedData):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     protocols = CLASS_LEVEL
 
     def __init__(
         self,
         root: str,
-        image: ImageInput,
-        text: TextInput | Literal["tags1k"],
+        image: ImageInput | None = None,
+        text: TextInput | Literal["tags1k"] | None = None,
         variant: Variant = "10k",
         batch_size: int = 64,
         eval_batch_size: int = 1024,
     ) -> None:
         if text == "tags1k":
             text = _TagVectors(Path(root).expanduser())
+        text = text or WordWeights("counts", max_features=_TAG_VECTOR_SIZE)
         super().__init__(root, image, text, batch_size, eval_batch_size)
         self.variant = variant
 

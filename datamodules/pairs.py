@@ -13,10 +13,10 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
 from datamodules.base import PartName
+from datamodules.facts import Facts
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.image_inputs import ImageInput
-from datamodules.inputs.pictures import Pictures
-from datamodules.inputs.text_inputs import TextInput, WordTokens
+from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.listing import Listing, no_labels
 from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import find
@@ -85,6 +85,13 @@ class Pairs(ListedData):
         UserError: If the fractions leave nothing to train on.
     """
 
+    facts = Facts(
+        name="pairs",
+        title="Pairs: pictures with texts of your own, listed in one table",
+        level="by labels or by pair",
+        remark="a table of your own",
+    )
+
     def __init__(
         self,
         root: str,
@@ -105,7 +112,7 @@ class Pairs(ListedData):
                 f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; both must be above 0, "
                 f"and their sum below 1."
             )
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size, epoch_of)
+        super().__init__(root, image, text, batch_size, eval_batch_size, epoch_of)
         self.table = table
         self.columns = columns
         self.label_separator = label_separator

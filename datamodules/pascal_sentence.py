@@ -11,6 +11,7 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.stored_features import StoredImages
@@ -18,20 +19,35 @@ from datamodules.inputs.text_inputs import TextInput, WordWeights
 from datamodules.reading.committed_splits import read_split
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf
-from datamodules.reading.published_files import find, got_by_prepare, read_json
+from datamodules.reading.published_files import find, read_json
 
 _SENTENCES = "pascal_sentences.json"
-_SENTENCES_SOURCE = (
-    "it is written by the public downloader michelecafagna26/Pascal_Sentence_Dataset-downloader, from the page "
-    "vision.cs.uiuc.edu/pascal-sentences, and belongs into the folder given as data.root; the folders dataset and "
-    "sentence of the public downloader rupy/PascalSentenceDataset are read as well. "
-    + got_by_prepare("pascal_sentence")
+_FACTS = Facts(
+    name="pascal_sentence",
+    title="Pascal Sentence (Rashtchian et al., NAACL-HLT 2010 workshop): 1,000 pictures of 20 classes",
+    level="class",
+    terms="The page states no licence that we know of; the pictures came from Flickr and belong to their "
+    "photographers.",
+    origins=(
+        Origin(
+            (_SENTENCES, "images"),
+            "let the public downloader michelecafagna26/Pascal_Sentence_Dataset-downloader (or rupy/"
+            "PascalSentenceDataset, whose folders dataset and sentence are as good) write what is on the page "
+            "vision.cs.uiuc.edu/pascal-sentences",
+            layout="one file",
+        ),
+        Origin(
+            ("sentence", "dataset"),
+            "let the public downloader rupy/PascalSentenceDataset write the folders dataset and sentence, from the "
+            "page vision.cs.uiuc.edu/pascal-sentences,",
+            layout="folders",
+        ),
+    ),
+    counts={"train": Counts(800, 800), "val": Counts(100, 100), "test": Counts(100, 100)},
+    remark="or 800 / 200, five committed splits of each",
 )
-_FOLDERS_SOURCE = (
-    "it is written by the public downloader rupy/PascalSentenceDataset, from the page "
-    "vision.cs.uiuc.edu/pascal-sentences, whose folders dataset and sentence belong into the folder given as "
-    "data.root. " + got_by_prepare("pascal_sentence")
-)
+_SENTENCES_SOURCE = _FACTS.source(_SENTENCES)
+_FOLDERS_SOURCE = _FACTS.source("sentence")
 _SPLITS = 5
 _SIZES = {
     "800/100/100": "800/100/100",
@@ -74,27 +90,10 @@ class PascalSentence(ListedData):
         UserError: If there is no split of that number.
     """
 
+    facts = _FACTS
     classes = (
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
+        *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+        *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     )
     protocols = CLASS_LEVEL
 

@@ -11,12 +11,28 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.reading.committed_splits import read_rows
 from datamodules.reading.loaders import Part
 from datamodules.reading.published_files import feature_rows, find, read_mat
 
-_SOURCE = "it is in the folder data/pascal of the public code penghu-cs/DSCMR and belongs into the folder data.root"
 _COUNTS = {"train": 800, "test": 100}
+_FACTS = Facts(
+    name="pascal_sentence_dscmr",
+    title="Pascal Sentence as features (Zhen et al., CVPR 2019): 900 rows of 20 classes",
+    level="class",
+    terms="The public code of DSCMR, which holds the files, has no licence file.",
+    origins=(
+        Origin(
+            tuple(f"{half}_{kind}.mat" for half in _COUNTS for kind in ("img", "txt", "img_lab")),
+            "copy the files of the folder data/pascal of the public code penghu-cs/DSCMR",
+        ),
+    ),
+    counts={"train": Counts(700, 700), "val": Counts(100, 100), "test": Counts(100, 100)},
+    remark="the features of the DSCMR distribution, validation carved from its 800 training rows",
+    card="pascal_sentence",
+)
+_SOURCE = _FACTS.source("train_img.mat")
 _IMAGE_SIZE, _TEXT_SIZE = 4096, 300
 _SPLIT_NAMES = {
     "official": "800/100, 100 of the 800 carved for validation",
@@ -43,6 +59,7 @@ class PascalSentenceDSCMR(CrossModalData):
         eval_batch_size: Items encoded at once in evaluation.
     """
 
+    facts = _FACTS
     classes = tuple(str(number) for number in range(20))
     protocols = CLASS_LEVEL
 

@@ -14,6 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
+from datamodules.facts import Counts, Facts
 from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.loaders import EpochOf, Part
 
@@ -50,6 +51,14 @@ class Shapes(CrossModalData):
         'a scarlet disc to the right of a navy plus'
     """
 
+    facts = Facts(
+        name="shapes",
+        title="Shapes: pictures of coloured shapes with five captions each, drawn on the spot",
+        level="class or instance",
+        terms="Apache-2.0, as the project.",
+        counts={"train": Counts(3000, 15_000), "val": Counts(500, 2500), "test": Counts(500, 2500)},
+        remark="drawn on the spot, every size can be set",
+    )
     classes = tuple(" ".join(kind) for kind in KINDS)
 
     def __init__(

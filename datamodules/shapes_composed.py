@@ -14,6 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
 from datamodules.base import PartName, Split, split_checksum
 from datamodules.drawn.scenes import KINDS, Scene, invent, modify, paint, stream
+from datamodules.facts import Counts, Facts
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.inputs.vocabulary import Vocabulary, longest
 
@@ -51,6 +52,14 @@ class ShapesComposed(ComposedData):
         'make the small yellow triangle white'
     """
 
+    facts = Facts(
+        name="shapes_composed",
+        title="Shapes in composed form: what to change in pictures of coloured shapes, drawn on the spot",
+        level="composed",
+        terms="Apache-2.0, as the project.",
+        counts={"train": Counts(4400, 4000), "val": Counts(1100, 1000), "test": Counts(2200, 2000)},
+        remark="drawn on the spot, every size can be set",
+    )
     classes = tuple(" ".join(kind) for kind in KINDS)
     protocols = (*COMPOSED_CAPTION, *COMPOSED_TARGET)
 

@@ -14,22 +14,14 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import PartName
+from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.committed_splits import read_rows
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf
-from datamodules.reading.published_files import feature_rows, find, got_by_prepare, read_lines, read_mat
-
-_ARCHIVE = (
-    "it is part of wikipedia_dataset.zip from the cross-modal page of SVCL (svcl.ucsd.edu/projects/crossmodal), whose "
-    "content belongs into the folder given as data.root. " + got_by_prepare("wikipedia")
-)
-_TFIDF_ARCHIVE = (
-    "it is the raw_features.mat with a thousand tf-idf words that the public code azrealwang/sph holds in its folder "
-    "data, to be put under this name into the folder given as data.root. " + got_by_prepare("wikipedia")
-)
+from datamodules.reading.published_files import feature_rows, find, read_lines, read_mat
 
 Half = Literal["train", "test"]
 """What the published files are cut into."""
@@ -38,6 +30,33 @@ _LISTS: dict[Half, tuple[str, int]] = {
     "train": ("trainset_txt_img_cat.list", 2173),
     "test": ("testset_txt_img_cat.list", 693),
 }
+_FEATURES, _TFIDF = "raw_features.mat", "raw_features_with_tfidf.mat"
+_FACTS = Facts(
+    name="wikipedia",
+    title="Wikipedia (Rasiwasia et al., ACM MM 2010): 2,866 pairs of 10 classes",
+    level="class",
+    terms="The page states no licence that we know of; articles and pictures come from Wikipedia, where each has a "
+    "licence of its own.",
+    origins=(
+        Origin(
+            ("categories.list", *(name for name, _ in _LISTS.values()), _FEATURES, "images", "texts"),
+            "unpack wikipedia_dataset.zip from the cross-modal page of SVCL (svcl.ucsd.edu/projects/crossmodal)",
+            file="wikipedia_dataset.zip",
+            # the name of the archive behind the address of its page; its checksum is unknown
+            url="https://svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
+        ),
+        Origin(
+            (_TFIDF,),
+            "put the raw_features.mat with a thousand tf-idf words, from the folder data of the public code "
+            "azrealwang/sph, under this name",
+        ),
+    ),
+    optional={"images": "pictures", "texts": "articles", _TFIDF: "text: tfidf"},
+    sha256={_LISTS["train"][0]: "30c1ba8afbe90da5986de9b12496b6dd2e4680d3876b79ab7aae2e437d5819a3"},
+    counts={"train": Counts(1956, 1956), "val": Counts(217, 217), "test": Counts(693, 693)},
+    remark="validation carved from 2,173 / 693; or 2,173 / 231 / 462",
+)
+_ARCHIVE = _FACTS.source(_FEATURES)
 _SUFFIXES: dict[Half, str] = {"train": "tr", "test": "te"}
 _FIRST = 231
 _IMAGE_SIZE = 128
@@ -52,8 +71,8 @@ class _TextForm(NamedTuple):
 
 
 _TEXTS = {
-    "lda": _TextForm("raw_features.mat", "T", 10, _ARCHIVE, "10 LDA topic probabilities"),
-    "tfidf": _TextForm("raw_features_with_tfidf.mat", "T_tfidf", 1000, _TFIDF_ARCHIVE, "tf-idf of 1000 words"),
+    "lda": _TextForm(_FEATURES, "T", 10, _ARCHIVE, "10 LDA topic probabilities"),
+    "tfidf": _TextForm(_TFIDF, "T_tfidf", 1000, _FACTS.source(_TFIDF), "tf-idf of 1000 words"),
 }
 _SPLIT_NAMES = {
     "official": "official 2173/693, 217 of the 2173 carved for validation",
@@ -100,17 +119,9 @@ class Wikipedia(ListedData):
         epoch_of: What a training epoch goes through once; an image has one text here.
     """
 
+    facts = _FACTS
     classes = (
-        "art",
-        "biology",
-        "geography",
-        "history",
-        "literature",
-        "media",
-        "music",
-        "royalty",
-        "sport",
-        "warfare",
+        *("art", "biology", "geography", "history", "literature", "media", "music", "royalty", "sport", "warfare"),
     )
     protocols = CLASS_LEVEL
 

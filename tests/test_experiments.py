@@ -14,7 +14,7 @@ import pytest
 from cmr_lightning.__main__ import main
 from cmr_lightning.batch import DataSpec, Features, Pixels, Words
 from cmr_lightning.methods import METHODS
-from cmr_lightning.prepare.source import names
+from cmr_lightning.prepare.data_sets import published
 from tests.building import EXPERIMENTS, ROOT, method_of, read, tiny
 
 NAMES = [f"{path.parent.name}/{path.stem}" for path in EXPERIMENTS]
@@ -54,7 +54,7 @@ def test_model_repeats_nothing_that_the_data_say(experiment: Path) -> None:
     assert not OF_THE_DATA & set(keys_within(model.get("init_args", {})))
 
 
-@pytest.mark.parametrize("dataset", names())
+@pytest.mark.parametrize("dataset", sorted({path.parent.name for path in EXPERIMENTS} & set(published())))
 def test_without_data_the_command_that_gets_them_is_named(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

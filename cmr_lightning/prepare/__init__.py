@@ -1,1 +1,1 @@
-"""`prepare`: from published files to verified files; knows data sets by what is written down in `sources`."""
+"""`prepare`: from published files to verified files; what it knows of a data set stands on the data set's class."""

@@ -1,8 +1,9 @@
-"""Disks that are full or may not be written on, said in a sentence."""
+"""Checksums of files, and sentences for disks that are full or may not be written to."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,12 @@ from pathlib import Path
 
 from cmr_lightning.errors import UserError, disk_is_full
 
-AGAIN = "run the same command again, it goes on from there"
+AGAIN = "run the same command again to resume"
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Say in a sentence that a disk is full, or may not be written on.
+    """Turn the system's errors about a full or read-only disk into a sentence.
 
     Raises:
         UserError: Instead of the system's error.
@@ -31,7 +32,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what cannot end.
+    """Refuse to begin what the disk has no room for.
 
     Args:
         folder: An existing folder.
@@ -46,3 +47,9 @@ def require_space(folder: Path, needed: int) -> None:
             f"The disk of {folder} has {free / 1e9:.1f} GB left and {needed / 1e9:.1f} GB are needed; make room there "
             f"and {AGAIN}."
         )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Fetching one file: resumed where it was cut off, verified, and under its name only when it is whole."""
+"""Downloading one file: resumed where it was cut off, verified, and under its name only when it is whole.
+
+By hand, on `urllib`: a library that resumes by range and validator would be one more dependency of the whole project.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.progress import TransferSpeedColumn as SpeedColumn
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.prepare.checks import CHUNK, sha256_of
-from cmr_lightning.prepare.disk import AGAIN, disk_errors, require_space
+from cmr_lightning.prepare.disk import AGAIN, disk_errors, require_space, sha256_of
 
+CHUNK = 1 << 20
+"""Bytes read from the connection at once."""
 _TIMEOUT = 60.0
 """Seconds that a server may be silent."""
-_FRUITLESS = 3
-"""Connections in a row that may bring nothing before we give up."""
+_ATTEMPTS = 3
+"""Connections in a row that may bring nothing before the download fails."""
 
 
 class _CutError(Exception):
@@ -44,20 +48,20 @@ class _Version:
 
 
 def fetch(url: str, target: Path, size: int | None = None, sha256: str = "") -> None:
-    """Fetch a file, going on with what an earlier call left behind.
+    """Download a file, resuming what an earlier call left unfinished.
 
-    Bytes are kept as `<target>.part`, with the version that they belong to in `<target>.part.json`. They are gone on
-    with only if the server still has that version and answers ranges, else the file is fetched from its beginning.
+    Bytes are kept as `<target>.part`, with the version that they belong to in `<target>.part.json`. They are used only
+    if the server still has that version and answers ranges; else the file is downloaded from its beginning.
 
     Args:
         url: Address, http or https.
-        target: Where the file is put once it is whole; nothing is fetched if it is there.
+        target: Where the file is put once it is whole; nothing is downloaded if it is there.
         size: Bytes that the file must have; None if unknown.
         sha256: Checksum that it must have; empty if unknown.
 
     Raises:
-        UserError: If the server cannot be reached or has no such file, if the connection is cut again and again, if
-            the disk is full, or if the file has another size or checksum.
+        UserError: If the server cannot be reached or has no such file, if the connection is cut repeatedly, if the disk
+            is full, or if the file has another size or checksum.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url} is no address of a file; it must begin with https:// or http://.")
@@ -74,14 +78,14 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str = "") -> 
 
 
 def _complete(url: str, part: Path, bar: Progress, task: TaskID) -> None:
-    """Fetch until the file is whole, over as many connections as it takes."""
-    fruitless = 0
-    while fruitless < _FRUITLESS:
+    """Download until the file is whole, over as many connections as it takes."""
+    failed = 0
+    while failed < _ATTEMPTS:
         before = _size(part)
         try:
-            _go_on(url, part, bar, task)
+            _resume(url, part, bar, task)
         except _CutError:
-            fruitless = 0 if _size(part) > before else fruitless + 1
+            failed = 0 if _size(part) > before else failed + 1
         except urllib.error.HTTPError as error:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not before:
                 name = part.name.removesuffix(".part")
@@ -90,7 +94,7 @@ def _complete(url: str, part: Path, bar: Progress, task: TaskID) -> None:
                     f"browser and give its new address with --url {name}=ADDRESS."
                 ) from error
             part.unlink()  # the file has become shorter than what we have of it
-            fruitless += 1
+            failed += 1
         except urllib.error.URLError as error:
             raise UserError(f"{url} cannot be reached ({error.reason}); check the network and {AGAIN}.") from error
         else:
@@ -98,8 +102,8 @@ def _complete(url: str, part: Path, bar: Progress, task: TaskID) -> None:
     raise UserError(f"The connection to {url} was cut after {_size(part):,} bytes; {AGAIN}.")
 
 
-def _go_on(url: str, part: Path, bar: Progress, task: TaskID) -> None:
-    """Fetch what is still missing over one connection.
+def _resume(url: str, part: Path, bar: Progress, task: TaskID) -> None:
+    """Download what is still missing over one connection.
 
     Raises:
         _CutError: If it ended before the file did.
@@ -150,13 +154,13 @@ def _verify(part: Path, url: str, size: int | None, sha256: str) -> None:
 
 
 def _start(response: http.client.HTTPResponse) -> int:
-    """First byte of a partial answer, whose header says `bytes <first>-<last>/<all>`; -1 if it does not."""
+    """Return the first byte of a partial answer, of the header `bytes <first>-<last>/<all>`; -1 if it has none."""
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else -1
 
 
 def _validator(response: http.client.HTTPResponse) -> str:
-    """What tells versions of the file apart; weak ETags do not prove that bytes are equal."""
+    """Return what tells versions of the file apart; weak ETags do not prove that bytes are equal."""
     tag = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 
@@ -166,7 +170,7 @@ def _notes(part: Path) -> Path:
 
 
 def _read_notes(part: Path) -> _Version | None:
-    """The version that the bytes on disk belong to, None if there are none or nobody knows."""
+    """Return the version that the bytes on disk belong to; None if there are none, or it is unknown."""
     try:
         return _Version(**json.loads(_notes(part).read_text())) if part.exists() else None
     except (FileNotFoundError, ValueError, TypeError):

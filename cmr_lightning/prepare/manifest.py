@@ -10,7 +10,8 @@ from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.whole_file import write_whole
-from cmr_lightning.prepare.checks import Finding, sha256_of
+from cmr_lightning.prepare.disk import sha256_of
+from cmr_lightning.prepare.verification import Finding
 
 NAME = "manifest.json"
 _SMALL = 64 << 20
@@ -20,8 +21,8 @@ _SMALL = 64 << 20
 def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
     """Write the manifest of a folder that was just verified.
 
-    Files that a check names are listed one by one, with a checksum up to 64 MiB; all others are summed up by the folder
-    in the root that they are in.
+    Files that a finding names are listed one by one, with a checksum up to 64 MiB; all others are summed up by their
+    folder in the root.
 
     Args:
         root: Folder of the data set.
@@ -30,16 +31,16 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
     """
     files: dict[str, dict[str, Any]] = {}
     for finding in findings:
-        path = root / finding.path
+        path = root / finding.subject
         if finding.state == "ok" and path.is_file():
             size = path.stat().st_size
-            files[finding.path] = {"bytes": size} | ({"sha256": sha256_of(path)} if size <= _SMALL else {})
+            files[finding.subject] = {"bytes": size} | ({"sha256": sha256_of(path)} if size <= _SMALL else {})
     manifest = {
         "dataset": dataset,
         "verified": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": files,
         "folders": {path.name: _summed(path) for path in sorted(root.iterdir()) if _is_content(path)},
-        "counts": {finding.path: dict(finding.counts) for finding in findings if finding.state == "ok"},
+        "counts": {finding.subject: dict(finding.counts) for finding in findings if finding.state == "ok"},
     }
     target = root / NAME
     write_whole(target, json.dumps(manifest, indent=1) + "\n")
@@ -47,7 +48,7 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
 
 
 def changed(root: Path) -> list[Finding]:
-    """Files that are not any more what they were when the manifest was written; none without a manifest.
+    """Find files that have changed since the manifest was written; none without a manifest.
 
     Raises:
         UserError: If the manifest cannot be read.
@@ -60,13 +61,13 @@ def changed(root: Path) -> list[Finding]:
         then, files = manifest["verified"], manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a manifest that `prepare` wrote; remove it and run `prepare` again.") from error
-    sentence = f"is not any more the file that was verified at {then}"
-    return [Finding(name, "wrong", sentence) for name, entry in files.items() if not _as_then(root / name, entry)]
+    sentence = f"has changed since it was verified at {then}"
+    return [Finding(name, "wrong", sentence) for name, entry in files.items() if not _unchanged(root / name, entry)]
 
 
-def _as_then(path: Path, entry: dict[str, Any]) -> bool:
+def _unchanged(path: Path, entry: dict[str, Any]) -> bool:
     if not path.is_file():
-        return True  # the checks say so where it is needed
+        return True  # whether it may be missing is for the verification to say
     if path.stat().st_size != entry["bytes"]:
         return False
     return "sha256" not in entry or sha256_of(path) == entry["sha256"]

@@ -1,4 +1,4 @@
-"""`prepare`: fetch what may be fetched, say what to do by hand for the rest, verify, write a manifest."""
+"""`prepare`: download what may be downloaded, say what to do by hand for the rest, verify, write a manifest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.prepare import manifest
-from cmr_lightning.prepare.checks import ANYWHERE, Finding
-from cmr_lightning.prepare.disk import disk_errors
-from cmr_lightning.prepare.source import ByHand, Download, Layout, Source, absent, names, source_of
+from cmr_lightning.prepare.disk import AGAIN, disk_errors
+
+if TYPE_CHECKING:  # `--help` answers at once, without torch
+    from cmr_lightning.prepare.verification import Finding
+    from datamodules.facts import Facts, Origin
 
 _DOWNLOADS = ".downloads"
 _SHOWN = 5
@@ -22,9 +24,10 @@ examples:
   python -m cmr_lightning prepare wikipedia --accept-terms
   python -m cmr_lightning prepare mscoco --root /data/coco --check
 
-What may be fetched is fetched, goes on where it was interrupted, and is unpacked; what may not is named, with the page
-to get it from and the place to put it. What is there already stays as it is. Then files are counted and checksums
-compared, and ROOT/manifest.json is written if nothing is missing. The exit code is 0 if the data set is whole, else 2.
+What may be downloaded is downloaded, resumed where it was interrupted, and unpacked; for the rest you are told where to
+get it and where to put it. What is there already stays as it is. Then the data set reads its files, their checksums and
+the size of each part are compared with what was published, and ROOT/manifest.json is written if nothing is missing. The
+exit code is 0 if the data set is whole, else 2.
 """
 
 
@@ -35,28 +38,32 @@ def main(arguments: Sequence[str]) -> None:
         arguments: The command, and its options.
 
     Raises:
-        UserError: If something cannot be fetched, is missing or is not what was published.
+        UserError: If something cannot be downloaded, is missing or is not what was published.
     """
     options = _parser().parse_args(arguments[1:])
+    from cmr_lightning.prepare import manifest
+    from cmr_lightning.prepare.data_sets import data_set, published
+    from cmr_lightning.prepare.verification import verify
+
     if options.list:
-        for name in names():
-            print(f"{name:<17}{source_of(name).title}")
+        for name, kind in published().items():
+            print(f"{name:<22}{kind.facts.title}")
         return
     if not options.dataset:
-        raise UserError(f"Name a data set to prepare: {', '.join(names())}.")
-    source = source_of(options.dataset)
-    root = options.root or Path(os.environ.get("CMR_DATA") or "data", options.dataset)
+        raise UserError(f"Name a data set to prepare: {', '.join(published())}.")
+    kind = data_set(options.dataset)
+    root = options.root or Path(os.environ.get("CMR_DATA") or "data", kind.facts.name)
     root = root.expanduser()
     if not options.check:
         try:
-            _get(source, root, _addresses(options.url, source), accepted=options.accept_terms)
+            _get(kind.facts, root, _addresses(options.url, kind.facts), accepted=options.accept_terms)
         except KeyboardInterrupt:
-            print("\nInterrupted; run the same command again, it goes on from there.", file=sys.stderr)
+            print(f"\nInterrupted; {AGAIN}.", file=sys.stderr)
             raise SystemExit(130) from None
-    layout = source.layout(root)
-    findings = _look(layout, root, shown=None if options.all else _SHOWN)
+    findings = [*verify(kind, root), *manifest.changed(root)]
+    _report(findings, shown=None if options.all else _SHOWN)
     if not options.check:
-        _advise(source, (*layout.by_hand, *source.by_hand), root, findings)
+        _advise(kind.facts, root, findings)
     _conclude(options.dataset, root, findings, writing=not options.check)
 
 
@@ -67,9 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", nargs="?", help="name of a data set, see --list")
+    parser.add_argument("dataset", nargs="?", help="name of a data set, see --list, or class path of your own")
     parser.add_argument("--root", type=Path, help="its folder; default: $CMR_DATA/<dataset>, or data/<dataset>")
-    parser.add_argument("--check", action="store_true", help="only verify; fetch and write nothing")
+    parser.add_argument("--check", action="store_true", help="only verify; download and write nothing")
     parser.add_argument("--list", action="store_true", help="list the data sets")
     parser.add_argument("--all", action="store_true", help=f"name all missing pictures, not the first {_SHOWN}")
     parser.add_argument("--accept-terms", action="store_true", help="accept the terms that a download is said to have")
@@ -78,97 +85,93 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE=ADDRESS",
-        help="fetch a file from this address, e.g. of a mirror; may be given several times",
+        help="download a file from this address, e.g. of a mirror; may be given several times",
     )
     return parser
 
 
-def _addresses(given: Sequence[str], source: Source) -> dict[str, str]:
-    """Address of each file to fetch, those of the user before those that are known."""
-    known = {download.name: download.url for download in source.downloads}
+def _addresses(given: Sequence[str], facts: Facts) -> dict[str, str]:
+    """Return the address of each file that may be downloaded; the user's come before those that are known."""
+    addresses = {origin.file: origin.url for origin in facts.origins if origin.file}
+    known = ", ".join(addresses) or "none"
     for pair in given:
         name, _, url = pair.partition("=")
-        if name not in known or not url:
-            files = ", ".join(known) or "none"
-            raise UserError(f"--url {pair} should be FILE=ADDRESS with a file that may be fetched here: {files}.")
-        known[name] = url
-    return known
+        if name not in addresses or not url:
+            raise UserError(f"--url {pair} should be FILE=ADDRESS with a file that may be fetched here: {known}.")
+        addresses[name] = url
+    return addresses
 
 
-def _get(source: Source, root: Path, addresses: Mapping[str, str], *, accepted: bool) -> None:
-    """Fetch what is missing and may be fetched."""
-    print(f"{source.title}\nTerms: {source.terms}\n")
-    for download in source.downloads:
-        if absent(root, download.holds):
-            _get_download(download, root, addresses[download.name], accepted=accepted)
+def _get(facts: Facts, root: Path, addresses: Mapping[str, str], *, accepted: bool) -> None:
+    """Download what is missing and may be downloaded."""
+    from datamodules.facts import absent
+
+    print(f"{facts.title}\nTerms: {facts.terms}\n")
+    for origin in facts.origins:
+        if origin.file and absent(root, origin.holds):
+            _get_file(origin, root, addresses[origin.file], facts.terms, accepted=accepted)
 
 
-def _get_download(download: Download, root: Path, url: str, *, accepted: bool) -> None:
-    """Fetch one file, unless it was put into the root by hand, and unpack it."""
-    from cmr_lightning.prepare.download import fetch  # imports rich, which a check does not need
+def _get_file(origin: Origin, root: Path, url: str, terms: str, *, accepted: bool) -> None:
+    """Download one file, unless it was put into the root by hand, and unpack it."""
+    from cmr_lightning.prepare.download import fetch
     from cmr_lightning.prepare.unpack import is_archive, unpack
 
-    packed, placed = is_archive(download.name), root / download.name
+    packed, placed = is_archive(origin.file), root / origin.file
     if packed and placed.is_file():
-        unpack(placed, root, download.holds)
-        return
-    if not url:
+        unpack(placed, root, origin.holds)
+    elif not url:
         print(
-            f"Not fetched: {download.name}, whose address is not known. Look for it on {download.page}; give its "
-            f"address with --url {download.name}=ADDRESS, or download it to {placed}, and run `prepare` again.\n"
+            f"Not fetched: {origin.file}, whose address is not known; {origin.how} into {root}. Give its address with "
+            f"--url {origin.file}=ADDRESS, or download it to {placed}, and run `prepare` again.\n"
         )
-        return
-    if not accepted:
-        print(f"Not fetched: {download.name} ({url}). {download.terms} Accept this with --accept-terms.\n")
-        return
-    target = root / _DOWNLOADS / download.name if packed else root / download.holds[0]
-    fetch(url, target, download.size, download.sha256)
-    if packed:
-        unpack(target, root, download.holds)
-        target.unlink()
+    elif not accepted:
+        print(f"Not fetched: {origin.file} ({url}). {terms} Accept this with --accept-terms.\n")
+    else:
+        target = root / _DOWNLOADS / origin.file if packed else root / origin.holds[0]
+        fetch(url, target, origin.size, origin.sha256)
+        if packed:
+            unpack(target, root, origin.holds)
+            target.unlink()
 
 
-def _advise(source: Source, by_hand: Sequence[ByHand], root: Path, findings: Sequence[Finding]) -> None:
-    """Say how to get what is missing or wrong."""
-    whole = not any(finding.fault for finding in findings)
-    for part in by_hand:
-        if _is_wanted(part, root, findings):
-            places = absent(root, part.holds) or part.holds
-            print("\n".join([f"\nBy hand: {part.how}", *(f"    {root / name}" for name in places)]))
-    for download in source.downloads:
-        if not whole and not absent(root, download.holds):
-            print(f"\nTo get {download.name} anew, remove what it brought ({', '.join(download.holds)}) and run again.")
-
-
-def _is_wanted(part: ByHand, root: Path, findings: Sequence[Finding]) -> bool:
-    """Whether something that a part brings is missing or wrong, or not there where that was not checked."""
-    states = {finding.state for finding in findings if _is_of(part, finding.path)}
-    states = states or {finding.state for finding in findings if finding.path == ANYWHERE}
-    return bool(states - {"ok"} if states else absent(root, part.holds))
-
-
-def _is_of(part: ByHand, found: str) -> bool:
-    """Whether a file or folder is one that a part brings, or lies in one, or around one."""
-    path = PurePosixPath(found.removesuffix(".gz"))
-    return any(path.is_relative_to(name) or PurePosixPath(name).is_relative_to(path) for name in part.holds)
-
-
-def _look(layout: Layout, root: Path, shown: int | None) -> list[Finding]:
-    """Check everything and print what was found, naming so many missing files of each list; None: all."""
-    findings = [finding for check in layout.checks for finding in check.check(root)]
-    findings += manifest.changed(root)
+def _report(findings: Sequence[Finding], shown: int | None) -> None:
+    """Print what was found, with the first `shown` missing pictures of each part; None: all."""
     for finding in findings:
         need = f" (only needed for {finding.only_for})" if finding.only_for and finding.state != "ok" else ""
-        print(f"{finding.state:<9}{finding.path}: {finding.sentence}{need}")
+        print(f"{finding.state:<9}{finding.subject}: {finding.sentence}{need}")
         for name in finding.missing[:shown]:
             print(f"           {name}")
         if shown is not None and len(finding.missing) > shown:
             print(f"           ... and {len(finding.missing) - shown:,} more; --all names them")
-    return findings
+
+
+def _advise(facts: Facts, root: Path, findings: Sequence[Finding]) -> None:
+    """Print how to get what is missing or wrong."""
+    from datamodules.facts import absent
+
+    whole = not any(finding.fault for finding in findings)
+    poor = {finding.subject.removesuffix(".gz") for finding in findings if finding.state != "ok"}
+    missing = {PurePosixPath(name) for finding in findings for name in finding.missing}
+    for origin in facts.layout(root):
+        gone = absent(root, origin.holds)
+        folders = {name for name in origin.holds if any(path.is_relative_to(name) for path in missing)}
+        wanted = [name for name in origin.holds if name in poor | folders or (name in gone and not whole)]
+        if wanted and not origin.file:
+            print(f"\nBy hand: {origin.how} into {root}.", *(f"    {root / name}" for name in wanted), sep="\n")
+        elif wanted and not gone:
+            print(f"\nTo get {origin.file} again, remove what it brought ({', '.join(origin.holds)}) and run again.")
 
 
 def _conclude(dataset: str, root: Path, findings: Sequence[Finding], *, writing: bool) -> None:
-    faults = [finding.path for finding in findings if finding.fault]
+    """Write the manifest of a whole data set.
+
+    Raises:
+        UserError: If the data set is not whole.
+    """
+    from cmr_lightning.prepare import manifest
+
+    faults = [finding.subject for finding in findings if finding.fault]
     if faults:
         if writing:
             with disk_errors(root):

@@ -19,13 +19,14 @@ import torch
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
 from datamodules.base import PartName
+from datamodules.facts import Origin, packed
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing, no_labels
 from datamodules.reading.loaders import EpochOf
-from datamodules.reading.published_files import find, got_by_prepare
+from datamodules.reading.published_files import find
 
 
 class Entry(NamedTuple):
@@ -50,15 +51,17 @@ def find_json(root: Path, name: str, source: str) -> Path:
     Raises:
         UserError: If neither is there.
     """
-    packed = root / f"{name}.gz"
-    return packed if packed.is_file() and not (root / name).is_file() else find(root, name, source)
+    archive = packed(root, name)
+    return archive if archive.is_file() and not (root / name).is_file() else find(root, name, source)
 
 
-def json_source(dataset: str) -> str:
-    """Where the JSON file of a data set comes from and where it goes; `dataset` is the name that `prepare` knows."""
-    return (
-        "it is part of caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments (cs.stanford.edu/people/"
-        f"karpathy/deepimagesent) and belongs into the folder given as data.root. {got_by_prepare(dataset)}"
+def json_origin(name: str, layout: str = "") -> Origin:
+    """Return where a file of Karpathy's comes from."""
+    return Origin(
+        (name,),
+        f"put {name}, packed by gzip or not, from caption_datasets.zip of Karpathy's Deep Visual-Semantic Alignments "
+        "(cs.stanford.edu/people/karpathy/deepimagesent)",
+        layout=layout,
     )
 
 

@@ -15,9 +15,8 @@ from datamodules.base import PartName
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.families.listed_data import ListedData, check_captions
 from datamodules.inputs.image_inputs import ImageInput
-from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.stored_features import StoredTexts
-from datamodules.inputs.text_inputs import TextInput, WordTokens
+from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.listing import Listing
 
 
@@ -126,7 +125,7 @@ class ListedCompositions(ListedData, ComposedData):
         batch_size: int = 32,
         eval_batch_size: int = 256,
     ) -> None:
-        super().__init__(root, image or Pictures(), text or WordTokens(), batch_size, eval_batch_size)
+        super().__init__(root, image, text, batch_size, eval_batch_size)
         if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:
             raise UserError(
                 f"{type(self).__name__} makes up new texts in each epoch, which no feature store holds; set data.text "

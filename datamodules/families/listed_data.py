@@ -12,7 +12,8 @@ from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.inputs.image_inputs import ImageInput
-from datamodules.inputs.text_inputs import TextInput
+from datamodules.inputs.pictures import Pictures
+from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf, Part
 from datamodules.reading.published_files import read_picture
@@ -29,8 +30,8 @@ class ListedData(CrossModalData):
 
     Args:
         root: Folder of the published files.
-        image: What image encoders are fed with.
-        text: What text encoders are fed with.
+        image: What image encoders are fed with; by default the pictures.
+        text: What text encoders are fed with; by default all words.
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
@@ -39,16 +40,16 @@ class ListedData(CrossModalData):
     def __init__(
         self,
         root: str,
-        image: ImageInput,
-        text: TextInput,
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
         batch_size: int = 64,
         eval_batch_size: int = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, epoch_of)
         self.root = Path(root).expanduser()
-        self.image = image
-        self.text = text
+        self.image = image or Pictures()
+        self.text = text or WordTokens()
         self.text.locate(self.root)
         self._listings: dict[PartName, Listing] = {}
         self._left_out: dict[PartName, int] = {}

@@ -1,7 +1,7 @@
 """Reading published files, with errors that name the file, what was expected, what was found, and where to get it.
 
-In every function `source` says where the file comes from and where it goes; it ends the message of each error. Where
-`prepare` knows the data set, `got_by_prepare` ends the source.
+In every function `source` says where the file comes from and where it goes, as `Facts.source` does; it ends the message
+of each error.
 """
 
 from __future__ import annotations
@@ -22,11 +22,6 @@ from torch import Tensor
 from cmr_lightning.errors import UserError
 
 Form = TypeVar("Form")
-
-
-def got_by_prepare(dataset: str) -> str:
-    """The sentence that names the command, without its full stop; `dataset` is the name that `prepare` knows."""
-    return f"`python -m cmr_lightning prepare {dataset}` gets it or says how"
 
 
 def find(root: Path, name: str, source: str) -> Path:

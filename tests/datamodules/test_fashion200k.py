@@ -9,22 +9,17 @@ import pytest
 import torch
 
 import cmr_lightning  # noqa: F401
-from cmr_lightning.batch import ComposedQuery, Pixels, Words
+from cmr_lightning.batch import Pixels, Words
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion200k import Fashion200k, Siblings, in_validation, modification, parents_of, written_out
-from datamodules.inputs.pictures import Pictures
-from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS
-
-
-def fashion200k(root: Path, **settings: object) -> Fashion200k:
-    return Fashion200k(str(root), Pictures(crop=16, resize=16), **settings)  # type: ignore[arg-type]
+from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS, load
 
 
 @pytest.fixture(scope="module")
 def data(invented_data: Path) -> Fashion200k:
     """Fashion200k in miniature, only to be read."""
-    return fashion200k(invented_data / "fashion200k")
+    return load(invented_data / "fashion200k")
 
 
 @pytest.fixture
@@ -136,7 +131,7 @@ def test_test_queries_are_those_of_the_list(data: Fashion200k) -> None:
 
 
 def test_validation_queries_are_drawn_once(data: Fashion200k, invented_data: Path) -> None:
-    again = fashion200k(invented_data / "fashion200k")
+    again = load(invented_data / "fashion200k")
     assert data.listing("val").captions == again.listing("val").captions
     assert len(set(data.listing("val").owner.tolist())) == len(data.listing("val").owner)
 
@@ -166,37 +161,7 @@ def test_words_of_all_training_descriptions_are_known(data: Fashion200k) -> None
     assert data.spec.relevance == "composed"
 
 
-def test_batches_hold_source_text_and_target(data: Fashion200k) -> None:
-    batch = next(iter(data.train_dataloader()))
-    assert isinstance(batch.text, ComposedQuery)
-    assert batch.image.shape == batch.text.source.shape == (32, 3, 16, 16)
-    assert batch.image_id.shape == (32,)
-    images, queries = data.test_dataloader()
-    assert sum(len(items.position) for items in images) == data.part("test").num_images
-    assert sum(len(items.position) for items in queries) == data.part("test").num_texts
-
-
 # People's files ------------------------------------------------------------------------------------------------------
-
-
-def test_missing_pictures_take_their_queries_along(root: Path) -> None:
-    source = (root / "test_queries.txt").read_text().split()[0]
-    before = len(fashion200k(root).listing("test").captions)
-    (root / source).unlink()
-    with pytest.raises(UserError, match=r"1 of \d+ pictures are missing"):
-        fashion200k(root).listing("test")
-    data = Fashion200k(str(root), Pictures(crop=16, resize=16, missing="skip"))
-    listing = data.listing("test")
-    assert source not in listing.pictures
-    asked = sum(source in line for line in (root / "test_queries.txt").read_text().splitlines())
-    assert len(listing.captions) == before - asked
-    assert data.split.name.endswith("pictures left out")
-    kept = {listing.pictures[row] for row in listing.owner.tolist()}
-    assert kept < set(fashion200k_pictures(root))
-
-
-def fashion200k_pictures(root: Path) -> list[str]:
-    return (root / "test_queries.txt").read_text().split()
 
 
 def edit(root: Path, name: str, line: str) -> None:
@@ -217,29 +182,20 @@ def test_wrong_lines_are_named(root: Path, name: str, line: str, message: str) -
     edit(root, name, line)
     with pytest.raises(UserError, match=message):
         for part in PARTS:
-            fashion200k(root).listing(part)
+            load(root).listing(part)
 
 
 def test_two_descriptions_of_a_picture_are_refused(root: Path) -> None:
     picture = (root / "labels/top_train_detect_all.txt").read_text().split("\t")[0]
     edit(root, "labels/top_train_detect_all.txt", f"{picture}\t0.9\tsomething else")
     with pytest.raises(UserError, match=r"is 'something else' \(top\) here and .* before; keep one of the lines"):
-        fashion200k(root).listing("train")
-
-
-@pytest.mark.parametrize(
-    ("name", "source"), [("labels", "xthan/fashion-200k"), ("test_queries.txt", "image_retrieval")]
-)
-def test_missing_files_are_named_with_their_source(root: Path, name: str, source: str) -> None:
-    shutil.move(root / name, root / "elsewhere")
-    with pytest.raises(UserError, match=source):
-        fashion200k(root).listing("test")
+        load(root).listing("train")
 
 
 def test_real_copy(real_data: Path) -> None:
     root = real_data / "fashion_products"
     if not root.is_dir():
         pytest.skip("CMR_DATA has no folder fashion_products")
-    data = fashion200k(root)
+    data = load(root)
     assert [len(data.listing(part).pictures) for part in PARTS] == [5802, 688, 2081]
     assert len(data.listing("test").captions) == 3000

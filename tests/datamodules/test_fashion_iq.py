@@ -14,19 +14,14 @@ from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
 from datamodules.inputs.feature_archive import FeatureArchive
-from datamodules.inputs.pictures import Pictures
 from datamodules.reading.committed_splits import held_out
-from tests.datamodules.published.fashion_iq import PICTURES, SHARED
-
-
-def fashion_iq(root: Path, **settings: Any) -> FashionIQ:
-    return FashionIQ(str(root), Pictures(crop=16, resize=16, **settings))
+from tests.datamodules.published.fashion_iq import PICTURES, SHARED, load
 
 
 @pytest.fixture(scope="module")
 def data(invented_data: Path) -> FashionIQ:
     """FashionIQ in miniature, only to be read."""
-    return fashion_iq(invented_data / "fashion_iq")
+    return load(invented_data / "fashion_iq")
 
 
 @pytest.fixture
@@ -82,8 +77,6 @@ def test_an_empty_caption_is_left_out() -> None:
 
 
 def test_training_queries_are_the_same_in_each_epoch(data: FashionIQ) -> None:
-    import torch
-
     assert data.epoch(torch.Generator()) is data.part("train")
 
 
@@ -97,21 +90,11 @@ def test_protocols_are_means_over_the_categories(data: FashionIQ) -> None:
 def test_features_of_an_archive_are_found_for_pictures_of_two_categories(data: FashionIQ, tmp_path: Path) -> None:
     names = sorted({picture for part in PARTS for picture in data.listing(part).pictures})
     np.savez(tmp_path / "f.npz", names=np.array(names), features=np.arange(len(names))[:, None])
-    archived = FashionIQ(str(data.root), FeatureArchive(str(tmp_path / "f.npz")))
+    archived = load(data.root, image=FeatureArchive(str(tmp_path / "f.npz")))
     for part in PARTS:
         image = archived.part(part).image
         assert isinstance(image, torch.Tensor)
         assert [names[row] for row in image[:, 0].int().tolist()] == list(data.listing(part).pictures)
-
-
-def test_missing_pictures_take_their_queries_along(root: Path, data: FashionIQ) -> None:
-    candidate = next(candidate for _, candidate, _, _ in published(data, "test"))
-    next((root / "images").glob(f"{candidate}.*")).unlink()
-    with pytest.raises(UserError, match="pictures are missing"):
-        fashion_iq(root).listing("test")
-    left = fashion_iq(root, missing="skip").listing("test")
-    asked = [query for query in published(data, "test") if candidate not in (query[1], query[3])]
-    assert len(left.captions) == len(asked) < len(data.listing("test").captions)
 
 
 def change(root: Path, name: str, edit: Any) -> None:
@@ -134,26 +117,4 @@ def test_wrong_entries_are_named(root: Path, name: str, edit: Any, message: str)
     change(root, name, edit)
     with pytest.raises(UserError, match=rf"{Path(name).name}.*{message}.*fashion-iq"):
         for part in PARTS:
-            fashion_iq(root).listing(part)
-
-
-@pytest.mark.parametrize(("content", "message"), [("[", "is not JSON"), ("{}", "should hold a list and holds a dict")])
-def test_damaged_files_are_named(root: Path, content: str, message: str) -> None:
-    (root / "captions/cap.shirt.train.json").write_text(content)
-    with pytest.raises(UserError, match=message):
-        fashion_iq(root).listing("train")
-
-
-def test_missing_files_are_named_with_their_source(root: Path) -> None:
-    (root / "image_splits/split.toptee.val.json").unlink()
-    with pytest.raises(UserError, match=r"split\.toptee\.val\.json is missing; the folders captions and image_splits"):
-        fashion_iq(root).listing("test")
-
-
-def test_real_files(real_data: Path) -> None:
-    root = real_data / "fashion_iq"
-    if not root.is_dir():
-        pytest.skip("CMR_DATA has no folder fashion_iq")
-    listings = [fashion_iq(root).list_part(part) for part in PARTS]
-    assert [len(listing.captions) for listing in listings] == [16_186, 1_814, 6_016]
-    assert [len(listing.pictures) for listing in listings] == [23_536, 3_460, 15_536]
+            load(root).listing(part)

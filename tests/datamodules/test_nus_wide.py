@@ -263,16 +263,6 @@ def test_spoiled_files_are_refused_by_name(copy: Path, spoil, message: str) -> N
         nus_wide(copy, text="tags1k").part("train")
 
 
-@pytest.mark.parametrize(
-    "file",
-    ["ImageList/Imagelist.txt", "NUS_WID_Tags/All_Tags.txt", "Groundtruth/AllLabels/Labels_sky.txt"],
-)
-def test_missing_files_are_named(copy: Path, file: str) -> None:
-    (copy / file).unlink()
-    with pytest.raises(UserError, match=rf"{re.escape(file)} is missing; .*NUS-WIDE page"):
-        nus_wide(copy).part("train")
-
-
 def test_pictures_are_those_of_the_list(tmp_path: Path) -> None:
     published.write(tmp_path, pictures=True)
     data = nus_wide(tmp_path)

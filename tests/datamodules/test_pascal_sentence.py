@@ -13,22 +13,13 @@ from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
-from datamodules.pascal_sentence import PascalSentence
 from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.pascal_sentence import FEATURES as PASCAL_FEATURES
+from tests.datamodules.published.pascal_sentence import SPLITS
+from tests.datamodules.published.pascal_sentence import load as pascal
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
 
 PARTS = ("train", "val", "test")
-PER_CLASS = {
-    "800/100/100": {"train": 40, "val": 5, "test": 5},
-    "800/200": {"train": 35, "val": 5, "test": 10},
-    "800/200-all": {"train": 40, "val": 5, "test": 10},
-}
-CHECKSUMS = {
-    "800/100/100": ("db7741d8131e7eae", "9f3eef9d85ef716b", "0ac6109fea40f931", "a1f35f2bf7125148", "153d9e815e2a4216"),
-    "800/200": ("1b9a7b382ae428f8", "a3c33de0abe687e7", "854085598c4f2cea", "986c4a279285c66c", "a9fa05f9e352b573"),
-    "800/200-all": ("44ee8ac3be85aaa4", "4da2f8c4d413e31d", "16c49b0cab026806", "82c7b420bd08663c", "29463a763ee9d3db"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +49,6 @@ def real():
     return Path(os.environ["CMR_DATA"]) / "pascal_sentence"
 
 
-def pascal(root, **settings):
-    """The data set with the features of an archive, unless told otherwise."""
-    return PascalSentence(str(root), **{"image": FeatureArchive("mobilenetv2_features.npz"), **settings})
-
-
 def change_sentences(root, edit):
     path = root / "pascal_sentences.json"
     content = json.loads(path.read_text())
@@ -78,34 +64,28 @@ def change_features(root, edit):
     np.savez(path, **arrays)
 
 
-def check_split(root, number, sizes):
-    data = pascal(root, split=number, sizes=sizes)
-    parts = {name: data.part(name) for name in PARTS}
+def check_content(root, settings):
+    """Every class has its share, and every text is that of its picture."""
+    data = pascal(root, **settings)
+    assert data.protocols == CLASS_LEVEL
+    assert data.classes == tuple(sorted(data.classes))
     sentences = json.loads((root / "pascal_sentences.json").read_text())
-    assert len({name for part in parts.values() for name in part.image_names}) == 1000
-    assert (set(parts["val"].image_names) <= set(parts["train"].image_names)) == (sizes == "800/200-all")
-    assert not set(parts["test"].image_names) & {*parts["train"].image_names, *parts["val"].image_names}
-    for name, part in parts.items():
-        assert torch.bincount(part.label).tolist() == [PER_CLASS[sizes][name]] * 20
-        assert part.image.dtype == part.text.dtype == torch.float32
-        assert part.num_images == part.num_texts
-        assert torch.equal(part.owner, torch.arange(part.num_images))
+    for part in map(data.part, PARTS):
+        assert torch.bincount(part.label).tolist() == [part.num_images // 20] * 20
         torch.testing.assert_close(part.text.norm(dim=1), torch.ones(part.num_texts))
         for row, (file, label) in enumerate(zip(part.image_names, part.label.tolist(), strict=True)):
             assert sentences[file]["category"] == data.classes[label]
             assert part.captions[row] == " ".join(sentences[file]["captions"])
 
 
-@pytest.mark.parametrize("sizes", PER_CLASS)
-@pytest.mark.parametrize("number", range(5))
-def test_splits(published, number, sizes):
-    check_split(published, number, sizes)
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
+def test_content_of_splits(published, split):
+    check_content(published, split.settings)
 
 
-@pytest.mark.parametrize("sizes", PER_CLASS)
-@pytest.mark.parametrize("number", range(5))
-def test_splits_of_the_real_data(real, number, sizes):
-    check_split(real, number, sizes)
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
+def test_content_of_splits_of_the_real_data(real, split):
+    check_content(real, split.settings)
 
 
 def test_sizes_of_a_split_are_nested(published):
@@ -115,31 +95,10 @@ def test_sizes_of_a_split_are_nested(published):
     assert set(large.listing("test").pictures) == {*small.listing("val").pictures, *small.listing("test").pictures}
 
 
-def test_spec_and_protocols(published):
-    data = pascal(published)
-    words = data.spec.text.size
-    assert data.spec.image == Features(PASCAL_FEATURES)
-    assert data.spec.text == Features(words)
-    assert all(data.part(name).text.shape[1] == words for name in PARTS)
-    assert (data.spec.num_classes, data.spec.class_counts, data.spec.num_images) == (20, (40,) * 20, 800)
-    assert not data.spec.multi_label
-    assert data.protocols == CLASS_LEVEL
-    assert data.classes == tuple(sorted(data.classes))
-
-
-@pytest.mark.parametrize("sizes", PER_CLASS)
-@pytest.mark.parametrize("number", range(5))
-def test_checksums_of_splits(published, in_folders, number, sizes):
-    """A split is the same in both layouts."""
-    for root in (published, in_folders):
-        split = pascal(root, split=number, sizes=sizes).split
-        assert split.name.startswith(f"{number} of 5, {sizes.removesuffix('-all')}")
-        assert split.checksum == CHECKSUMS[sizes][number]
-
-
 def test_both_layouts_say_the_same(published, in_folders):
     for joined in (True, False):
         one, other = (pascal(root, joined=joined) for root in (published, in_folders))
+        assert one.split == other.split
         for name in PARTS:
             assert other.listing(name).captions == one.listing(name).captions
             assert other.part(name).image_names == one.part(name).image_names
@@ -303,33 +262,6 @@ def test_test_items_are_behind_the_wall(root):
 def test_there_are_five_splits(tmp_path, number):
     with pytest.raises(UserError, match=rf"data\.split is {number}, but Pascal Sentence has the splits 0 to 4"):
         pascal(tmp_path, split=number)
-
-
-@pytest.mark.parametrize(
-    ("name", "source"),
-    [
-        ("pascal_sentences.json", "Pascal_Sentence_Dataset-downloader"),
-        ("mobilenetv2_features.npz", r"data\.image\.path"),
-    ],
-)
-def test_a_missing_file_is_named_with_its_source(root, name, source):
-    (root / name).unlink()
-    with pytest.raises(UserError, match=rf"{name} is missing; .*{source}.*data\.root"):
-        pascal(root).part("train")
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere, given as data\.root, does not exist"):
-        pascal(tmp_path / "nowhere").part("train")
-
-
-def test_truncated_files_are_refused(root):
-    for name, message in (("pascal_sentences.json", "is not JSON"), ("mobilenetv2_features.npz", "cannot be read as")):
-        content = (root / name).read_bytes()
-        (root / name).write_bytes(content[: len(content) // 2])
-        with pytest.raises(UserError, match=rf"{name} {message}"):
-            pascal(root).part("train")
-        (root / name).write_bytes(content)
 
 
 def test_a_missing_image_is_named(root):

@@ -9,13 +9,11 @@ import torch
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.reading.committed_splits import read_rows, read_split
 from tests.datamodules.published.pascal_sentence_dscmr import write as write_pascal_sentence_dscmr
 
 PARTS = ("train", "val", "test")
-PER_CLASS = {"official": (35, 5, 5), "official-all": (40, 5, 5)}
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +29,7 @@ def root(published, tmp_path):
     return shutil.copytree(published, tmp_path / "dscmr")
 
 
-@pytest.mark.parametrize("split", PER_CLASS)
-def test_splits(published, split):
-    data = PascalSentenceDSCMR(str(published), split=split)
-    parts = {name: data.part(name) for name in PARTS}
-    for part, count in zip(parts.values(), PER_CLASS[split], strict=True):
-        assert torch.bincount(part.label).tolist() == [count] * 20
-        assert part.image.shape == (20 * count, 4096)
-        assert part.text.shape == (20 * count, 300)
-        assert part.image.dtype == part.text.dtype == torch.float32
-        assert torch.equal(part.owner, torch.arange(20 * count))
-        assert len(set(part.image_names)) == len(part.captions) == 20 * count
-    assert (set(parts["val"].image_names) <= set(parts["train"].image_names)) == (split == "official-all")
-    assert bool(set(parts["val"].image_names) & set(parts["train"].image_names)) == (split == "official-all")
-
-
-def test_spec_and_protocols(published):
-    data = PascalSentenceDSCMR(str(published))
-    assert (data.spec.image, data.spec.text) == (Features(4096), Features(300))
-    assert (data.spec.num_classes, data.spec.class_counts, data.spec.num_images) == (20, (35,) * 20, 700)
-    assert data.protocols == CLASS_LEVEL
-    assert data.picture("val", 0) is None
-
-
-@pytest.mark.parametrize("split", PER_CLASS)
+@pytest.mark.parametrize("split", ["official", "official-all"])
 def test_rows_stay_together(published, split):
     data = PascalSentenceDSCMR(str(published), split=split)
     for name in PARTS:
@@ -69,18 +44,9 @@ def test_rows_stay_together(published, split):
         np.testing.assert_array_equal(part.image, arrays["img"][rows])
         np.testing.assert_array_equal(part.text, arrays["txt"][rows])
         np.testing.assert_array_equal(part.label, arrays["img_lab"][rows, 0])
-
-
-@pytest.mark.parametrize(
-    ("split", "checksum"), [("official", "7aa36f13fc855189"), ("official-all", "e6bd9b730613b95c")]
-)
-def test_checksums_of_splits(published, split, checksum):
-    """The rows are the same in the real files, whose training labels another test checks."""
-    assert PascalSentenceDSCMR(str(published), split=split).split.checksum == checksum
-
-
-def test_names_of_splits_differ(published):
-    assert len({PascalSentenceDSCMR(str(published), split=split).split.name for split in PER_CLASS}) == 2
+        assert (torch.bincount(part.label) == part.num_images // 20).all()
+    assert (data.spec.image, data.spec.text) == (Features(4096), Features(300))
+    assert data.picture("val", 0) is None
 
 
 def test_the_committed_rows_fit_the_real_labels():
@@ -101,20 +67,6 @@ def test_test_files_are_behind_the_wall(root):
     data.val_dataloader()
     with pytest.raises(UserError, match=r"test_img_lab\.mat is missing; .*penghu-cs/DSCMR"):
         data.test_dataloader()
-
-
-@pytest.mark.parametrize("name", ["train_img.mat", "train_txt.mat", "train_img_lab.mat"])
-def test_a_missing_file_is_named(root, name):
-    (root / name).unlink()
-    with pytest.raises(UserError, match=rf"{name} is missing; .*penghu-cs/DSCMR.*data\.root"):
-        PascalSentenceDSCMR(str(root)).part("val")
-
-
-def test_a_truncated_file_is_refused(root):
-    path = root / "train_img.mat"
-    path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(UserError, match=r"train_img\.mat cannot be read as a MATLAB file"):
-        PascalSentenceDSCMR(str(root)).part("train")
 
 
 def test_another_shape_is_refused(root):
@@ -147,8 +99,3 @@ def test_not_a_number_is_refused(root):
     PascalSentenceDSCMR(str(root)).part("train")  # the row is held out
     with pytest.raises(UserError, match=rf"train_img\.mat: train_img should hold finite numbers, .* first row {row},"):
         PascalSentenceDSCMR(str(root)).part("val")
-
-
-def test_unknown_splits_are_refused(published):
-    with pytest.raises(KeyError):
-        PascalSentenceDSCMR(str(published), split="random")

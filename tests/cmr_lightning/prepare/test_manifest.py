@@ -9,7 +9,7 @@ import pytest
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare import manifest
-from cmr_lightning.prepare.checks import File, LinesFile, ListedFiles
+from cmr_lightning.prepare.verification import Finding
 
 
 @pytest.fixture
@@ -24,8 +24,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def write(root: Path) -> dict[str, object]:
-    checks = (LinesFile("list.txt", 2), File("big.bin"), ListedFiles("images", ("list.txt",), "images/{0}"))
-    path = manifest.write(root, "toy", [finding for check in checks for finding in check.check(root)])
+    findings = [
+        Finding("list.txt", "ok", "12 bytes", {"bytes": 12}),
+        Finding("big.bin", "ok", "100 bytes", {"bytes": 100}),
+        Finding("gone.txt", "missing", "missing", only_for="nobody"),
+        Finding("train", "ok", "2 pictures", {"pictures": 2}),
+    ]
+    path = manifest.write(root, "toy", findings)
     assert path == root / "manifest.json"
     return json.loads(path.read_text())
 
@@ -41,7 +46,7 @@ def test_manifest_says_what_was_there(root: Path, monkeypatch: pytest.MonkeyPatc
             "big.bin": {"bytes": 100},
         },
         "folders": {"images": {"files": 2, "bytes": 10}},
-        "counts": {"list.txt": {"lines": 2}, "big.bin": {"bytes": 100}, "images/": {"files": 2}},
+        "counts": {"list.txt": {"bytes": 12}, "big.bin": {"bytes": 100}, "train": {"pictures": 2}},
     }
 
 
@@ -52,8 +57,8 @@ def test_files_that_changed_since_are_found(root: Path) -> None:
     (root / "list.txt").write_text("b.jpg\na.jpg\n")
     (root / "big.bin").unlink()
     (finding,) = manifest.changed(root)
-    assert (finding.path, finding.state) == ("list.txt", "wrong")
-    assert finding.sentence.startswith("is not any more the file that was verified at 20")
+    assert (finding.subject, finding.state) == ("list.txt", "wrong")
+    assert finding.sentence.startswith("has changed since it was verified at 20")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}"])

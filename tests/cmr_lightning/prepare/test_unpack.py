@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.prepare import unpack as module
-from cmr_lightning.prepare.unpack import is_archive, unpack
+from cmr_lightning.prepare.unpack import unpack
 
 CONTENT = {"list.txt": b"a\nb\n", "images/a.jpg": b"picture a" * 1000, "images/deep/b.jpg": b"picture b"}
 HOLDS = ("list.txt", "images")
@@ -65,20 +64,13 @@ def test_what_is_there_already_stays_and_what_nobody_asked_for_is_left_behind(tm
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 @pytest.mark.parametrize(
-    ("member", "sentence"),
-    [
-        ("../evil.txt", "lies outside the folder"),
-        ("images/../../evil.txt", "lies outside the folder"),
-        ("..\\evil.txt", "lies outside the folder"),
-        ("/evil.txt", "has an absolute path"),
-        ("C:\\evil.txt", "has an absolute path"),
-    ],
+    "member", ["../evil.txt", "images/../../evil.txt", "..\\evil.txt", "/evil.txt", "C:\\evil.txt"]
 )
 def test_paths_outside_the_folder_are_refused_before_anything_is_written(
-    tmp_path: Path, name: str, member: str, sentence: str
+    tmp_path: Path, name: str, member: str
 ) -> None:
     archive = write(tmp_path / name, {**CONTENT, member: b"evil"})
-    with pytest.raises(UserError, match=rf"{name} was not unpacked: its member .*evil\.txt' {sentence}"):
+    with pytest.raises(UserError, match=rf"{name} was not unpacked: its member .*evil\.txt' lies outside the folder"):
         unpack(archive, tmp_path / "root" / "inner", HOLDS)
     assert held(tmp_path / "root") == {}
     assert not (tmp_path / "evil.txt").exists()
@@ -138,12 +130,12 @@ def test_a_full_disk_or_an_interruption_leaves_nothing_and_a_second_run_unpacks(
     archive = write_zip(tmp_path / "a.zip", CONTENT)
     root = tmp_path / "root"
 
-    def blocks(*arguments: object) -> object:
-        yield b"half"
+    def extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+        (folder / member.filename).write_bytes(b"half")
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_blocks", blocks)
+        patch.setattr(zipfile.ZipFile, "extract", extract)
         with pytest.raises((UserError, KeyboardInterrupt), match=r"The disk of .*root is full|^$"):
             unpack(archive, root, HOLDS)
     assert held(root) == {}
@@ -158,8 +150,3 @@ def test_half_unpacked_content_of_a_killed_run_is_not_taken_for_whole(tmp_path: 
     (scratch / "list.txt").write_text("half")
     unpack(archive, tmp_path / "root", HOLDS)
     assert held(tmp_path / "root") == CONTENT
-
-
-def test_what_is_an_archive_is_told_by_its_name() -> None:
-    assert all(is_archive(f"a{ending}") for ending in (".zip", ".tar", ".tar.gz", ".tgz"))
-    assert not is_archive("test_queries.txt")

@@ -1,7 +1,8 @@
 """Miniature copies of data sets in their published form on disk, with invented content.
 
-A module `<dataset>.py` for each folder `experiments/<dataset>`: `write(root)` writes the copy, the same each time, and
-`TINY` holds the `data` options with which an experiment on it ends within seconds. Tests find the modules by name.
+A module `<dataset>.py` for each data set that is read from files: `write(root)` writes the copy, the same each time,
+`load(root)` builds the data set on it, `SPLITS` says what its splits then are, and `TINY` holds the `data` options with
+which an experiment ends within seconds. Tests find the modules by name.
 """
 
 from __future__ import annotations

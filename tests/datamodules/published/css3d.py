@@ -11,12 +11,23 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from datamodules.css3d import CSS3D
+from tests.datamodules.published.invention import SMALL, Expected
+
 TINY = {"batch_size": 8, "eval_batch_size": 32}
+SPLITS = [
+    Expected({}, "official, every tenth training modification held out", "5e5169f93e1c2528", (72, 16, 26), "train+val")
+]
 FILE = "css_toy_dataset_novel2_small.dup.npy"
 COLOURS = {"gray": (87, 87, 87), "red": (244, 35, 35), "blue": (42, 75, 215), "yellow": (255, 238, 51)}
 PLACES = {"top-left": [0.25, 0.25], "bottom-center": [0.75, 0.5]}
 SOURCES = {"train": 16, "test": 5}
 """Scenes of each part that modifications start from; the first one has two renderings."""
+
+
+def load(root: Path, **settings: Any) -> CSS3D:
+    """Build the data set as tests read it."""
+    return CSS3D(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from datamodules.fashion200k import Fashion200k
+from tests.datamodules.published.invention import SMALL, Expected
+
 TINY = {"batch_size": 8, "eval_batch_size": 32}
+SPLITS = [
+    Expected({}, "official test queries, a tenth of the training products held out", "a5bb399867325633", (202, 24, 65))
+]
 CATEGORIES = {"dress": "dresses", "jacket": "jackets", "pants": "pants", "skirt": "skirts", "top": "tops"}
 """Categories as the label files call them, and as the folders do."""
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30)}
@@ -17,6 +24,11 @@ PRODUCTS = {"train": 30, "test": 9}
 """Products of each category in each part, with one picture, two, one and so on."""
 LONELY = "one of a kind & only. really? *"
 """A description without siblings, with all the marks that are written out."""
+
+
+def load(root: Path, **settings: Any) -> Fashion200k:
+    """Build the data set as tests read it."""
+    return Fashion200k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

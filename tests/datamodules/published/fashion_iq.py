@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from datamodules.fashion_iq import CATEGORIES
+from datamodules.fashion_iq import CATEGORIES, FashionIQ
+from tests.datamodules.published.invention import SMALL, Expected
 
 TINY = {"batch_size": 8, "eval_batch_size": 64}
+SPLITS = [
+    Expected(
+        {},
+        "published validation as test, a tenth of the training targets held out",
+        "b352e54ff9e39860",
+        (158, 22, 48),
+    )
+]
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30), "grey": (120, 120, 120)}
 PICTURES = {"train": 60, "val": 16}
 """Pictures of each category and part; half as many are targets."""
 SHARED = "B00SHARED0"
 """A garment that is both a shirt and a toptee of the validation part."""
+
+
+def load(root: Path, **settings: Any) -> FashionIQ:
+    """Build the data set as tests read it."""
+    return FashionIQ(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

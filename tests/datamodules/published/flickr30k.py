@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from datamodules.flickr import Flickr30k
 from tests.datamodules.published.flickr8k import SIZES, karpathy_images, write_karpathy, write_pictures
+from tests.datamodules.published.invention import SMALL, Expected
 
 TINY = {"batch_size": 8}
+SPLITS = [Expected({}, "Karpathy 40/10/10", "9610657410ea7cd6", (40, 10, 10))]
+
+
+def load(root: Path, **settings: Any) -> Flickr30k:
+    """Build the data set as tests read it."""
+    return Flickr30k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.datamodules.published.invention import sentences
+from datamodules.flickr import Flickr8k
+from tests.datamodules.published.invention import SMALL, Expected, sentences
 
 TINY = {"batch_size": 8}
+SPLITS = [Expected({}, "Karpathy 40/10/10", "beaa71269dbc40c7", (40, 10, 10))]
 SIZES = {"train": 40, "val": 10, "test": 10}
 STRAY = "2258277193_586949ec62.jpg"
 _KINDS = ["dog", "child", "boat", "bicycle"]
+
+
+def load(root: Path, **settings: Any) -> Flickr8k:
+    """Build the data set as tests read it."""
+    return Flickr8k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path, karpathy: bool = True) -> None:

@@ -5,9 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from datamodules.inputs.pictures import Pictures
+
+SMALL = Pictures(crop=16, resize=16)
+"""Pictures as quickly decoded as can be."""
+
+
+class Expected(NamedTuple):
+    """What a split of a miniature is: other values are another data set.
+
+    Attributes:
+        settings: How the data set is built.
+        name: Name of the split.
+        checksum: Its checksum.
+        sizes: Pictures of train, val and test.
+        shared: Parts that have pictures in common, such as `train+val train+test`.
+    """
+
+    settings: dict[str, Any]
+    name: str
+    checksum: str
+    sizes: tuple[int, int, int]
+    shared: str = ""
 
 
 def shuffled(counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:

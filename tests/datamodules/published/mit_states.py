@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from datamodules.mit_states import MITStates
+from tests.datamodules.published.invention import SMALL, Expected
+
 TINY = {"batch_size": 8, "eval_batch_size": 64}
+SPLITS = [Expected({}, "49 test nouns of TIRG, a tenth of the other nouns held out", "e431f5c97adc1427", (64, 40, 40))]
 STATES = {
     "train": {"apple": ("ripe", "sliced", "old"), "door": ("old", "painted"), "cake": ("sliced", "burnt", "frosted")},
     "val": {"car": ("old", "painted", "burnt"), "tie": ("old", "silk")},
@@ -17,6 +22,11 @@ STATES = {
 PICTURES = 8
 """Pictures of each noun in each state."""
 _TINT = ["ripe", "sliced", "old", "painted", "burnt", "frosted", "silk", "broken"]
+
+
+def load(root: Path, **settings: Any) -> MITStates:
+    """Build the data set as tests read it."""
+    return MITStates(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from datamodules.nus_wide import TEN
-from tests.datamodules.published.invention import write_picture
+from datamodules.inputs.feature_archive import FeatureArchive
+from datamodules.nus_wide import NUSWIDE, TEN
+from tests.datamodules.published.invention import Expected, write_picture
 
 TINY = {"batch_size": 32}
+_RULE = "selected by our own rule"
+SPLITS = [
+    Expected({}, f"10k, {_RULE}: 785 train, 91 val, 91 test", "5037b4a6aaf5b565", (785, 91, 91)),
+    Expected(
+        {"variant": "tc10"},
+        f"tc10, {_RULE}: 399 train, 103 val, 10 test queries in a gallery of 1032 others",
+        "a5a4e204fd205575",
+        (399, 103, 1042),
+        "train+test val+test",
+    ),
+    Expected(
+        {"variant": "tc21"},
+        f"tc21, {_RULE}: 487 train, 73 val, 421 test queries in a gallery of 735 others",
+        "e00012049926dff7",
+        (487, 73, 1156),
+        "train+test val+test",
+    ),
+]
 
 CONCEPTS = sorted([*TEN, *(f"concept{number:02d}" for number in range(71))])
 PHOTOS = 1200
@@ -17,6 +37,11 @@ UNTAGGED = (5, 77, 300)
 TWICE = (100, 950)
 """Two lines of the same photo, in different folders."""
 FEATURES = 64
+
+
+def load(root: Path, **settings: Any) -> NUSWIDE:
+    """Build the data set as tests read it."""
+    return NUSWIDE(str(root), **{"image": FeatureArchive("vgg19_features.npz"), **settings})
 
 
 def write(root: Path, pictures: bool = False) -> None:

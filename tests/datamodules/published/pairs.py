@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tests.datamodules.published.invention import sentences
+from datamodules.pairs import Pairs
+from tests.datamodules.published.invention import SMALL, Expected, sentences
 
 TINY = {"batch_size": 8}
+SPLITS = [
+    Expected({}, "drawn with seed 0, val 0.1, test 0.1", "b4820c8499d0c5ac", (44, 8, 8)),
+    Expected({"split_seed": 1}, "drawn with seed 1, val 0.1, test 0.1", "a05235b136e48982", (44, 8, 8)),
+]
 LABELS = ("lamp", "mug", "shoe", "tent")
 PICTURES = 15
 """Pictures of each label; each has two texts."""
+
+
+def load(root: Path, table: str = "pairs.csv", **settings: Any) -> Pairs:
+    """Build the data set as tests read it."""
+    return Pairs(str(root), table, **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 
+from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.reading.committed_splits import read_split
+from tests.datamodules.published.invention import Expected
 
 TINY = {"batch_size": 32}
+SPLITS = [
+    Expected({}, "800/100, 100 of the 800 carved for validation", "7aa36f13fc855189", (700, 100, 100)),
+    Expected(
+        {"split": "official-all"},
+        "800/100, the 100 validation rows trained on too",
+        "e6bd9b730613b95c",
+        (800, 100, 100),
+        "train+val",
+    ),
+]
+
+
+def load(root: Path, **settings: Any) -> PascalSentenceDSCMR:
+    """Build the data set as tests read it."""
+    return PascalSentenceDSCMR(str(root), **settings)
 
 
 def write(root: Path) -> None:

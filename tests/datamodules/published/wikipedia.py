@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 
 from datamodules.reading.committed_splits import read_split
-from tests.datamodules.published.invention import hexadecimal, histograms, sentences, shuffled, unit, write_picture
+from datamodules.wikipedia import Wikipedia
+from tests.datamodules.published.invention import (
+    Expected,
+    hexadecimal,
+    histograms,
+    sentences,
+    shuffled,
+    unit,
+    write_picture,
+)
 
 TINY = {"batch_size": 32}
+SPLITS = [
+    Expected({}, "official 2173/693, 217 of the 2173 carved for validation", "1f10a759ba640ab8", (1956, 217, 693)),
+    Expected(
+        {"split": "official-all"},
+        "official 2173/693, the 217 validation rows trained on too",
+        "681c357b5dee75c2",
+        (2173, 217, 693),
+        "train+val",
+    ),
+    Expected(
+        {"split": "231/462"},
+        "2173/231/462, validation on the first 231 test rows",
+        "ef2a99b5b078aca9",
+        (2173, 231, 462),
+    ),
+]
 
 CLASSES = [
     "art",
@@ -27,6 +53,11 @@ CLASSES = [
 TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
 TEST_FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
 TEST_OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
+
+
+def load(root: Path, **settings: Any) -> Wikipedia:
+    """Build the data set as tests read it."""
+    return Wikipedia(str(root), **settings)
 
 
 def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
