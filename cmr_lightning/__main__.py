@@ -23,11 +23,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
     "search": ("cmr_lightning.model.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
-        "cmr_lightning.benchmark.run_benchmark",
+        "cmr_lightning.benchmark.benchmark_command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
     ),
     "sweep": (
-        "cmr_lightning.sweep.run_sweep",
+        "cmr_lightning.sweep.sweep_command",
         "search for an experiment's best settings: --config experiments/sweeps/<dataset>_<method>.yaml --count N",
     ),
     "extract": (

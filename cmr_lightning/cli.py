@@ -44,6 +44,7 @@ from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
+from cmr_lightning.runs.progress import PhaseReporter
 from cmr_lightning.runs.run import Run, experiment_name, run_of_config
 
 
@@ -129,7 +130,7 @@ class RetrievalCLI(ExperimentCLI):
             self.best = BestCheckpoint(self.run, f"val/{main.id}/mean", "max" if main.higher_is_better else "min")
             progress = [] if self.options.trainer.enable_progress_bar is False else [RunProgress()]
             saving = [self.best, LastCheckpoint(self.run), Interruption(self.run)]
-            return [*saving, AdversarialDiagnostics(), self.timer, *progress]
+            return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]
         if self.subcommand == "test":
             record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self.resolved())
             to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -19,6 +18,7 @@ import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
+from cmr_lightning.files.yaml_file import load_yaml
 from datamodules import CrossModalData
 
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
@@ -29,6 +29,7 @@ class ExperimentCLI(LightningCLI):
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.config_files = config_files(arguments)
+        self.command = arguments[0]
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
             EmbeddingModel,
@@ -42,12 +43,17 @@ class ExperimentCLI(LightningCLI):
             args=list(arguments),
         )
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning calls it on the instance
+        """Take the given command alone: each has a parser of its own, which takes long to build."""
+        known = super().subcommands()
+        return {self.command: known[self.command]} if self.command in known else known
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
+        """Make a parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
         return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's folder, and the one link between data and model."""
+        """Add the run's folder, and the one link between data and model."""
         parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
         parser.add_argument(
             "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
@@ -70,12 +76,12 @@ class ExperimentCLI(LightningCLI):
         return self.config[self.subcommand]
 
     def resolved(self) -> dict[str, Any]:
-        """The resolved config as plain values, good for `fit` and for every other command."""
+        """Return the resolved config as plain values, good for `fit` and for every other command."""
         options = self.options.clone()
         for key in _ONLY_FOR_THIS_CALL:
             options.pop(key, None)
         dumped = self._parser(self.subcommand).dump(options, skip_none=False, skip_validation=True)
-        return yaml.safe_load(dumped)
+        return load_yaml(dumped)
 
 
 class _Resolving(ExperimentCLI):
@@ -92,7 +98,7 @@ class _Resolving(ExperimentCLI):
 
 
 def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
-    """What `config.yaml` of a run will say, without building or running anything.
+    """Resolve a config as a run writes it into its `config.yaml`, without building or running anything.
 
     Args:
         arguments: A command and its options.
@@ -106,7 +112,7 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def data_checksum(config: dict[str, Any]) -> str:
-    """Checksum of the data that the part `data` of a resolved config names, as they are now.
+    """Compute the checksum of the data that the part `data` of a resolved config names, as they are now.
 
     Raises:
         UserError: If they cannot be read.
@@ -116,7 +122,7 @@ def data_checksum(config: dict[str, Any]) -> str:
 
 
 def scores_in_validation(config: dict[str, Any]) -> list[str]:
-    """Names of the scores that `fit` logs on the validation part of the data that the part `data` of a config names.
+    """Name the scores that `fit` logs on the validation part of the data that the part `data` of a config names.
 
     Raises:
         UserError: If the data cannot be had.
@@ -132,14 +138,14 @@ def _datamodule(config: dict[str, Any]) -> CrossModalData:
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
-    """The files that a command line gives by `--config` or `-c`, which the parsed options no longer tell."""
+    """Find the files that a command line gives by `--config` or `-c`, which are no longer in the parsed options."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", type=Path, default=[])
     return parser.parse_known_args(list(arguments))[0].config
 
 
 def quieten() -> None:
-    """Keep what says nothing about the run away from the terminal."""
+    """Silence warnings and messages of libraries that say nothing about the run."""
     for message in (
         ".*LightningCLI's args parameter is intended to run from within Python.*",
         ".*does not have many workers.*",

@@ -16,9 +16,9 @@ from cmr_lightning.benchmark.tuning import sweeps_of
 from cmr_lightning.experiment import resolved_config
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
+from cmr_lightning.runs.settings import look_up
 from cmr_lightning.sweep.file import read_sweep
 from cmr_lightning.sweep.run_sweep import check
-from cmr_lightning.sweep.winner import look_up
 from tests.building import EXPERIMENTS, ROOT, method_of
 
 SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -11,8 +12,9 @@ from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.yaml_file import read_yaml
-from cmr_lightning.runs.planned_run import PlannedRun, as_options, row_name
+from cmr_lightning.runs.planned_run import PlannedRun, row_name
 from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.settings import as_options, look_up
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,25 @@ class Tuning:
     Attributes:
         trials: Trials of each sweep.
         sweeps: Files or patterns such as `experiments/sweeps/wikipedia_*.yaml`.
-        without: Experiments that have nothing to search for, by their files' names, such as `random`.
+        without: Experiments that have nothing to search for, by their files' names or patterns, such as `random`.
     """
 
     trials: int
     sweeps: tuple[str, ...]
     without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a variant, and of which experiments they are.
+
+    Attributes:
+        values: The settings by their dotted names.
+        pattern: Files or a pattern; None for all experiments of the benchmark whose files have all these settings.
+    """
+
+    values: dict[str, Any]
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,11 +55,13 @@ class Benchmark:
         splits: For data sets with several splits, by the folder of their experiments, the split on which each seed
             runs, in the order of the seeds: the spread is then over seeds and splits.
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
-        variants: Some of these experiments once more with other settings, as rows of their own: by the name of the
-            variant and the experiments' pattern the settings, e.g. `no_adversary: {experiments/*/daml.yaml:
-            {model.weights.adversarial: 0}}` for `wikipedia/daml_no_adversary`.
-        reference: The experiments that others are compared with, by their files' names, such as `triplet`; a list where
-            boards have different ones, of which each takes the first that it has.
+        variants: Some of these experiments once more with other settings, as rows of their own. In the file, below a
+            variant's name stand its settings, e.g. `no_adversary: {model.weights.adversarial: 0}` for
+            `wikipedia/daml_no_adversary`, of all experiments that have them; a list of such settings, of which each
+            experiment takes the first that it has; or patterns of experiments with settings below them, e.g.
+            `{experiments/*/daml.yaml: {model.weights.adversarial: 0}}`.
+        reference: The experiments that others are compared with, by their files' names or patterns, such as `triplet`;
+            a list where boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
         tuning: How the settings of the experiments are searched for; None to run them as they are written.
@@ -54,7 +71,7 @@ class Benchmark:
     seeds: tuple[int, ...]
     splits: dict[str, list[Any]]
     overrides: dict[str, Any]
-    variants: dict[str, dict[str, dict[str, Any]]]
+    variants: dict[str, list[Settings]]
     reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
@@ -70,7 +87,7 @@ class Benchmark:
         return list(dict.fromkeys(file for pattern in self.experiments for file in matching(pattern)))
 
     def plan(self, tuned: Mapping[Path, Path] = MappingProxyType({})) -> list[PlannedRun]:
-        """Every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
+        """List every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
 
         Args:
             tuned: Files that take the places of experiments, and are called like them.
@@ -83,31 +100,44 @@ class Benchmark:
         folders = sorted({file.parent.name for file in files})
         if unknown := [f"splits.{folder}" for folder in self.splits if folder not in folders]:
             raise UserError(f"{', '.join(unknown)} is no folder of the experiments; there are {', '.join(folders)}.")
-        cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, self.overrides) for file in files]
-        cases += [
-            (file, variant, {**self.overrides, **overrides})
-            for variant, patterns in self.variants.items()
-            for pattern, overrides in patterns.items()
-            for file in _among(files, pattern, variant)
+        cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, {}) for file in files]
+        cases += [(file, name, values) for name in self.variants for file, values in self._variant(name, files)]
+        names = [row_name(file, variant) for file, variant, _ in cases]
+        self._check_names(names)
+        rows = [
+            (tuned.get(file, file), tuple(as_options({**self.overrides, **values})), variant, name)
+            for (file, variant, values), name in zip(cases, names, strict=True)
         ]
-        names = Counter(row_name(file, variant) for file, variant, _ in cases)
-        if twice := [name for name, times in names.items() if times > 1]:
-            raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
-        rows = {name.rpartition("/")[2] for name in names}
-        if unknown := [name for name in self.reference if name not in rows]:
-            raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(sorted(rows))}.")
-        cases = [(tuned.get(file, file), variant, overrides) for file, variant, overrides in cases]
-        return [self._run(*case, row) for row in range(len(self.seeds)) for case in cases]
+        return [self._run(*row, number) for number in range(len(self.seeds)) for row in rows]
 
-    def _run(self, file: Path, variant: str | None, overrides: dict[str, Any], row: int) -> PlannedRun:
-        options = as_options(overrides)
-        seed = self.seeds[row]
-        folder = f"seed{seed}"
+    def _variant(self, name: str, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Find the experiments that a variant is of, and its settings for each."""
+        found: set[Path] = set()
+        for settings in self.variants[name]:
+            if settings.pattern is None:
+                chosen = [file for file in files if file not in found and _has(file, settings.values)]
+            else:
+                chosen = [file for file in matching(settings.pattern) if file in files]
+                if not chosen:
+                    raise UserError(f"{settings.pattern}, of which {name} should be a variant, is no experiment here.")
+            found.update(chosen)
+            yield from ((file, settings.values) for file in chosen)
+        if not found:
+            keys = ", ".join(key for settings in self.variants[name] for key in settings.values)
+            raise UserError(f"The variant {name} is of no experiment, as none has {keys} in its file.")
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise UserError(f"There would be two rows {', '.join(twice)}; give variants names that are not taken.")
+        stems = sorted({name.rpartition("/")[2] for name in names})
+        if unknown := [pattern for pattern in self.reference if not fnmatch.filter(stems, pattern)]:
+            raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(stems)}.")
+
+    def _run(self, file: Path, options: tuple[str, ...], variant: str | None, name: str, number: int) -> PlannedRun:
         splits = self.splits.get(file.parent.name)
-        if splits is not None:
-            options.append(f"--data.init_args.split={splits[row]}")
-            folder += f"-split{splits[row]}".replace("/", "-")
-        return PlannedRun(file, seed, tuple(options), Run(self.runs / row_name(file, variant) / folder), variant)
+        split = None if splits is None else splits[number]
+        folder = f"seed{self.seeds[number]}" + ("" if split is None else f"-split{split}".replace("/", "-"))
+        return PlannedRun(file, self.seeds[number], options, Run(self.runs / name / folder), variant, split)
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -136,7 +166,7 @@ def _benchmark(path: Path, content: Any) -> Benchmark:
         seeds=seeds,
         splits=_checked_splits(_settings("splits", content), len(seeds)),
         overrides=_settings("overrides", content),
-        variants=_checked_variants(content.get("variants") or {}),
+        variants=_checked_variants(_settings("variants", content)),
         reference=_texts("reference", [reference] if isinstance(reference, str) else reference),
         runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
         cluster=_settings("cluster", content),
@@ -173,21 +203,25 @@ def _checked_splits(splits: dict[str, Any], seeds: int) -> dict[str, list[Any]]:
     return splits
 
 
-def _checked_variants(variants: Any) -> dict[str, dict[str, dict[str, Any]]]:
-    shaped = isinstance(variants, dict) and all(
-        isinstance(patterns, dict) and all(isinstance(overrides, dict) for overrides in patterns.values())
-        for patterns in variants.values()
-    )
-    if not shaped:
-        raise UserError(
-            "variants must be names, below them experiments, and below these settings, such as no_adversary: "
-            "{experiments/wikipedia/daml.yaml: {model.weights.adversarial: 0}}."
-        )
+def _checked_variants(content: dict[str, Any]) -> dict[str, list[Settings]]:
+    """Check the forms that `Benchmark.variants` describes; what ends in `.yaml` is a pattern of experiments."""
+    variants = {}
+    for name, value in content.items():
+        if isinstance(value, dict) and all(str(key).endswith(".yaml") for key in value):
+            variants[name] = [Settings(values, pattern) for pattern, values in value.items()]
+        else:
+            variants[name] = [Settings(values) for values in (value if isinstance(value, list) else [value])]
+        if not variants[name] or not all(isinstance(settings.values, dict) for settings in variants[name]):
+            raise UserError(
+                f"variants.{name} must hold settings, such as {{model.weights.adversarial: 0}}, a list of such "
+                f"settings, or experiments and below them settings, such as {{experiments/wikipedia/daml.yaml: "
+                f"{{model.weights.adversarial: 0}}}}."
+            )
     return variants
 
 
 def _settings(key: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The names and values below a key, none if it is absent."""
+    """Read the names and values below a key; none if it is absent."""
     settings = content.get(key) or {}
     if not isinstance(settings, dict):
         raise UserError(f"{key} is {settings}, but must have a `name: value` in each line.")
@@ -201,19 +235,19 @@ def _texts(key: str, texts: Any) -> tuple[str, ...]:
 
 
 def matching(pattern: str) -> Sequence[Path]:
-    """The files that a pattern names, relative to the working directory.
+    """Find the files that a pattern names, relative to the working directory.
 
     Raises:
         UserError: If there is none.
     """
-    files = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
-    if not files or not all(file.is_file() for file in files):
+    root = Path(pattern).anchor
+    files = [file for file in sorted(Path(root).glob(str(Path(pattern).relative_to(root)))) if file.is_file()]
+    if not files:
         raise UserError(f"No experiment matches {pattern}; patterns are relative to the working directory.")
     return files
 
 
-def _among(files: Collection[Path], pattern: str, variant: str) -> Sequence[Path]:
-    chosen = [file for file in matching(pattern) if file in files]
-    if not chosen:
-        raise UserError(f"{pattern}, of which {variant} should be a variant, is none of the experiments.")
-    return chosen
+def _has(file: Path, settings: Mapping[str, Any]) -> bool:
+    """Tell whether an experiment's file has a value for each of these settings."""
+    experiment = read_yaml(file, "experiment")
+    return all(look_up(experiment, key) is not None for key in settings)

@@ -2,107 +2,98 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
-from functools import cache, partial
+from fnmatch import filter as matching_names
+from itertools import takewhile
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cmr_lightning.benchmark.plan import Benchmark, read_benchmark
+from cmr_lightning.benchmark.jobs import find_jobs
+from cmr_lightning.benchmark.plan import Benchmark
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
-from cmr_lightning.experiment import data_checksum, resolved_config
 from cmr_lightning.reports.report import main as report
-from cmr_lightning.runs.execution import Outcome, execute, missing_commands, share
-from cmr_lightning.runs.planned_run import PlannedRun
+from cmr_lightning.runs.planned_run import Job, PlannedRun
+from cmr_lightning.runs.pool import Outcome, execute, side_by_side
+from cmr_lightning.runs.progress import RunsProgress
+from cmr_lightning.sweep import require_optuna
 
-Todo = tuple[PlannedRun, Callable[[], list[list[str]]]]
-"""A run, and what finds the commands that it misses, as others may work on it meanwhile."""
 
-
-def main(arguments: Sequence[str]) -> None:
-    """Run a benchmark file, or what is left of it.
+def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) -> None:
+    """Run what is left of a benchmark, and report it.
 
     Args:
-        arguments: The command, and its options.
+        benchmark: The benchmark.
+        jobs: Runs at the same time.
+        cluster: The cluster that the runs are handed to, `slurm` or `local`; None for this machine.
+        dry_run: Print what would run instead.
 
     Raises:
-        UserError: If the file is not right, or at the end if runs failed.
+        UserError: At the end if runs failed.
     """
-    parser = argparse.ArgumentParser(
-        "python -m cmr_lightning benchmark",
-        description="Run many experiments with several seeds; what is finished is not run again.",
-    )
-    parser.add_argument("--config", type=Path, required=True, help="experiments/benchmarks/<name>.yaml")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time; they share cores and GPUs")
-    parser.add_argument("--cluster", choices=("slurm", "local"), help="hand the runs to a cluster by submitit instead")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
-    options = parser.parse_args(arguments[1:])
-    if options.jobs < 1:
-        raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
-    benchmark = read_benchmark(options.config)
     console = Console()
     try:
-        outcomes = _run(benchmark, options, console)
+        outcomes = _run(benchmark, jobs, cluster, dry_run, console)
     except KeyboardInterrupt:
         console.print("\nStopped; the same command goes on.")
         sys.exit(130)
     _raise_if_failed(outcomes)
 
 
-def _run(benchmark: Benchmark, options: argparse.Namespace, console: Console) -> list[Outcome]:
-    """Run what is left and report it; how all runs of the plan ended."""
-    winners, failed = ({}, {}) if options.dry_run else _tuned(benchmark, options.jobs)
+def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool, console: Console) -> list[Outcome]:
+    """Run what is left and report it; return how all runs of the plan ended."""
+    winners, failed = ({}, {}) if dry_run else _tuned(benchmark, jobs)
     plan = benchmark.plan(winners)
-    todo, outcomes = look(planned for planned in plan if planned.experiment not in failed)
+    todo, outcomes = find_jobs([planned for planned in plan if planned.experiment not in failed])
     outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
     console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
-    if options.dry_run:
+    if dry_run:
         if benchmark.tuning is not None:
             console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
-        for planned, missing in todo:
-            console.print(f"{planned.name}: {', then '.join(command[0] for command in missing())}")
+        for job in todo:
+            print(f"{job.planned.name}: {', then '.join(command[0] for command in job.missing())}")
         return outcomes
-    ends = on_cluster(todo, options.cluster, benchmark) if options.cluster else on_this_machine(todo, options.jobs)
-    with closing(ends):
-        outcomes += watch(ends, len(todo), console)
+    with (
+        RunsProgress(console, "benchmark", len(todo)) as progress,
+        closing(
+            on_cluster(todo, cluster, benchmark) if cluster else on_this_machine(todo, jobs, progress.tell)
+        ) as ends,
+    ):
+        outcomes += watch(ends, len(todo), progress)
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
         if others := _others(benchmark, finished):
-            said = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
-            console.print(said, markup=False, soft_wrap=True)
+            line = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
+            console.print(line, markup=False, soft_wrap=True)
     return outcomes
 
 
 def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
     if benchmark.tuning is None:
         return {}, {}
+    require_optuna()
     from cmr_lightning.benchmark.tuning import winners
 
     return winners(benchmark, benchmark.tuning, jobs)
 
 
 def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str]:
-    """The command that puts these runs side by side, against those references that have one among them."""
+    """Write the command that puts these runs side by side, against those references that have one among them."""
     folders = [str(planned.run.path) for planned in finished]
     arguments = ["report", *folders, f"--output={benchmark.runs / 'report'}"]
-    names = {planned.experiment_name.rpartition("/")[2] for planned in finished}
-    return arguments + [f"--reference={name}" for name in benchmark.reference if name in names]
+    names = sorted({planned.experiment_name.rpartition("/")[2] for planned in finished})
+    return arguments + [f"--reference={name}" for given in benchmark.reference for name in matching_names(names, given)]
 
 
 def _others(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> int:
-    """How many other runs with a record the folder holds: of an earlier plan, or with settings that failed since."""
+    """Count the other runs with a record in the folder: of an earlier plan, or with settings that failed since."""
     records = {planned.run.record for planned in finished}
     return sum(path not in records for path in benchmark.runs.rglob(finished[0].run.record.name))
 
@@ -119,61 +110,28 @@ def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Runs that failed for one reason: by name while they are few."""
+    """Name runs that failed for one reason, while they are few."""
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
 
 
-def look(plan: Iterable[PlannedRun]) -> tuple[list[Todo], list[Outcome]]:
-    """What is left to do of a plan, and what needs nothing any more or cannot be done."""
-    todo: list[Todo] = []
-    outcomes: list[Outcome] = []
-    for planned in plan:
-        try:
-            config = resolved_config(planned.fit)
-            missing = partial(missing_commands, planned, config, _data_checksum(yaml.safe_dump(config["data"])))
-            if missing():
-                todo.append((planned, missing))
-            else:
-                outcomes.append(Outcome(planned, 0.0))
-        except UserError as error:
-            outcomes.append(Outcome(planned, 0.0, str(error)))
-    return todo, outcomes
+def on_this_machine(
+    todo: Sequence[Job], jobs: int, tell: Callable[[str, str | None], None] = lambda name, phase: None
+) -> Generator[Outcome, None, None]:
+    """Yield outcomes as runs end, `jobs` at the same time; each has its share of the cores, and a GPU in turn."""
+    waiting = iter(todo)  # of a list, from which threads take one after the other
+
+    def work(environment: dict[str, str], stopping: Event) -> Iterator[Outcome]:
+        for job in takewhile(lambda _: not stopping.is_set(), waiting):
+            try:
+                yield execute(job.planned, job.missing, environment, stopping.is_set, tell)
+            except UserError as error:
+                yield Outcome(job.planned, 0.0, str(error))
+
+    return side_by_side(jobs, work)
 
 
-@cache
-def _data_checksum(config: str) -> str:
-    return data_checksum(yaml.safe_load(config))
-
-
-def on_this_machine(todo: Sequence[Todo], jobs: int) -> Generator[Outcome, None, None]:
-    """Outcomes as runs end, `jobs` at the same time; each has its share of the cores, and a GPU in turn."""
-    places: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for place in range(jobs):
-        places.put(share(place, jobs))
-    stopping = threading.Event()
-
-    def run(planned: PlannedRun, missing: Callable[[], list[list[str]]]) -> Outcome:
-        environment = places.get()
-        try:
-            return execute(planned, missing, environment, stopping.is_set)
-        except UserError as error:
-            return Outcome(planned, 0.0, str(error))
-        finally:
-            places.put(environment)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run, *each) for each in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for waiting in futures:
-                waiting.cancel()
-            stopping.set()
-
-
-def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Generator[Outcome, None, None]:
-    """Outcomes as runs end on a cluster, one job a run; what has not ended when this is closed is cancelled.
+def on_cluster(todo: Sequence[Job], cluster: str, benchmark: Benchmark) -> Generator[Outcome, None, None]:
+    """Yield outcomes as runs end on a cluster, one job a run; what has not ended when this is closed is cancelled.
 
     Raises:
         UserError: If submitit is not installed.
@@ -185,8 +143,8 @@ def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Gene
     executor = submitit.AutoExecutor(folder=benchmark.runs / "cluster", cluster=cluster)
     executor.update_parameters(**benchmark.cluster)
     with executor.batch():
-        submitted = [executor.submit(execute, planned, missing, {}) for planned, missing in todo]
-    jobs = dict(zip(submitted, (planned for planned, _ in todo), strict=True))
+        submitted = [executor.submit(execute, job.planned, job.missing, {}) for job in todo]
+    jobs = dict(zip(submitted, (job.planned for job in todo), strict=True))
     try:
         yield from _as_they_end(jobs)
     finally:
@@ -195,7 +153,7 @@ def on_cluster(todo: Sequence[Todo], cluster: str, benchmark: Benchmark) -> Gene
 
 
 def _as_they_end(jobs: dict[Any, PlannedRun], pause: float = 1.0) -> Iterator[Outcome]:
-    """Outcomes of jobs, which are taken out of `jobs` meanwhile."""
+    """Yield outcomes as jobs end, and take these out of `jobs`."""
     while jobs:
         for job in [job for job in jobs if job.done()]:
             planned = jobs.pop(job)
@@ -204,19 +162,14 @@ def _as_they_end(jobs: dict[Any, PlannedRun], pause: float = 1.0) -> Iterator[Ou
         time.sleep(pause if jobs else 0)
 
 
-def watch(ends: Iterable[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+def watch(ends: Iterable[Outcome], total: int, progress: RunsProgress) -> Iterator[Outcome]:
     """Pass outcomes on, and show how many there are, how they ended and what remains."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("benchmark", total=total)
-        start = time.monotonic()
-        for number, outcome in enumerate(ends, start=1):
-            remaining = (time.monotonic() - start) / number * (total - number)
-            progress.advance(task)
-            progress.console.print(
-                f"[{number}/{total}] {_line(outcome)}, {remaining / 60:.0f} min remain", markup=False, soft_wrap=True
-            )
-            yield outcome
+    start = time.monotonic()
+    for number, outcome in enumerate(ends, start=1):
+        remaining = (time.monotonic() - start) / number * (total - number)
+        progress.update(completed=number)
+        progress.print(f"[{number}/{total}] {_line(outcome)}, {remaining / 60:.0f} min remain")
+        yield outcome
 
 
 def _line(outcome: Outcome) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 from cmr_lightning.benchmark.plan import Benchmark, Tuning, matching
 from cmr_lightning.errors import UserError
-from cmr_lightning.runs.planned_run import as_options
+from cmr_lightning.runs.settings import as_options
 from cmr_lightning.sweep.file import SweepFile, read_sweep
 from cmr_lightning.sweep.run_sweep import run_sweep
 
 
 def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """For each experiment that is searched for the winner of its sweep; sweeps that are not done are run.
+    """Find the winner of each experiment's sweep; sweeps that are not done are run.
 
     A sweep that fails stops no other.
 
@@ -41,13 +42,13 @@ def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> tuple[dict[Path,
 
 
 def sweeps_of(benchmark: Benchmark, tuning: Tuning) -> dict[Path, SweepFile]:
-    """The sweep of each experiment that has something to search for.
+    """Find the sweep of each experiment that has something to search for.
 
     Raises:
         UserError: If one has none.
     """
     sweeps = {sweep.experiment: sweep for pattern in tuning.sweeps for sweep in map(read_sweep, matching(pattern))}
-    searched = [file for file in benchmark.files if file.stem not in tuning.without]
+    searched = [file for file in benchmark.files if not any(fnmatch(file.stem, name) for name in tuning.without)]
     if lacking := [str(file) for file in searched if file not in sweeps]:
         raise UserError(
             f"Every experiment must have its sweep, or be named under tuning.without; {', '.join(lacking)} has none."

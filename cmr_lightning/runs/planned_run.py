@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cmr_lightning.evaluation import Record
+from cmr_lightning.files.yaml_file import load_yaml
 from cmr_lightning.runs.run import Run, experiment_name
+from cmr_lightning.runs.settings import as_option
+
+_NAMES = ("run_dir", "experiment")
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,10 @@ class PlannedRun:
     Attributes:
         experiment: The experiment's file.
         seed: Its seed.
-        options: What is set beside the file and the seed, as on the command line.
+        options: What is set beside the file, the seed and the split, as on the command line.
         run: Where the run lives.
-        variant: What it is called behind the experiment, if it is a variant of it.
+        variant: The variant's name, if it is one of the experiment's variants.
+        split: The split of the data; None for that of the experiment's file.
     """
 
     experiment: Path
@@ -29,6 +33,7 @@ class PlannedRun:
     options: tuple[str, ...]
     run: Run
     variant: str | None = None
+    split: Any = None
 
     @property
     def experiment_name(self) -> str:
@@ -48,6 +53,7 @@ class PlannedRun:
             f"--config={self.experiment}",
             f"--seed_everything={self.seed}",
             *self.options,
+            *([] if self.split is None else [f"--data.init_args.split={as_option(self.split)}"]),
             *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
             f"--run_dir={self.run.path}",
         ]
@@ -57,22 +63,58 @@ class PlannedRun:
         """The command that measures it."""
         return ["test", f"--config={self.run.config}"]
 
+    def lay_over(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Take the resolved config of a run that differs in seed, split and folder alone, and make it this one's."""
+        data = config["data"]
+        if self.split is not None:
+            data = {**data, "init_args": {**data["init_args"], "split": self.split}}
+        return {**config, "data": data, "seed_everything": self.seed, "run_dir": str(self.run.path)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned run, and what it must have been made of to count as finished.
+
+    Attributes:
+        planned: The run.
+        config: Its resolved config.
+        data_checksum: Checksum of its data as they are now.
+    """
+
+    planned: PlannedRun
+    config: dict[str, Any]
+    data_checksum: str
+
+    def missing(self) -> list[list[str]]:
+        """List the commands that are left to do, in their order; none if the run is finished."""
+        planned, run = self.planned, self.planned.run
+        again = [[*planned.fit, "--overwrite=true"], planned.test]
+        if run.record.exists():
+            record = Record.read(run.record)
+            config = {key: record.config.get(key) for key in self.config}  # beside them there are options of `test`
+            return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
+        if not run.started or not self._is_of(load_yaml(run.config.read_text(encoding="utf-8"))):
+            return again
+        if run.finished:
+            return [planned.test]
+        return [[*planned.fit, "--resume=true"], planned.test] if run.checkpoints() else again
+
+    def _is_of(self, config: dict[str, Any]) -> bool:
+        """Compare a run's config with this one, whatever the run is called and wherever it is kept."""
+        return without_names(config) == without_names(self.config)
+
+
+def without_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a config what a run is called and where it is kept."""
+    return {key: value for key, value in config.items() if key not in _NAMES}
+
 
 def row_name(file: Path, variant: str | None) -> str:
-    """Name of an experiment on a board, with its variant behind it, e.g. `wikipedia/daml_no_adversary`."""
+    """Name an experiment on a board, with its variant behind it.
+
+    Examples:
+        >>> row_name(Path("experiments/wikipedia/daml.yaml"), "no_adversary")
+        'wikipedia/daml_no_adversary'
+    """
     name = experiment_name([file])
     return name if variant is None else f"{name}_{variant}"
-
-
-def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings by their dotted names as options of a command line."""
-    return [f"--{key}={as_option(value)}" for key, value in settings.items()]
-
-
-def as_option(value: Any) -> str:
-    """A setting as one word of a command line."""
-    return (
-        value
-        if isinstance(value, str)
-        else yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
-    )

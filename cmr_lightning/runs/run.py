@@ -84,6 +84,11 @@ class Run:
         return self.path / "run.log"
 
     @property
+    def output(self) -> Path:
+        """Everything that the process of a pool printed; beside the folder, which may be emptied meanwhile."""
+        return self.path.with_name(f"{self.path.name}.log")
+
+    @property
     def wandb(self) -> Path:
         """Which W&B run this one is logged to, if to any."""
         return self.path / "wandb.json"
@@ -132,9 +137,10 @@ class Run:
             raise UserError(f"There is nothing to resume: {self.last} does not exist; leave --resume out.")
         if self.started and not (resume or overwrite):
             state = "a finished run" if self.finished else "an unfinished run"
+            resuming = "--resume=true to continue from its last checkpoint, " if self.checkpoints() else ""
             raise UserError(
-                f"{self.path} holds {state}; add --resume=true to go on from its last checkpoint, --overwrite=true to "
-                f"start anew, or another --run_dir, --experiment or --seed_everything to keep both."
+                f"{self.path} holds {state}; add {resuming}--overwrite=true to start over, or another --run_dir, "
+                f"--experiment or --seed_everything to keep both."
             )
 
     def prepare(self, overwrite: bool) -> None:

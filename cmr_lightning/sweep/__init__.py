@@ -4,5 +4,12 @@ from importlib.util import find_spec
 
 from cmr_lightning.errors import UserError
 
-if find_spec("optuna") is None:
-    raise UserError("Sweeps on this machine need Optuna; install it with `pip install cmr_lightning[sweep]`.")
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna, which all other files of this folder import.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    if find_spec("optuna") is None:
+        raise UserError("Sweeps on this machine need Optuna; install it with `pip install cmr_lightning[sweep]`.")

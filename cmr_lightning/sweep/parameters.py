@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy import stats
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.runs.planned_run import as_option
+from cmr_lightning.runs.settings import as_option
 
 Settings = Mapping[str, Any]
 

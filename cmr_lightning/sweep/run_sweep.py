@@ -2,75 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
 from statistics import mean
+from threading import Event
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config, scores_in_validation
-from cmr_lightning.runs.execution import share
-from cmr_lightning.runs.planned_run import as_option, as_options
+from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.runs.planned_run import without_names
+from cmr_lightning.runs.pool import side_by_side
+from cmr_lightning.runs.progress import RunsProgress
 from cmr_lightning.runs.run import experiment_name
-from cmr_lightning.sweep.file import SweepFile, options, read_sweep
+from cmr_lightning.runs.settings import as_option, as_options, look_up
+from cmr_lightning.sweep.file import SweepFile, options
 from cmr_lightning.sweep.parameters import Parameter
 from cmr_lightning.sweep.pictures import save_pictures
 from cmr_lightning.sweep.running import Ended, run_trial
 from cmr_lightning.sweep.trials import Trials
-from cmr_lightning.sweep.winner import look_up, write_winner
+from cmr_lightning.sweep.winner import write_winner
 
-_NAMES = ("run_dir", "experiment")
-
-_HOPELESS = 3
-"""So many trials that all fail are enough to know that the next one will."""
+_FAILURES_TO_GIVE_UP = 3
+"""After so many trials that all failed the next ones are not tried."""
 
 _AGAIN = "once the reason is gone, the same command tries them again"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run a sweep file, or what is left of it.
-
-    Args:
-        arguments: The command, and its options.
-
-    Raises:
-        UserError: If the file is not right, or no trial came to a good end.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m cmr_lightning sweep",
-        description="Search for the best settings of an experiment with Optuna, as a W&B sweep file says, without "
-        "W&B. Every other option is one of `fit`, and holds for all trials.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", type=Path, required=True, help="experiments/sweeps/<dataset>_<method>.yaml")
-    parser.add_argument("--count", type=int, help="trials in all, finished ones included (default: the file's run_cap)")
-    parser.add_argument("--jobs", type=int, default=1, help="trials at the same time; they share cores and GPUs")
-    parser.add_argument("--folder", type=Path, help="where everything is kept (default: runs/sweeps/<file's name>)")
-    given, overrides = parser.parse_known_args(arguments[1:])
-    sweep = read_sweep(given.config)
-    count = given.count or sweep.run_cap
-    if count is None or count < 1 or given.jobs < 1:
-        raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
-    run_sweep(sweep, given.folder or default_folder(sweep), count, given.jobs, overrides)
-
-
 def default_folder(sweep: SweepFile) -> Path:
-    """Where a sweep is kept if nobody says otherwise."""
+    """Choose where a sweep is kept if nobody says otherwise."""
     return Path("runs/sweeps") / sweep.path.stem
 
 
@@ -117,7 +86,7 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
 
 
 def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """See that every key and every value of a sweep is one that the experiment takes, before anything is trained.
+    """Check that the experiment takes every key and every value of a sweep, before anything is trained.
 
     Returns:
         The resolved config of the experiment as it is written.
@@ -138,7 +107,7 @@ def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _examples(parameter: Parameter) -> list[Any]:
-    """Every value of a list, both ends of a range."""
+    """List every value of a list, both ends of a range."""
     drawn: Any = parameter.drawn
     if drawn is None:
         return [parameter.value(None)]
@@ -147,10 +116,10 @@ def _examples(parameter: Parameter) -> list[Any]:
 
 
 def _description(sweep: SweepFile, config: Mapping[str, Any]) -> dict[str, str]:
-    """What makes trials of one sweep comparable, by name."""
+    """Describe, by name, what makes trials of one sweep comparable."""
     early = sweep.early_terminate
     return {
-        **{key: as_option(value) for key, value in _flat(config) if key not in _NAMES},
+        **{key: as_option(value) for key, value in _flat(without_names(config))},
         **{f"parameters.{p.key}": f"{p.drawn} {_examples(p)}" for p in sweep.parameters},
         "method": sweep.method,
         "metric": f"{sweep.metric}, {'maximize' if sweep.maximize else 'minimize'}",
@@ -170,56 +139,37 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
-    """Run what is left, and say after each trial how it ended, what is best so far and what remains."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    """Run what is left, and print after each trial how it ended, what is best so far and what remains."""
     start, before, failed = time.monotonic(), len(trials.ended(count)), 0
     with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        closing(_run(trials, count, jobs)) as ends,
+        RunsProgress(console, "sweep", count, before) as progress,
+        closing(_run(trials, count, jobs, progress.tell)) as ends,
     ):
-        task = progress.add_task("sweep", total=count, completed=before)
         for ended in ends:
             failed += ended.state == TrialState.FAIL
             done, best = len(trials.ended(count)), trials.best(count)
             tried = done + failed
             remaining = (time.monotonic() - start) / max(1, tried - before) * max(0, count - tried)
             so_far = "nothing yet" if best is None else f"{best.value:.4f} (trial {best.number})"
-            progress.update(task, completed=done, description=f"sweep, best {so_far}")
-            line = f"[{done}/{count}] {_line(ended)}; best {so_far}, {remaining / 60:.0f} min remain"
-            progress.console.print(line, markup=False, soft_wrap=True)
-            if failed >= _HOPELESS and not done:
+            progress.update(completed=done, description=f"sweep, best {so_far}")
+            progress.print(f"[{done}/{count}] {_line(ended)}; best {so_far}, {remaining / 60:.0f} min remain")
+            if failed >= _FAILURES_TO_GIVE_UP and not done:
                 raise UserError(f"All {failed} trials failed; {_AGAIN}. The last one failed because: {ended.error}")
 
 
-def _run(trials: Trials, count: int, jobs: int) -> Generator[Ended, None, None]:
-    """Trials as they end, `jobs` at the same time."""
-    stopping = threading.Event()
-    ends: SimpleQueue[Ended | None] = SimpleQueue()
+def _run(
+    trials: Trials, count: int, jobs: int, tell: Callable[[str, str | None], None]
+) -> Generator[Ended, None, None]:
+    """Yield trials as they end, `jobs` at the same time."""
 
-    def work(place: int) -> None:
-        try:
-            while not stopping.is_set():
-                with trials.next(count, stopping) as trial:
-                    if trial is None:
-                        return
-                    ends.put(run_trial(trials, trial, share(place, jobs), stopping))
-        finally:
-            ends.put(None)
+    def work(environment: dict[str, str], stopping: Event) -> Iterator[Ended]:
+        while not stopping.is_set():
+            with trials.next(count, stopping) as trial:
+                if trial is None:
+                    return
+                yield run_trial(trials, trial, environment, stopping, tell)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        workers = [pool.submit(work, place) for place in range(jobs)]
-        try:
-            working = jobs
-            while working:
-                ended = ends.get()
-                if ended is None:
-                    working -= 1
-                else:
-                    yield ended
-        finally:
-            stopping.set()
-    for worker in workers:
-        worker.result()
+    return side_by_side(jobs, work)
 
 
 def _line(ended: Ended) -> str:
@@ -266,9 +216,9 @@ def _table(trials: Trials, count: int, best: FrozenTrial, committed: Mapping[str
 
 
 def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
-    """How much time early termination saved, if pruned trials had taken as long as the complete ones on average.
+    """Describe the time that early termination saved, if pruned trials had taken as long as complete ones on average.
 
-    Trials that nobody watched all the time do not count for the times.
+    Trials that were not watched all the time do not count for the times.
     """
     seconds = {
         state: [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]
@@ -292,9 +242,9 @@ def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     path = trials.folder / "experiments" / f"{name}.yaml"
     found_by = f"Trial {best.number}, the best of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
     comment = f"{found_by}: {trials.sweep.metric} {best.value:.4f}."
-    set_for_all = {key: yaml.safe_load(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
+    set_for_all = {key: load_yaml(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
     write_winner(path, experiment, {**set_for_all, **trials.values(best)}, f"{name}_tuned", comment)
-    if _without_names(["fit", f"--config={path}"]) != _without_names(trials.planned(best).fit):
+    if _resolved(["fit", f"--config={path}"]) != _resolved(trials.planned(best).fit):
         raise UserError(
             f"The winning settings cannot be written into {experiment} as its options do on the command line; "
             f"{trials.run(best.number).config} holds them in full."
@@ -302,6 +252,5 @@ def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     return path
 
 
-def _without_names(arguments: Sequence[str]) -> dict[str, Any]:
-    """What a command runs, whatever it is called and wherever it is kept."""
-    return {key: value for key, value in resolved_config(arguments).items() if key not in _NAMES}
+def _resolved(fit: Sequence[str]) -> dict[str, Any]:
+    return without_names(resolved_config(fit))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
+from threading import Event
 
 import optuna
 from optuna.trial import TrialState
 
-from cmr_lightning.runs.execution import Outcome, execute
+from cmr_lightning.runs.pool import Outcome, execute
 from cmr_lightning.runs.run import Run
 from cmr_lightning.sweep.trials import Trials
 
@@ -36,7 +37,13 @@ class Ended:
     error: str | None
 
 
-def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], stopping: threading.Event) -> Ended:
+def run_trial(
+    trials: Trials,
+    trial: optuna.Trial,
+    environment: dict[str, str],
+    stopping: Event,
+    tell: Callable[[str, str | None], None],
+) -> Ended:
     """Train a trial in a process of its own, and tell the study how it ended, unless it failed.
 
     The trial is measured by the best score so far, as its checkpoint is chosen by that.
@@ -46,6 +53,7 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
         trial: The one to run; a run that was interrupted or failed goes on from its last checkpoint.
         environment: Environment variables of its process beside those of this one.
         stopping: Set when the sweep is to stop, with the trial to go on later.
+        tell: Called with the trial's name and the phase that it is in, see `execute`.
     """
     planned = trials.planned(trial)
     before = trial.user_attrs.get("seconds", 0.0)
@@ -65,7 +73,13 @@ def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], 
     outcome = Outcome(planned, 0.0)
     if not planned.run.finished:
         way = "--resume=true" if planned.run.checkpoints() else "--overwrite=true"
-        outcome = execute(planned, lambda: [[*planned.fit, way]], environment, ends)
+        outcome = execute(
+            planned,
+            lambda: [[*planned.fit, way]],
+            environment,
+            ends,
+            lambda _, phase: tell(f"trial {trial.number}", phase),
+        )
     ends()
     seconds = None if before is None else before + outcome.seconds
     trial.set_user_attr("seconds", seconds)
@@ -88,7 +102,7 @@ def _state(outcome: Outcome, pruned: bool) -> TrialState:
 
 
 def scores_of(run: Run, metric: str, maximize: bool) -> list[float]:
-    """The best score so far after each measurement of a run."""
+    """Read the best score so far after each measurement of a run."""
     if not run.metrics.exists():
         return []
     whole_lines = run.metrics.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()

@@ -16,8 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.file_lock import is_locked, locked, locked_in_turn
-from cmr_lightning.runs.planned_run import PlannedRun, as_options
+from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.settings import as_options
 from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
 
@@ -170,7 +171,7 @@ class Trials:
 
     def _lives(self, number: int) -> bool:
         """Whether a process holds the trial, or its run."""
-        return is_locked(self._lock(number)) or is_locked(self.run(number).path.with_suffix(".log"))
+        return is_locked(self._lock(number)) or is_locked(self.run(number).output)
 
     def _others_run(self, count: int) -> bool:
         """Whether any of the first `count` trials is run, or waits to be taken up from here."""

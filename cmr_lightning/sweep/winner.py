@@ -9,42 +9,7 @@ from typing import Any
 import yaml
 
 from cmr_lightning.files.whole_file import write_whole
-
-_CLASS = ("class_path", "init_args", "dict_kwargs")
-
-
-def look_up(config: Any, key: str) -> Any:
-    """The value that a config has at a dotted name as the command line takes it; None if there is none.
-
-    `init_args` may be left out of the name.
-    """
-    for name in key.split("."):
-        if not isinstance(config, Mapping):
-            return None
-        config = _inside(config, name).get(name)
-    return config
-
-
-def put(config: dict[str, Any], key: str, value: Any) -> None:
-    """Set what the command line would set by a dotted name."""
-    *path, last = key.split(".")
-    for name in path:
-        config = _inside(config, name)
-        if isinstance(config.get(name), str):
-            config[name] = {"class_path": config[name]}
-        config = config.setdefault(name, {})
-    config = _inside(config, last)
-    if isinstance(config.get(last), dict) and "class_path" in config[last] and isinstance(value, str):
-        config[last]["class_path"] = value
-    else:
-        config[last] = value
-
-
-def _inside(config: Any, name: str) -> Any:
-    """Where a name is looked up: among the arguments of a class, if it is not a part of how classes are written."""
-    if "class_path" in config and name not in _CLASS:
-        return config.setdefault("init_args", {})
-    return config
+from cmr_lightning.runs.settings import put
 
 
 def write_winner(path: Path, experiment: Path, values: Mapping[str, Any], name: str, comment: str) -> None:

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.benchmark import run_benchmark as command
+from cmr_lightning.benchmark.jobs import find_jobs
 from cmr_lightning.benchmark.plan import read_benchmark
 from cmr_lightning.errors import UserError
-from cmr_lightning.runs import execution
-from cmr_lightning.runs.execution import Outcome
-from cmr_lightning.runs.planned_run import PlannedRun
+from cmr_lightning.runs.planned_run import Job, PlannedRun
+from cmr_lightning.runs.pool import Outcome
 from cmr_lightning.runs.run import Run
 from tests.building import ROOT, write_toy
 from tests.cmr_lightning.reports.made_runs import make_run
@@ -49,12 +48,13 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs happen in this process and its main thread, which is faster; their names are noted."""
     started: list[str] = []
 
-    def run(planned: PlannedRun, missing: Callable[[], list[list[str]]]) -> Outcome:
-        started.append(planned.name)
-        failed = any(main(words) != 0 for words in missing())
-        return Outcome(planned, 1.0, "it failed" if failed else None)
+    def run(job: Job) -> Outcome:
+        started.append(job.planned.name)
+        failed = any(main(words) != 0 for words in job.missing())
+        return Outcome(job.planned, 1.0, "it failed" if failed else None)
 
-    monkeypatch.setattr(command, "on_this_machine", lambda todo, jobs: (run(*each) for each in todo))
+    monkeypatch.setattr(command, "on_this_machine", lambda todo, jobs, tell: (run(job) for job in todo))
+    monkeypatch.setattr("cmr_lightning.benchmark.benchmark_command.start_server", lambda: None)
     return started
 
 
@@ -104,10 +104,10 @@ def test_a_reason_that_runs_share_is_told_once(
 def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def made(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
-        for planned, _ in todo:
-            make_run(planned.run.path, experiment=planned.experiment_name, seed=planned.seed)
-            yield Outcome(planned, 1.0)
+    def made(todo: Sequence[Job], jobs: int, tell: Any) -> Iterator[Outcome]:
+        for job in todo:
+            make_run(job.planned.run.path, experiment=job.planned.experiment_name, seed=job.planned.seed)
+            yield Outcome(job.planned, 1.0)
 
     monkeypatch.setattr(command, "on_this_machine", made)
     bench = write_benchmark(tmp_path, seeds="[1]")
@@ -203,7 +203,7 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
     both = threading.Barrier(2, timeout=10)
     places = []
 
-    def execute(planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Any) -> Outcome:
+    def execute(planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Any, tell: Any) -> Outcome:
         places.append(environment)
         both.wait()
         if planned.seed == 1:
@@ -211,7 +211,7 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
         return Outcome(planned, 1.0)
 
     monkeypatch.setattr(command, "execute", execute)
-    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
+    todo = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") for seed in range(4)]
     outcomes = list(command.on_this_machine(todo, jobs=2))
     assert {outcome.planned.seed: outcome.error for outcome in outcomes} == {0: None, 1: "no", 2: None, 3: None}
     assert all(place["OMP_NUM_THREADS"] for place in places)
@@ -220,9 +220,9 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
 def test_ctrl_c_is_answered_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def interrupted(todo: Sequence[command.Todo], jobs: int) -> Iterator[Outcome]:
-        yield Outcome(todo[0][0], 1.0, "it failed")
-        planned = todo[1][0]
+    def interrupted(todo: Sequence[Job], jobs: int, tell: Any) -> Iterator[Outcome]:
+        yield Outcome(todo[0].planned, 1.0, "it failed")
+        planned = todo[1].planned
         make_run(planned.run.path, examples=False)
         yield Outcome(planned, 1.0)
         raise KeyboardInterrupt
@@ -237,7 +237,7 @@ def test_ctrl_c_is_answered_with_what_to_do(
 def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     started, goes_on, stopped = [], threading.Event(), threading.Event()
 
-    def execute(planned: PlannedRun, missing: Any, environment: Any, ends: Callable[[], bool]) -> Outcome:
+    def execute(planned: PlannedRun, missing: Any, environment: Any, ends: Callable[[], bool], tell: Any) -> Outcome:
         started.append(planned.seed)
         deadline = time.monotonic() + 10
         while planned.seed == 1 and time.monotonic() < deadline and not stopped.is_set():
@@ -247,7 +247,7 @@ def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) ->
         return Outcome(planned, 1.0)
 
     monkeypatch.setattr(command, "execute", execute)
-    todo = [(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), lambda: [["fit"]]) for seed in range(4)]
+    todo = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") for seed in range(4)]
     ends = command.on_this_machine(todo, jobs=1)
     next(ends)
     assert goes_on.wait(10)
@@ -258,43 +258,11 @@ def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_another_benchmark_has_finished_meanwhile_is_kept(tmp_path: Path, no_pictures: None) -> None:
     plan = read_benchmark(write_benchmark(tmp_path, seeds="[0]")).plan()[:1]
-    todo, _ = command.look(plan)
-    assert [main(words) for words in todo[0][1]()] == [0, 0]
+    todo, _ = find_jobs(plan)
+    assert [main(words) for words in todo[0].missing()] == [0, 0]
     written = plan[0].run.record.stat().st_mtime_ns
     assert list(command.on_this_machine(todo, jobs=1)) == [Outcome(plan[0], 0.0)]
     assert plan[0].run.record.stat().st_mtime_ns == written
-
-
-def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "cpu_count", lambda: 8)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    shares = [execution.share(place, 3) for place in range(3)]
-    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares] == ["0", "1", "0"]
-    assert {s["OMP_NUM_THREADS"] for s in shares} == {"2"}
-    assert "CUDA_VISIBLE_DEVICES" not in execution.share(0, 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 makes it
-    assert execution.share(0, 3)["OMP_NUM_THREADS"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("given", "seen", "used"),
-    [
-        ("2,3", 2, ["2", "3", "2"]),
-        ("GPU-8932f937, GPU-1f22a253", 2, ["GPU-8932f937", "GPU-1f22a253", "GPU-8932f937"]),
-        ("MIG-a,MIG-b", 1, ["MIG-a", "MIG-b", "MIG-a"]),
-        ("4,-1,5", 1, ["4", "4", "4"]),
-        ("", 0, [None, None, None]),
-        ("MIG-a", 0, [None, None, None]),
-    ],
-)
-def test_jobs_stay_on_the_gpus_that_were_given(
-    given: str, seen: int, used: list[str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
-    assert [execution.share(place, 3).get("CUDA_VISIBLE_DEVICES") for place in range(3)] == used
 
 
 @pytest.mark.slow
@@ -305,7 +273,7 @@ def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
 
 
-class Job:
+class ClusterJob:
     """A job of a cluster, which ends at once or never."""
 
     def __init__(self, planned: PlannedRun, ends: bool) -> None:
@@ -328,15 +296,15 @@ class Job:
 
 def test_who_stops_a_benchmark_cancels_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitit = pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
-    jobs: list[Job] = []
+    jobs: list[ClusterJob] = []
 
-    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> Job:
-        jobs.append(Job(planned, ends=not jobs))
+    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> ClusterJob:
+        jobs.append(ClusterJob(planned, ends=not jobs))
         return jobs[-1]
 
     monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
     benchmark = read_benchmark(write_benchmark(tmp_path))
-    ends = command.on_cluster([(planned, list) for planned in benchmark.plan({})], "local", benchmark)
+    ends = command.on_cluster([Job(planned, {}, "") for planned in benchmark.plan({})], "local", benchmark)
     assert next(ends).planned == jobs[0].planned
     ends.close()
     assert [job.cancelled for job in jobs] == [False, True, True, True]

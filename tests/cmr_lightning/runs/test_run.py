@@ -40,6 +40,8 @@ def test_resume_needs_a_checkpoint(run: Run) -> None:
     run.last.unlink()
     with pytest.raises(UserError, match="nothing to resume"):
         run.check(resume=True, overwrite=False)
+    with pytest.raises(UserError, match="holds an unfinished run; add --overwrite=true"):
+        run.check(resume=False, overwrite=False)
 
 
 def test_resume_and_overwrite_exclude_each_other(run: Run) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from cmr_lightning.runs.execution import Outcome
 from cmr_lightning.runs.planned_run import PlannedRun
+from cmr_lightning.runs.pool import Outcome
+from cmr_lightning.runs.settings import put
 from cmr_lightning.sweep.file import options
-from cmr_lightning.sweep.winner import put
 from tests.building import write_toy
 
 METRIC = "val/map@all/cos/label/mean"
@@ -65,7 +65,7 @@ class Pretence:
         self.failing: set[int] = set()
 
     def __call__(
-        self, planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Callable[[], bool]
+        self, planned: PlannedRun, missing: Any, environment: dict[str, str], ends: Callable[[], bool], tell: Any
     ) -> Outcome:
         number = int(planned.run.path.name)
         self.started.append(number)

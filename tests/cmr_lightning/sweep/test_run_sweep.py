@@ -34,6 +34,7 @@ HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     pretence = Pretence()
     monkeypatch.setattr("cmr_lightning.sweep.running.execute", pretence)
+    monkeypatch.setattr("cmr_lightning.sweep.sweep_command.start_server", lambda: None)
     return pretence
 
 
@@ -267,9 +268,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 def test_without_optuna_it_is_said_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("cmr_lightning.sweep")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("cmr_lightning.sweep.find_spec", lambda name: None)
     assert main(["sweep", "--config=sweep.yaml", "--count=1"]) == 2
     assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in capsys.readouterr().err
 

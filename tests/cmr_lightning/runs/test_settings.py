@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cmr_lightning.sweep.winner import look_up, put
+from cmr_lightning.runs.settings import look_up, put
 
 
 @pytest.fixture

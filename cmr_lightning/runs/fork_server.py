@@ -1,0 +1,81 @@
+"""The server that processes of runs are forked from: it has imported everything, which takes longer than a small run.
+
+It is the standard library's. It must neither start threads nor touch a GPU, as neither survives a fork. This file
+imports nothing that takes long, so that a command starts the server first, and it imports while the command does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, reduction, resource_tracker
+from multiprocessing.context import ForkServerProcess
+from threading import Lock
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+LOCK = Lock()  # multiprocessing looks after all processes whenever it starts one, from whichever thread
+
+_PRELOADED = ["cmr_lightning.cli", "cmr_lightning.runs.pool"]
+_WITHOUT_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Environment in which neither OpenBLAS nor Arrow, which libraries import where it is installed, starts threads."""
+
+
+def start_server() -> None:
+    """Start the server if it does not run yet, without waiting until it has imported everything."""
+    with LOCK, _shielded():
+        forkserver.ensure_running()
+
+
+def start_process(target: Callable[[], None]) -> ForkServerProcess:
+    """Start a process that calls a function, which must undo the shield: `restore_signals`."""
+    process = CONTEXT.Process(target=target)
+    with LOCK, _shielded():  # as the server is started where there is none, or it was killed
+        process.start()
+    return process
+
+
+def restore_signals() -> None:
+    """Let a process that the server has forked receive signals, and end by Ctrl-C even as a shell's background job."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SHIELDED)
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Let a server that is started here ignore the signals of its process group, and start no threads."""
+    before = {key: os.environ.get(key) for key in _WITHOUT_THREADS}
+    os.environ.update(_WITHOUT_THREADS)
+    resource_tracker.ensure_running()  # which would otherwise lift the shield
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
+    try:
+        CONTEXT.set_forkserver_preload(_PRELOADED)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for key, value in before.items():
+            os.environ.pop(key)
+            if value is not None:
+                os.environ[key] = value
+
+
+class SharedFile:
+    """A descriptor that a process is given, with the lock on the file: it ends with the last process that has it open.
+
+    Attributes:
+        descriptor: The descriptor in this process.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], SharedFile], tuple[Any]]:
+        return _received, (reduction.DupFd(self.descriptor),)
+
+
+def _received(duplicate: Any) -> SharedFile:
+    return SharedFile(duplicate.detach())

@@ -1,0 +1,64 @@
+"""Settings by their dotted names: as options of a command line, and in a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+_CLASS = ("class_path", "init_args", "dict_kwargs")
+
+
+def as_options(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings as options of a command line.
+
+    Examples:
+        >>> as_options({"trainer.max_epochs": 5, "model.hidden": [64, 32]})
+        ['--trainer.max_epochs=5', '--model.hidden=[64, 32]']
+    """
+    return [f"--{key}={as_option(value)}" for key, value in settings.items()]
+
+
+def as_option(value: Any) -> str:
+    """Write a value as one word of a command line."""
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=10**9).split("\n...")[0].strip()
+
+
+def look_up(config: Any, key: str) -> Any:
+    """Find the value that a config has at a dotted name, as the command line takes it; None if there is none.
+
+    Examples:
+        >>> config = {"model": {"class_path": "DAML", "init_args": {"dim": 8}}}
+        >>> look_up(config, "model.dim"), look_up(config, "model.init_args.dim"), look_up(config, "model.margin")
+        (8, 8, None)
+    """
+    for name in key.split("."):
+        if not isinstance(config, Mapping):
+            return None
+        config = _scope(config, name).get(name)
+    return config
+
+
+def put(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set what the command line would set by a dotted name."""
+    *path, last = key.split(".")
+    for name in path:
+        config = _scope(config, name)
+        if isinstance(config.get(name), str):
+            config[name] = {"class_path": config[name]}
+        config = config.setdefault(name, {})
+    config = _scope(config, last)
+    if isinstance(config.get(last), dict) and "class_path" in config[last] and isinstance(value, str):
+        config[last]["class_path"] = value
+    else:
+        config[last] = value
+
+
+def _scope(config: Any, name: str) -> Any:
+    """Choose where to look a name up: among the arguments of a class, unless it is one of a class's own keys."""
+    if "class_path" in config and name not in _CLASS:
+        return config.setdefault("init_args", {})
+    return config

@@ -1,0 +1,43 @@
+"""`sweep`: the best settings of an experiment, searched for as a W&B sweep file says, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.runs.fork_server import start_server
+from cmr_lightning.sweep import require_optuna
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a sweep file, or what is left of it.
+
+    Args:
+        arguments: The command, and its options.
+
+    Raises:
+        UserError: If Optuna is not installed, the file is not right, or no trial succeeded.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m cmr_lightning sweep",
+        description="Search for the best settings of an experiment with Optuna, as a W&B sweep file says, without "
+        "W&B. Every other option is one of `fit`, and holds for all trials.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="experiments/sweeps/<dataset>_<method>.yaml")
+    parser.add_argument("--count", type=int, help="trials in all, finished ones included (default: the file's run_cap)")
+    parser.add_argument("--jobs", type=int, default=1, help="trials at the same time; they share cores and GPUs")
+    parser.add_argument("--folder", type=Path, help="where everything is kept (default: runs/sweeps/<file's name>)")
+    require_optuna()
+    start_server()
+    from cmr_lightning.sweep.file import read_sweep
+    from cmr_lightning.sweep.run_sweep import default_folder, run_sweep
+
+    given, overrides = parser.parse_known_args(arguments[1:])
+    sweep = read_sweep(given.config)
+    count = given.count or sweep.run_cap
+    if count is None or count < 1 or given.jobs < 1:
+        raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
+    run_sweep(sweep, given.folder or default_folder(sweep), count, given.jobs, overrides)
