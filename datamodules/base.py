@@ -37,7 +37,7 @@ class Split:
 
 
 def split_checksum(parts: dict[str, list[str]]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 over part names and item ids, in their order."""
+    """Return the first 16 hexadecimal digits of the SHA-256 over part names and item ids, in their order."""
     digest = hashlib.sha256()
     for part, ids in sorted(parts.items()):
         digest.update("\n".join([part, *ids, ""]).encode())
@@ -90,26 +90,20 @@ class CrossModalData(pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def features(self) -> str:
-        """What the encoders are fed with, in words: features move results more than methods do."""
+        """The input of the encoders in words: features move results more than methods do."""
 
     def picture(self, part: PartName, image: int) -> np.ndarray | None:
-        """The image for people to look at, uint8 `(H, W, 3)`, or None where the data set ships only features."""
+        """Return the image to look at, uint8 `(H, W, 3)`, or None where the data set ships only features."""
         del part, image
         return None
 
     def relations(self, part: PartName) -> dict[str, Judgements]:
-        """What people judged relevant in a part, by the relevance that protocols name; nothing by default.
-
-        Rows are those of the part's images and texts.
-
-        Raises:
-            UserError: If a file is missing or is not what it should be.
-        """
+        """Read what people judged relevant among a part's images and texts, by the relevance that protocols name."""
         del part
         return {}
 
     def part(self, name: PartName) -> Part:
-        """One part, read on first use and checked."""
+        """Return one part, read on first use and checked."""
         if name not in self._parts:
             part = self.read(name)
             self._check(name, part)
@@ -119,7 +113,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def _check(self, name: PartName, part: Part) -> None:
         present = class_counts(part.label, len(self.classes))
         empty = [c for c, n in zip(self.classes, present, strict=True) if n == 0]
-        if empty and self.protocols[0].relevance == "label":
+        if empty and self.task == "label":
             raise UserError(
                 f"{type(self).__name__}: no {name} image has the class {', '.join(empty)}; every class needs at least "
                 f"one item in each part, so choose another split or check the label files."
@@ -127,7 +121,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     @cached_property
     def spec(self) -> DataSpec:
-        """What a model must know before it is built; reads the training part."""
+        """The facts that a model must know before it is built; reads the training part."""
         train = self.part("train")
         return DataSpec(
             image=form(train.image),
@@ -141,22 +135,18 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     @property
     def task(self) -> Task:
-        """What the data set asks for."""
+        """The task that the main protocol sets."""
         return "label" if self.protocols[0].relevance == "label" else "instance"
 
     def _text_spec(self, text: Content) -> Features | Words:
-        if isinstance(text, Tokens):
-            return self.words(text.ids.shape[1])
-        texts = form(text)
-        assert isinstance(texts, Features)
-        return texts
+        return self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size)
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens; data sets that serve tokens say it."""
-        raise TypeError(f"{type(self).__name__} serves tokens and so must say what they are in `words`")
+        """Describe texts of at most `length` tokens; only data sets that serve tokens can."""
+        raise TypeError(f"{type(self).__name__} serves tokens and so must define `words`")
 
     def checksum(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 over all parts as encoders see them; reads the test part."""
+        """Return the start of the SHA-256 over all parts as encoders see them, 16 digits; reads the test part."""
         digest = hashlib.sha256()
         for name in ("train", "val", "test"):
             digest.update(name.encode())
@@ -166,18 +156,18 @@ class CrossModalData(pl.LightningDataModule, ABC):
         return digest.hexdigest()[:16]
 
     def training_pairs(self) -> Batch:
-        """All training pairs at once, in the order of the part, for methods in closed form."""
+        """Return all training pairs at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
         image, text = take(part.image, part.owner), take(part.text, torch.arange(part.num_texts))
         return Batch(image, text, part.label[part.owner], part.owner)
 
     @property
     def _process(self) -> tuple[int, int]:
-        """Which of how many processes this is."""
+        """Number of this process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def train_dataloader(self) -> PairLoader:
-        """Shuffled pairs of the training part; the order follows the run's seed."""
+        """Serve shuffled pairs of the training part; the order follows the run's seed."""
         rank, world_size = self._process
         seed = torch.initial_seed()
         if self.trainer and world_size > 1:  # what a process draws may have a seed of its own
@@ -201,20 +191,30 @@ class CrossModalData(pl.LightningDataModule, ABC):
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def val_dataloader(self) -> list[ItemLoader]:
-        """Images, then texts, of the validation part."""
-        return item_loaders(self.part("val"), self.eval_batch_size, *self._process)
+        """Serve the images, then the texts, of the validation part."""
+        return self._item_loaders("val")
 
     def test_dataloader(self) -> list[ItemLoader]:
-        """Images, then texts, of the test part."""
-        return item_loaders(self.part("test"), self.eval_batch_size, *self._process)
+        """Serve the images, then the texts, of the test part."""
+        return self._item_loaders("test")
 
     def predict_dataloader(self) -> list[ItemLoader]:
-        """Images, then texts, of the test part."""
+        """Serve what `test` does."""
         return self.test_dataloader()
+
+    def _item_loaders(self, part: PartName) -> list[ItemLoader]:
+        return item_loaders(self.part(part), self.eval_batch_size, *self._process)
 
 
 def class_counts(label: Tensor, num_classes: int) -> tuple[int, ...]:
-    """Items of each class, for class indices `(N,)` or multi-hot labels `(N, C)`."""
+    """Count the items of each class, for class indices `(N,)` or multi-hot labels `(N, C)`.
+
+    Examples:
+        >>> class_counts(torch.tensor([0, 2, 2]), num_classes=4)
+        (1, 0, 2, 0)
+        >>> class_counts(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), num_classes=2)
+        (1, 2)
+    """
     if label.ndim == 2:
         return tuple(int(n) for n in label.sum(0))
     return tuple(torch.bincount(label, minlength=num_classes).tolist())

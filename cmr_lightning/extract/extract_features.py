@@ -18,15 +18,15 @@ from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
-from cmr_lightning.batch import Text, Tokens
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
-from cmr_lightning.extract.sources import PictureSource, Source, TextSource
+from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store import Dtype, Manifest, StoreWriter
 from datamodules.families.listed_data import ListedData
@@ -39,14 +39,7 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run `extract`.
-
-    Args:
-        arguments: The command and its options.
-
-    Raises:
-        UserError: If the user has something to mend.
-    """
+    """Run `extract`, the first of the arguments, with the options that follow."""
     parser = build_parser()
     with errors_for_people():
         options = parser.parse_args(list(arguments[1:]))
@@ -55,12 +48,12 @@ def main(arguments: Sequence[str]) -> None:
     try:
         extract(**{key: value for key, value in settings.items() if key != "config"}, encoders=encoders)
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on where it stopped.")
+        print("\nStopped; the same command continues where it stopped.")
         raise SystemExit(_INTERRUPTED) from None
 
 
 def build_parser() -> ArgumentParser:
-    """What reads the options and config files of `extract`."""
+    """Return the parser of the options and config files of `extract`."""
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
@@ -75,7 +68,7 @@ def build_parser() -> ArgumentParser:
 
 
 def describe(options: Namespace) -> str:
-    """Class and arguments of an encoder, as a manifest names it: without defaults, and without where weights are."""
+    """Name an encoder by class and arguments for the manifest, without defaults and without where its weights are."""
     module, _, name = options.class_path.rpartition(".")
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
     given = {
@@ -107,8 +100,8 @@ def extract(
             `data.text` makes tokens.
         name: Name of the store, by which experiments find it.
         encoders: How the manifests name the encoders, by modality.
-        image: What encodes the pictures, as in an experiment; None to leave them.
-        text: What encodes the texts, as in an experiment; None to leave them.
+        image: What encodes the pictures, as in an experiment; None to leave them out.
+        text: What encodes the texts, as in an experiment; None to leave them out.
         rotations: Whether pictures are seen turned by 0, 90, 180 and 270 degrees.
         ten_crop: Whether features are the mean over four corners, the middle, and their mirror images.
         precision: Numbers that encoders compute with.
@@ -137,7 +130,7 @@ def extract(
 
 
 def bare(encoder: ImageEncoder | TextEncoder, source: object) -> nn.Module:
-    """An encoder without its projection into the common space, ready to encode.
+    """Build an encoder without its projection into the common space, ready to encode.
 
     Raises:
         UserError: If it has none that could be left out.
@@ -154,21 +147,15 @@ def bare(encoder: ImageEncoder | TextEncoder, source: object) -> nn.Module:
 
 @dataclass(frozen=True)
 class Extraction:
-    """How features are computed; see `extract`."""
+    """Settings by which features are computed; see `extract`."""
 
     device: torch.device
     precision: Precision
     dtype: Dtype
     batch_size: int
 
-    def fill(self, folder: Path, source: Source, encoder: nn.Module, name: str) -> None:
-        """Encode the rows that a store lacks, beginning it if it is not there.
-
-        Args:
-            folder: The store.
-            source: What to encode.
-            encoder: What encodes.
-            name: How the manifest names the encoder.
+    def fill(self, folder: Path, source: Source[Whole], encoder: nn.Module, name: str) -> None:
+        """Encode the rows that the store `folder` lacks; the manifest calls the encoder `name`.
 
         Raises:
             UserError: If something cannot be read or written, or the store was made with other settings.
@@ -195,7 +182,7 @@ class Extraction:
         shape = " x ".join(map(str, manifest.shape))
         print(f"{folder}: {shape} {self.dtype}, {missing} rows of them new; encoder: {folder.parent.name}")
 
-    def _fill(self, writer: StoreWriter, source: Source, encoder: nn.Module, missing: int) -> None:
+    def _fill(self, writer: StoreWriter, source: Source[Whole], encoder: nn.Module, missing: int) -> None:
         done: list[Tensor] = []
         total = len(source.rows.ids)
         jobs, ahead = tee(self._jobs(writer))
@@ -209,24 +196,25 @@ class Extraction:
                     done.clear()
 
     def _jobs(self, writer: StoreWriter) -> Iterator[tuple[range, range]]:
-        """Each batch with the shard that it belongs to."""
+        """Yield the shard and the rows of each batch."""
         for shard in writer.claims():
             for first in range(shard.start, shard.stop, self.batch_size):
                 yield shard, range(first, min(first + self.batch_size, shard.stop))
 
-    def _encode(self, source: Source, encoder: nn.Module, batch: Text) -> Tensor:
-        moved = (
-            Tokens(*(tensor.to(self.device) for tensor in batch))
-            if isinstance(batch, Tokens)
-            else batch.to(self.device)
-        )
+    def _encode(self, source: Source[Whole], encoder: nn.Module, batch: Whole) -> Tensor:
+        moved = move_data_to_device(batch, self.device)
         reduced = self.precision != 32
         with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
             return source.encode(encoder, moved).float().cpu()
 
 
 def weights_checksum(encoder: nn.Module) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of all weights, normalisation of the input included."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of all weights, normalisation of the input included.
+
+    Examples:
+        >>> weights_checksum(nn.ReLU())  # no weights at all
+        'e3b0c44298fc1c14'
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted([*encoder.named_parameters(), *encoder.named_buffers()]):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

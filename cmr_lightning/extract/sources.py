@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,18 +18,20 @@ from cmr_lightning.store import Rows, image_check
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.pictures import Pictures, load_resized, square
 
+Whole = TypeVar("Whole", bound=Text)
+
 _CENTRE = (None,)
 _TEN = tuple((*place, mirrored) for mirrored in (0, 1) for place in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))
 """Where to cut, see `square` of the image inputs: four corners and the middle, and their mirror images."""
 
 
-class Source(ABC):
-    """Rows that an encoder makes features of.
+class Source(ABC, Generic[Whole]):
+    """Rows that an encoder turns into features, in batches of one type.
 
     Attributes:
         what: The rows in a word.
         rows: Their names, in rising order, whichever parts they are in.
-        preprocessing: In words, what happens before the encoder.
+        preprocessing: The steps before the encoder, in words.
         processes: Processes that batches are read in; 0 for threads.
     """
 
@@ -38,19 +41,19 @@ class Source(ABC):
     processes: int = 0
 
     @abstractmethod
-    def read(self, rows: range) -> Text:
-        """A batch as `encode` takes it.
+    def read(self, rows: range) -> Whole:
+        """Read a batch as `encode` takes it.
 
         Raises:
             UserError: If something cannot be read.
         """
 
     @abstractmethod
-    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
-        """Features of a batch, `(N, D)` or `(N, turns, D)`."""
+    def encode(self, encoder: nn.Module, batch: Whole) -> Tensor:
+        """Encode a batch to `(N, D)` or `(N, turns, D)`."""
 
 
-class PictureSource(Source):
+class PictureSource(Source[Tensor]):
     """The pictures of all parts, each of them once.
 
     Args:
@@ -59,7 +62,7 @@ class PictureSource(Source):
         ten_crop: Whether features are the mean over ten crops.
 
     Raises:
-        UserError: If `data.image` are no pictures as they come.
+        UserError: If `data.image` is no `Pictures`, or augments them.
     """
 
     what = "pictures"
@@ -81,7 +84,7 @@ class PictureSource(Source):
         self.processes = data.image.processes
 
     def read(self, rows: range) -> Tensor:
-        """Pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
+        """Decode pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
         crops = [self._crops(path) for path in self.paths[rows.start : rows.stop]]
         return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
 
@@ -89,9 +92,8 @@ class PictureSource(Source):
         picture = load_resized(path, self.settings)
         return np.stack([np.asarray(square(picture, place, self.settings.crop)) for place in self.places])
 
-    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
-        """Features `(N, D)`, or `(N, 4, D)` with rotations."""
-        assert isinstance(batch, Tensor)
+    def encode(self, encoder: nn.Module, batch: Tensor) -> Tensor:
+        """Encode pictures to `(N, D)`, or `(N, 4, D)` with rotations."""
         turned = [
             torch.stack([encoder(torch.rot90(crop, turn, dims=(2, 3))) for crop in batch.unbind(1)]).mean(0)
             for turn in self.turns
@@ -99,14 +101,14 @@ class PictureSource(Source):
         return turned[0] if len(turned) == 1 else torch.stack(turned, dim=1)
 
 
-class TextSource(Source):
+class TextSource(Source[Tokens]):
     """The texts of all parts, each of them once, whichever pictures they belong to.
 
     Args:
-        data: The data set; its `text` makes tokens of the texts.
+        data: The data set; its `text` turns the texts into tokens.
 
     Raises:
-        UserError: If `data.text` makes something else than tokens.
+        UserError: If it turns them into something else.
     """
 
     what = "texts"
@@ -132,11 +134,11 @@ class TextSource(Source):
         self.preprocessing = f"{data.text.description}, at most {length} of a text"
 
     def read(self, rows: range) -> Tokens:
-        """Tokens `(N, L)`, no longer than the longest text of the batch."""
+        """Return tokens `(N, L)`, no longer than the longest text of the batch."""
         mask = self.mask[rows.start : rows.stop]
         length = int(mask.any(0).nonzero().max()) + 1
         return Tokens(self.token_ids[rows.start : rows.stop, :length], mask[:, :length])
 
-    def encode(self, encoder: nn.Module, batch: Text) -> Tensor:
-        """Features `(N, D)`."""
+    def encode(self, encoder: nn.Module, batch: Tokens) -> Tensor:
+        """Encode texts to `(N, D)`."""
         return encoder(batch)

@@ -48,25 +48,25 @@ class FlatScenes(Stored):
 
     @property
     def form(self) -> Pixels:
-        """Square pictures."""
+        """The form of square pictures."""
         return Pixels(self.size)
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures `(N, 3, size, size)`, uint8."""
+        """Draw pictures `(N, 3, size, size)`, uint8; nothing is random."""
         drawings = np.stack([draw(self.scenes[row]) for row in index.tolist()])
         pictures = torch.from_numpy(drawings).permute(0, 3, 1, 2)
         return interpolate(pictures, (self.size, self.size), mode="nearest-exact").contiguous()
 
     def fingerprint(self) -> str:
-        """The scenes and the size."""
+        """Hash the scenes and the size."""
         return hashlib.sha256(json.dumps([self.scenes, self.size]).encode()).hexdigest()
 
 
 def draw(scene: Scene) -> np.ndarray:
-    """A scene on white, uint8 `(64, 64, 3)`; later things cover earlier ones."""
+    """Draw a scene on white, uint8 `(64, 64, 3)`; later things cover earlier ones."""
     picture = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
     for thing in scene:
         half = HALF[thing["size"]]
@@ -78,7 +78,7 @@ def draw(scene: Scene) -> np.ndarray:
 
 
 def _reach(shape: str, down: float, half: int) -> float:
-    """How far a thing goes to either side, `down` pixels below its middle; a circle of TIRG's code is a diamond."""
+    """Measure how far a thing reaches to either side, `down` pixels below its middle."""
     if shape == "rectangle":
         return half
-    return half - abs(down) if shape == "circle" else (half + down) / 2
+    return half - abs(down) if shape == "circle" else (half + down) / 2  # TIRG's code draws a diamond for a circle

@@ -1,7 +1,7 @@
 """Small scenes of coloured shapes: inventing, painting, describing and modifying them.
 
 A scene is a set of things on a grid of three by three places, above a horizon or below it. Everything here is a pure
-function of its arguments; what looks random is drawn from the numpy generator that the caller hands in.
+function of its arguments; what is random is drawn from the NumPy generator that the caller passes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import product
 from typing import NamedTuple, TypeVar
 
@@ -56,18 +57,22 @@ class Triple(NamedTuple):
 
 
 def stream(seed: int, *key: str | int) -> Generator:
-    """A generator of its own for whatever `key` names, so that no item depends on how many others are drawn.
+    """Make a generator for one purpose, so that no item depends on how many others are drawn.
 
     Args:
         seed: Seed of the data, not negative.
-        key: What the stream is for, for example `"train", 12, "picture"`.
+        key: The purpose, for example `"train", 12, "picture"`.
+
+    Examples:
+        >>> stream(0, "train", 12).random() == stream(0, "train", 12).random()
+        True
     """
     spawn_key = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in key]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=spawn_key)))
 
 
 def invent(kind: tuple[str, str], rng: Generator) -> Scene:
-    """A scene of one large thing of the given colour and shape, and one to three small things of any kind.
+    """Invent a scene of one large thing of the given colour and shape, and one to three small things of any kind.
 
     In about half of the scenes all small things share one colour: their area then rivals that of the large thing, and
     colours alone do not tell which thing is large.
@@ -86,7 +91,7 @@ def _scene(things: Iterable[Thing]) -> Scene:
 
 
 def main_kind(scene: Scene) -> tuple[str, str]:
-    """Colour and shape of the one large thing in an invented scene."""
+    """Return colour and shape of the one large thing in an invented scene."""
     (large,) = (thing for thing in scene if thing.size == "large")
     return large.colour, large.shape
 
@@ -105,12 +110,12 @@ _CENTRE = (0.19, 0.5, 0.81)
 
 
 def paint(scene: Scene, size: int, rng: Generator) -> np.ndarray:
-    """Picture of a scene, with a little chance in the place, size and colour of things, in the background and pixels.
+    """Paint a scene, with small random changes of place, size and colour of things, of the background and of pixels.
 
     Args:
         scene: What to paint.
         size: Side of the picture in pixels.
-        rng: Source of chance.
+        rng: Source of randomness.
 
     Returns:
         Picture, uint8 `(3, size, size)`.
@@ -131,7 +136,7 @@ def paint(scene: Scene, size: int, rng: Generator) -> np.ndarray:
 
 
 def _background(axis: np.ndarray, rng: Generator) -> np.ndarray:
-    """Colours of the rows, `(3, H)`: sky that pales towards the horizon, and ground."""
+    """Colour the rows, `(3, H)`: sky that pales towards the horizon, and ground."""
     sky, ground = _vary((112, 176, 222), 14, rng), _vary((112, 148, 84), 16, rng)
     horizon = rng.uniform(0.65, 0.69)
     paling = 30 * axis / horizon
@@ -140,7 +145,7 @@ def _background(axis: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def _vary(colour: tuple[int, ...], most: int, rng: Generator) -> np.ndarray:
-    """The colour `(3, 1)`, each channel off by up to `most`."""
+    """Change each channel of a colour by up to `most`, `(3, 1)`."""
     return (np.array(colour) + rng.uniform(-most, most, 3)).astype(np.float32)[:, None]
 
 
@@ -201,7 +206,7 @@ _OPENINGS = ("", "", "", "there is ", "picture of ", "i see ")
 
 
 def describe(scene: Scene, rng: Generator) -> list[str]:
-    """Five different captions of an invented scene: one in each of five styles, in any order.
+    """Write five different captions of an invented scene: one in each of five styles, in any order.
 
     A caption lists things, relates two of them, names their places, singles out the large one, or tells sky from
     ground. Each says a part of what there is to see, so that even a perfect reader cannot always tell the scene from
@@ -212,7 +217,12 @@ def describe(scene: Scene, rng: Generator) -> list[str]:
 
 
 def relations(a: Thing, b: Thing) -> list[str]:
-    """What is true of `a` as seen from `b`, for things at different places: above, below, left or right."""
+    """Tell where `a` is as seen from `b`, for things at different places: above, below, left or right.
+
+    Examples:
+        >>> relations(Thing(0, 0, "large", "red", "circle"), Thing(2, 1, "small", "blue", "cross"))
+        ['above', 'left']
+    """
     vertical = ["above"] if a.row < b.row else ["below"] if a.row > b.row else []
     horizontal = ["left"] if a.column < b.column else ["right"] if a.column > b.column else []
     return vertical + horizontal
@@ -265,7 +275,7 @@ def _phrase(thing: Thing, rng: Generator) -> str:
 
 
 def _bare(thing: Thing, rng: Generator) -> str:
-    """A thing in words, without an article; size or colour may be left out, or the shape where there is a colour."""
+    """Name a thing, without an article; size or colour may be left out, or the shape where there is a colour."""
     size = [_word(thing.size, rng)] if rng.random() < 0.5 else []
     if rng.random() < 0.2:
         return " ".join([*size, _word(thing.shape, rng)])
@@ -300,7 +310,7 @@ def _enumerate(phrases: Sequence[str]) -> str:
 
 
 def triples(seed: int, n: int) -> list[Triple]:
-    """Invented scenes with one modification each; triple i is the same whatever `n` is."""
+    """Invent scenes with one modification each; triple i is the same whatever `n` is."""
     made = []
     for i in range(n):
         rng = stream(seed, "triples", i)
@@ -309,7 +319,7 @@ def triples(seed: int, n: int) -> list[Triple]:
 
 
 def modify(scene: Scene, rng: Generator) -> Triple:
-    """One change of a scene: of a colour, shape, size or place, or a thing removed or added.
+    """Change a scene once: a colour, shape, size or place, or a thing removed or added.
 
     The kind of change is drawn first, among those the scene allows, then the change itself. The text names the thing
     by size, colour and shape, so it has one meaning and one target. Unlike invented scenes, the target may have no
@@ -323,19 +333,13 @@ def modify(scene: Scene, rng: Generator) -> Triple:
 _Change = tuple[str, Scene]
 
 
-def _recolourings(scene: Scene) -> list[_Change]:
-    pairs = [(old, old._replace(colour=colour)) for old in scene for colour in COLOURS]
-    return [(f"make the {old.name} {new.colour}", _swap(scene, old, new)) for old, new in _fresh(scene, pairs)]
-
-
-def _reshapings(scene: Scene) -> list[_Change]:
-    pairs = [(old, old._replace(shape=shape)) for old in scene for shape in SHAPES]
-    return [(f"turn the {old.name} into a {new.shape}", _swap(scene, old, new)) for old, new in _fresh(scene, pairs)]
-
-
-def _resizings(scene: Scene) -> list[_Change]:
-    pairs = [(old, old._replace(size=size)) for old in scene for size in SIZES]
-    return [(f"make the {old.name} {new.size}", _swap(scene, old, new)) for old, new in _fresh(scene, pairs)]
+def _alterations(scene: Scene, trait: str, options: Sequence[str], text: str) -> list[_Change]:
+    """Give each thing another colour, shape or size, unless the scene has a thing of that name."""
+    names = {thing.name for thing in scene}
+    pairs = [(old, option, Thing(**{**old._asdict(), trait: option})) for old in scene for option in options]
+    return [
+        (text.format(old.name, option), _swap(scene, old, new)) for old, option, new in pairs if new.name not in names
+    ]
 
 
 def _moves(scene: Scene) -> list[_Change]:
@@ -364,13 +368,14 @@ def _additions(scene: Scene) -> list[_Change]:
     ]
 
 
-_CHANGES = (_recolourings, _reshapings, _resizings, _moves, _removals, _additions)
-
-
-def _fresh(scene: Scene, pairs: list[tuple[Thing, Thing]]) -> list[tuple[Thing, Thing]]:
-    """The pairs whose new thing has a name that the scene does not have yet."""
-    names = {thing.name for thing in scene}
-    return [(old, new) for old, new in pairs if new.name not in names]
+_CHANGES: tuple[Callable[[Scene], list[_Change]], ...] = (
+    partial(_alterations, trait="colour", options=COLOURS, text="make the {} {}"),
+    partial(_alterations, trait="shape", options=SHAPES, text="turn the {} into a {}"),
+    partial(_alterations, trait="size", options=SIZES, text="make the {} {}"),
+    _moves,
+    _removals,
+    _additions,
+)
 
 
 def _free(scene: Scene) -> list[tuple[int, int]]:

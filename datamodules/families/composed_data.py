@@ -42,7 +42,7 @@ class ComposedPart(Part):
 
     @property
     def contents(self) -> tuple[Content, ...]:
-        """All that makes these data what they are."""
+        """All content, in the order of the checksum."""
         others = [content for content in (self.fold, self.sources) if content is not None]
         return (*super().contents, self.target, *(self.keys[name] for name in sorted(self.keys)), *others)
 
@@ -53,19 +53,19 @@ class ComposedPart(Part):
 
     @property
     def compositions(self) -> Compositions:
-        """What the queries ask for."""
+        """The queries as metrics need them."""
         return Compositions(self.owner, self.target, self.keys, self.fold)
 
     def key(self, relevance: str) -> Tensor:
-        """Keys of the images under a relevance, `(M,)` int64."""
+        """Return the keys of the images under a relevance, `(M,)` int64."""
         return torch.arange(self.num_images) if relevance == "target" else self.keys[relevance]
 
 
 class ComposedData(CrossModalData):
     """A data set of composed queries.
 
-    A subclass does what every data set does, and reads `ComposedPart`s. Where the training queries are not a list but
-    made up anew in each epoch, it overrides `epoch` as well.
+    A subclass does what every data set does, and reads `ComposedPart`s. Where the training queries are not listed but
+    drawn in each epoch, it overrides `epoch` as well.
 
     Evaluation serves all images of a part, each once, and its queries, each with the picture that it starts from.
 
@@ -76,37 +76,32 @@ class ComposedData(CrossModalData):
 
     @abstractmethod
     def read(self, part: PartName) -> ComposedPart:
-        """Read one part from the published files.
-
-        Raises:
-            UserError: If a file is missing or is not what it should be.
-        """
+        """Read one part from the published files; see `CrossModalData.read`."""
 
     def epoch(self, generator: torch.Generator) -> ComposedPart:
-        """The training part with the queries of one epoch, always equally many; by default those that were read.
+        """Return the training part with the queries of one epoch, always equally many; by default those read.
 
         Args:
-            generator: Where all chance comes from.
+            generator: Source of all randomness.
         """
         del generator
         return self.part("train")
 
     @property
     def task(self) -> Task:
-        """What the data set asks for."""
+        """The task: to find what a composed query describes."""
         return "composed"
 
     def part(self, name: PartName) -> ComposedPart:
-        """One part, read on first use and checked."""
+        """Return one part, read on first use and checked."""
         part = super().part(name)
-        assert isinstance(part, ComposedPart)
+        if not isinstance(part, ComposedPart):
+            raise TypeError(f"{type(self).__name__} reads a {type(part).__name__}, which has no composed queries")
         return part
 
     def _check(self, name: PartName, part: Part) -> None:
         super()._check(name, part)
-        assert isinstance(part, ComposedPart)
-        own = (part.owner == part.target).nonzero().flatten().tolist()
-        if own:
+        if isinstance(part, ComposedPart) and (own := (part.owner == part.target).nonzero().flatten().tolist()):
             raise UserError(
                 f"{type(self).__name__}: {len(own)} {name} queries ask for the very image that they start from, the "
                 f"first being {part.captions[own[0]]!r} from {part.image_names[int(part.owner[own[0]])]}."
@@ -116,13 +111,9 @@ class ComposedData(CrossModalData):
         relevance = self.protocols[0].relevance
         return ComposedLoader(self.part("train"), self.epoch, relevance, self.batch_size, seed, rank, world_size)
 
-    def val_dataloader(self) -> list[ItemLoader]:
-        """Images, then queries, of the validation part."""
-        return composed_loaders(self.part("val"), self.eval_batch_size, *self._process)
-
-    def test_dataloader(self) -> list[ItemLoader]:
-        """Images, then queries, of the test part."""
-        return composed_loaders(self.part("test"), self.eval_batch_size, *self._process)
+    def _item_loaders(self, part: PartName) -> list[ItemLoader]:
+        images, _ = super()._item_loaders(part)
+        return [images, QueryLoader(self.part(part), self.eval_batch_size, *self._process)]
 
 
 class ComposedLoader(PairLoader):
@@ -130,10 +121,10 @@ class ComposedLoader(PairLoader):
 
     Args:
         part: What to draw from.
-        epoch: Makes the queries of an epoch.
-        relevance: Which keys of the targets tell apart what is right.
+        epoch: Draws the queries of an epoch.
+        relevance: The relevance by whose keys a batch tells right answers from wrong ones.
         batch_size: Queries in a batch.
-        seed: Seed of the order and of the queries that are made.
+        seed: Seed of the order and of the queries that are drawn.
         rank: Which share of each epoch's rows this process serves.
         world_size: Number of processes that share an epoch.
     """
@@ -184,12 +175,3 @@ class QueryLoader(ItemLoader):
 
     def _item(self, read: list[Any]) -> ComposedQuery:
         return ComposedQuery(*read)
-
-
-def composed_loaders(part: ComposedPart, batch_size: int, rank: int = 0, world_size: int = 1) -> list[ItemLoader]:
-    """Return loaders of the images and of the queries of a part; see `item_loaders`."""
-    images = torch.arange(part.num_images)
-    return [
-        ItemLoader(part.image, part.label, images, batch_size, rank=rank, world_size=world_size),
-        QueryLoader(part, batch_size, rank, world_size),
-    ]

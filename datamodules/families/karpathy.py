@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 
 
 def find_json(root: Path, name: str, source: str) -> Path:
-    """The file `name`, or `name` with `.gz` behind it.
+    """Find the file `name`, or `name` with `.gz` behind it.
 
     Raises:
         UserError: If neither is there.
@@ -66,7 +66,7 @@ def json_origin(name: str, layout: str = "") -> Origin:
 
 
 def read_entries(path: Path, source: str) -> list[Entry]:
-    """All pictures of a file, in its order.
+    """Read all pictures of a file, in its order.
 
     Args:
         path: The JSON file, or the same packed by gzip.
@@ -83,24 +83,23 @@ def read_entries(path: Path, source: str) -> list[Entry]:
         raise UserError(
             f"{path} is not a JSON file in UTF-8 with a list of images ({error!r}), perhaps it was cut short; {source}."
         ) from error
-    pictures: set[str] = set()
-    sentences: set[int] = set()
+    seen: set[str | int] = set()
     entries = []
     for number, image in enumerate(images):
         try:
             entry = _entry(image)
+            keys: set[str | int] = {entry.picture, *entry.sentence_ids}
+            if repeated := seen & keys:
+                sentences = repeated - {entry.picture}
+                twice = f"sentence {min(sentences, key=str)}" if sentences else entry.picture
+                raise UserError(f"{twice} is listed for the second time")
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}, images[{number}]: {error!r} is missing or of the wrong kind; {source}."
             ) from error
         except UserError as error:
             raise UserError(f"{path}, images[{number}]: {error}; {source}.") from error
-        repeated = sentences.intersection(entry.sentence_ids)
-        if entry.picture in pictures or repeated:
-            twice = f"sentence {min(repeated)}" if repeated else entry.picture
-            raise UserError(f"{path}, images[{number}]: {twice} is listed for the second time; {source}.")
-        pictures.add(entry.picture)
-        sentences.update(entry.sentence_ids)
+        seen |= keys
         entries.append(entry)
     return entries
 
@@ -129,8 +128,8 @@ class KarpathyData(ListedData):
 
     Args:
         root: Folder of the published files.
-        image: What image encoders are fed with; by default the pictures.
-        text: What text encoders are fed with; by default the words that occur four times in training (VSE++).
+        image: Input of the image encoders; by default the pictures.
+        text: Input of the text encoders; by default the words that occur four times in training (VSE++).
         captions_per_image: How many captions of a picture are kept, the first ones of the file; None keeps all. The
             published protocols assume five.
         batch_size: Training pairs in a batch.
@@ -163,7 +162,7 @@ class KarpathyData(ListedData):
 
     @abstractmethod
     def entries(self) -> list[Entry]:
-        """The pictures of all parts, read from the published files.
+        """Read the pictures of all parts from the published files.
 
         Raises:
             UserError: If a file is missing or is not what it should be.
@@ -171,14 +170,14 @@ class KarpathyData(ListedData):
 
     @abstractmethod
     def path(self, picture: str) -> str:
-        """The file of an entry's picture, relative to the root."""
+        """Return the file of an entry's picture, relative to the root."""
 
     def usage(self) -> Mapping[str, PartName | None]:
-        """In which part each split of the file is used, None for one that is not."""
+        """Assign each split of the file to a part, or to None if it is not used."""
         return {part: part for part in PARTS}
 
     def list_part(self, part: PartName) -> Listing:
-        """One part in the order of the file."""
+        """List one part in the order of the file."""
         entries = self._by_part[part]
         captions = [entry.captions[: self.captions_per_image] for entry in entries]
         return Listing(
@@ -190,7 +189,7 @@ class KarpathyData(ListedData):
 
     @property
     def split_name(self) -> str:
-        """Number of pictures of each part, and of their captions if they are not cut to five."""
+        """The number of pictures of each part, and of captions of a picture unless it is five."""
         name = f"Karpathy {'/'.join(str(len(self._by_part[part])) for part in PARTS)}"
         if self.captions_per_image == 5:
             return name

@@ -17,7 +17,7 @@ from datamodules.families.listed_data import ListedData, check_captions
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.stored_features import StoredTexts
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.listing import Listing
+from datamodules.reading.listing import Listing, renumbered
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ComposedListing(Listing):
         keys: Mapping[str, Sequence[object]] | None = None,
         fold: Tensor | None = None,
     ) -> ComposedListing:
-        """A listing of pictures with their queries.
+        """List pictures with their queries.
 
         Args:
             pictures: As in `Listing`.
@@ -71,14 +71,11 @@ class ComposedListing(Listing):
             fold: See `ComposedPart`.
         """
         numbered = {name: torch.tensor(_numbers(values)) for name, values in (keys or {}).items()}
-        empty = torch.zeros(0, dtype=torch.int64)
-        bare = cls(
-            pictures=tuple(pictures), label=label, captions=(), owner=empty, target=empty, keys=numbered, fold=fold
-        )
-        return bare.asking(queries)
+        none = torch.zeros(0, dtype=torch.int64)
+        return cls(tuple(pictures), label, (), none, target=none, keys=numbered, fold=fold).asking(queries)
 
     def asking(self, queries: Sequence[Query]) -> ComposedListing:
-        """The same pictures with other queries."""
+        """Return the same pictures with other queries."""
         return replace(
             self,
             captions=tuple(query.text for query in queries),
@@ -87,32 +84,25 @@ class ComposedListing(Listing):
         )
 
     def of(self, keep: Tensor) -> ComposedListing:
-        """The pictures where `keep` `(M,)` bool is true, with the queries that start from one and ask for another."""
-        numbers = keep.cumsum(0) - 1
+        """Keep the pictures where `keep` `(M,)` bool is true, with the queries from one of them for another."""
         kept = keep[self.owner] & keep[self.target]
-        return ComposedListing(
-            pictures=tuple(name for name, stays in zip(self.pictures, keep.tolist(), strict=True) if stays),
-            label=self.label[keep],
-            captions=tuple(caption for caption, stays in zip(self.captions, kept.tolist(), strict=True) if stays),
-            owner=numbers[self.owner[kept]],
-            target=numbers[self.target[kept]],
-            keys={name: values[keep] for name, values in self.keys.items()},
-            fold=None if self.fold is None else self.fold[keep],
-        )
+        keys = {name: values[keep] for name, values in self.keys.items()}
+        fold = None if self.fold is None else self.fold[keep]
+        return self._of(keep, kept, target=renumbered(keep)[self.target[kept]], keys=keys, fold=fold)
 
 
 class ListedCompositions(ListedData, ComposedData):
-    """A composed data set that a subclass lists; what encoders are fed with is chosen in the config.
+    """A composed data set that a subclass lists; the config chooses the input of the encoders.
 
-    A subclass lists the pictures and queries of a part in `list_part`. Where training queries are made up anew in each
-    epoch, it overrides `draw`, and lists as many as an epoch has.
+    A subclass lists the pictures and queries of a part in `list_part`. Where training queries are drawn in each epoch,
+    it overrides `draw`, and lists as many as an epoch has.
 
     Pictures that are left out take the queries with them that start from them or ask for them.
 
     Args:
         root: Folder of the published files.
-        image: What image encoders are fed with; by default the pictures.
-        text: What text encoders are fed with; by default all words.
+        image: Input of the image encoders; by default the pictures.
+        text: Input of the text encoders; by default all words.
         batch_size: Training queries in a batch, each with its target.
         eval_batch_size: Items encoded at once in evaluation.
     """
@@ -128,33 +118,30 @@ class ListedCompositions(ListedData, ComposedData):
         super().__init__(root, image, text, batch_size, eval_batch_size)
         if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:
             raise UserError(
-                f"{type(self).__name__} makes up new texts in each epoch, which no feature store holds; set data.text "
+                f"{type(self).__name__} draws new texts in each epoch, which no feature store holds; set data.text "
                 f"to WordTokens, or to SubwordTokens for a pretrained encoder."
             )
 
     @abstractmethod
     def list_part(self, part: PartName) -> ComposedListing:
-        """List one part from the published files.
-
-        Raises:
-            UserError: If a file is missing or is not what it should be.
-        """
+        """List one part from the published files; see `ListedData.list_part`."""
 
     def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query] | None:
-        """The training queries of an epoch; None, the default, where they are those that are listed.
+        """Draw the training queries of an epoch; None, the default, stands for those that are listed.
 
         Args:
             listing: The training part.
             count: How many to draw.
-            chance: Where all chance comes from.
+            chance: Source of all randomness.
         """
         del listing, count, chance
         return None
 
     def listing(self, part: PartName) -> ComposedListing:
-        """One part as its files say it, without the pictures that are left out."""
+        """List one part without the pictures that are left out."""
         listing = super().listing(part)
-        assert isinstance(listing, ComposedListing)
+        if not isinstance(listing, ComposedListing):
+            raise TypeError(f"{type(self).__name__} lists a {type(listing).__name__}, which has no composed queries")
         if not listing.captions:
             raise UserError(f"{type(self).__name__}: no {part} query is left whose two pictures are there.")
         return listing
@@ -165,12 +152,12 @@ class ListedCompositions(ListedData, ComposedData):
             check_captions(listing, what)
 
     def read(self, part: PartName) -> ComposedPart:
-        """One part as encoders are fed with it."""
+        """Read one part as encoders take it."""
         listing, read = self.listing(part), super().read(part)
         return ComposedPart(**vars(read), target=listing.target, keys=listing.keys, fold=listing.fold)
 
     def epoch(self, generator: torch.Generator) -> ComposedPart:
-        """The training part with the queries of one epoch."""
+        """Return the training part with the queries of one epoch."""
         part, listing = self.part("train"), self.listing("train")
         chance = random.Random(int(torch.randint(2**62, (), generator=generator)))
         queries = self.draw(listing, part.num_texts, chance)
@@ -183,6 +170,6 @@ class ListedCompositions(ListedData, ComposedData):
 
 
 def _numbers(values: Sequence[object]) -> list[int]:
-    """A number for each value, the same for equal ones, in the order in which they come."""
+    """Give each value a number, equal ones the same, in the order in which they come."""
     numbers: dict[object, int] = {}
     return [numbers.setdefault(value, len(numbers)) for value in values]

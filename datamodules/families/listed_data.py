@@ -1,4 +1,4 @@
-"""Data sets that are lists of picture files with captions, whatever encoders are fed with."""
+"""Data sets that are lists of picture files with captions, whatever the encoders take as input."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PARTS: tuple[PartName, ...] = ("train", "val", "test")
 
 
 class ListedData(CrossModalData):
-    """A data set that a subclass lists; what encoders are fed with is chosen in the config.
+    """A data set that a subclass lists; the config chooses the input of the encoders.
 
     A subclass lists the pictures and captions of a part in `list_part` and names its `classes`, `protocols` and
-    `split_name`. The image input makes pictures or features of the listed files, the text input makes tokens or
-    vectors of the captions, with the words of the training captions only.
+    `split_name`. The image input turns the listed files into pictures or features, the text input turns the captions
+    into tokens or vectors, with the words of the training captions only.
 
     Args:
         root: Folder of the published files.
-        image: What image encoders are fed with; by default the pictures.
-        text: What text encoders are fed with; by default all words.
+        image: Input of the image encoders; by default the pictures.
+        text: Input of the text encoders; by default all words.
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
@@ -66,7 +66,7 @@ class ListedData(CrossModalData):
     @property
     @abstractmethod
     def split_name(self) -> str:
-        """How people call the split."""
+        """The usual name of the split."""
 
     @property
     def split(self) -> Split:
@@ -81,21 +81,21 @@ class ListedData(CrossModalData):
         return Split(name, split_checksum(ids))
 
     def image_name(self, picture: str) -> str:
-        """By which name the split and people know a picture: its path, unless that depends on the layout on disk."""
+        """Name a picture in splits and reports: by its path, unless that depends on the layout on disk."""
         return picture
 
     @property
     def features(self) -> str:
-        """What the encoders are fed with, in words."""
+        """The input of the encoders in words."""
         return f"images: {self.image.description(self.root)}; texts: {self.text.description}"
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens."""
+        """Describe texts of at most `length` tokens."""
         self._learn_words()
         return self.text.words(length)
 
     def listing(self, part: PartName) -> Listing:
-        """One part as its files say it, without the pictures that are left out."""
+        """List one part without the pictures that are left out."""
         if part not in self._listings:
             listing = self.list_part(part)
             self.check_listing(listing, f"{type(self).__name__}, {part}")
@@ -107,11 +107,7 @@ class ListedData(CrossModalData):
         return self._listings[part]
 
     def check_listing(self, listing: Listing, what: str) -> None:
-        """Refuse captions without words, and pictures without captions.
-
-        Raises:
-            UserError: If there are any, naming the first one.
-        """
+        """Refuse captions without words, and pictures without captions, naming the first."""
         if self.text.reads_captions:
             check_captions(listing, what)
         silent = torch.bincount(listing.owner, minlength=len(listing.pictures)) == 0
@@ -127,7 +123,7 @@ class ListedData(CrossModalData):
         return self.listing("train")
 
     def read(self, part: PartName) -> Part:
-        """One part as encoders are fed with it."""
+        """Read one part as encoders take it."""
         listing = self.listing(part)
         self._learn_words()
         return Part(
@@ -140,7 +136,7 @@ class ListedData(CrossModalData):
         )
 
     def picture(self, part: PartName, image: int) -> np.ndarray | None:
-        """The picture file, uint8 `(H, W, 3)`, or None where it is not there."""
+        """Decode the picture file to uint8 `(H, W, 3)`; None where it is not there."""
         path = self.root / self.listing(part).pictures[image]
         return read_picture(path) if path.is_file() else None
 
@@ -151,11 +147,7 @@ class ListedData(CrossModalData):
 
 
 def check_captions(listing: Listing, what: str) -> None:
-    """Refuse captions without words.
-
-    Raises:
-        UserError: If there are any, naming the picture of the first one.
-    """
+    """Refuse captions without words, naming the picture of the first."""
     empty = [row for row, caption in enumerate(listing.captions) if not caption.strip()]
     if empty:
         picture = listing.pictures[int(listing.owner[empty[0]])]

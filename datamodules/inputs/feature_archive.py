@@ -36,23 +36,23 @@ class FeatureArchive(ImageInput):
         self._archive: tuple[dict[str, int], np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the gigabytes that were read: a copy, or another process, reads them itself if it needs them."""
+        """Leave out the gigabytes that were read: a copy, or another process, reads them itself if it needs them."""
         return {**vars(self), "_archive": None}
 
     def description(self, root: Path) -> str:
-        """Name of the archive."""
+        """Name the archive."""
         del root
         return Path(self.path).name
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which pictures have a row."""
+        """Tell which pictures have a row."""
         rows, _ = self._open(root)
         known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
         self.refuse_missing(known, pictures, root / self.path, _SOURCE)
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
-        """Feature vectors `(M, D)`, float32.
+        """Return feature vectors `(M, D)`, float32.
 
         Raises:
             UserError: If two pictures of the same file name in different folders have one row.

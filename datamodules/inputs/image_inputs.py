@@ -23,19 +23,11 @@ class ImageInput(ABC):
 
     @abstractmethod
     def description(self, root: Path) -> str:
-        """Describe the input for the record: features move results more than methods do.
-
-        Args:
-            root: Folder of the data set.
-        """
+        """Describe the input for the record, `root` being the folder of the data set."""
 
     @abstractmethod
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Tell which of the pictures can be served, `(M,)` bool.
-
-        Args:
-            root: Folder of the data set.
-            pictures: M picture files relative to `root`.
+        """Tell which of M picture files relative to `root` can be served, `(M,)` bool.
 
         Raises:
             UserError: If some cannot, and they are not to be left out.
@@ -55,17 +47,7 @@ class ImageInput(ABC):
         """
 
     def refuse_missing(self, there: Tensor, pictures: Sequence[str], place: Path, remedy: str) -> None:
-        """Refuse a data set of which pictures are missing, unless they are to be left out.
-
-        Args:
-            there: Which pictures are there, `(M,)` bool.
-            pictures: As in `usable`.
-            place: Where they are missing.
-            remedy: What else can be done about it.
-
-        Raises:
-            UserError: If a picture is missing and `missing` is `refuse`, naming the first one.
-        """
+        """Refuse pictures that are not `there`, `(M,)` bool, naming the first, unless they are to be left out."""
         if self.missing == "refuse" and not there.all():
             raise UserError(
                 f"{int((~there).sum())} of {len(pictures)} pictures are missing in {place}, first "

@@ -27,7 +27,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Pictures(ImageInput):
-    """The picture files themselves, decoded when they are needed.
+    """Input of image encoders: the picture files themselves, decoded when they are needed.
 
     The short side is resized to `resize` with antialiasing, then the middle square of `crop` pixels is cut out; in
     training, `augment: crop-flip` cuts the square at a random place and mirrors every other picture. With `shape:
@@ -39,11 +39,11 @@ class Pictures(ImageInput):
         resize: Length of the short side before the crop, or of both sides.
         interpolation: How pictures are resized.
         augment: What is drawn at random in training.
-        missing: Whether a data set with missing pictures is refused, or used without them.
-        damaged: Whether a damaged picture ends the run when it is met, or all pictures are decoded once beforehand
-            and the damaged ones left out.
-        workers: Processes that decode, each a batch at a time; None for as many as there are cores for this process, 0
-            for threads of the training process, which is slow but easier to look into.
+        missing: `refuse` a data set with missing pictures, or `skip` these.
+        damaged: `refuse` to continue when a damaged picture is met, or decode all pictures once beforehand and `skip`
+            the damaged ones.
+        workers: Processes that decode, each a batch at a time; None for one per core of this process, 0 for threads of
+            the training process, which is slow but easier to debug.
         shape: Whether a picture keeps its proportions, or is squashed into a square.
 
     Raises:
@@ -76,7 +76,7 @@ class Pictures(ImageInput):
         self.workers = workers
 
     def description(self, root: Path) -> str:
-        """Size, crop and augmentation."""
+        """Describe size, crop and augmentation."""
         del root
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
         side = "short side" if self.shape == "kept" else "both sides"
@@ -90,7 +90,7 @@ class Pictures(ImageInput):
         return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which files are there, and can be decoded if damaged ones are to be left out."""
+        """Tell which files are there, and can be decoded if damaged ones are to be left out."""
         if not root.is_dir():
             raise UserError(f"The folder {root}, given as data.root, does not exist.")
         there = torch.tensor([(root / name).is_file() for name in pictures], dtype=torch.bool)
@@ -102,7 +102,7 @@ class Pictures(ImageInput):
         return there
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
-        """The files, decoded by row."""
+        """Return the files, to be decoded by row."""
         return PictureFiles(self, [root / name for name in pictures], drawn=training and self.augment != "none")
 
 
@@ -116,19 +116,19 @@ class PictureFiles(Stored):
 
     @property
     def processes(self) -> int:
-        """As many as the settings say, or as there are cores."""
+        """Processes that decode; see `Pictures.processes`."""
         return self.settings.processes
 
     @property
     def form(self) -> Pixels:
-        """Square pictures."""
+        """The form of square pictures."""
         return Pixels(self.settings.crop)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
+        """Decode pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
         places: list[list[float] | None] = [None] * len(index)
         if generator is not None and self.drawn:
             places = torch.rand(len(index), 3, generator=generator).tolist()
@@ -138,7 +138,7 @@ class PictureFiles(Stored):
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
-        """Names and sizes of the files: reading every pixel would take longer than a test."""
+        """Hash names and sizes of the files: reading every pixel would take longer than `test`."""
         digest = hashlib.sha256()
         for path in self.paths:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
@@ -146,27 +146,12 @@ class PictureFiles(Stored):
 
 
 def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> Image.Image:
-    """Decode a picture, resize its short side, and cut a square out.
-
-    Args:
-        path: The file.
-        place: See `square`.
-        settings: Sizes and interpolation.
-
-    Returns:
-        RGB, `crop` pixels wide and high.
-
-    Raises:
-        UserError: If the file cannot be decoded.
-    """
+    """Decode a picture, resize it and cut a square out; see `load_resized` and `square`."""
     return square(load_resized(path, settings), place, settings.crop)
 
 
 def load_resized(path: Path, settings: Pictures) -> Image.Image:
-    """Decode a picture and resize its short side, or both.
-
-    Returns:
-        RGB, the smaller of width and height being `settings.resize`, or both of them.
+    """Decode a picture to RGB and resize its short side, or both, to `settings.resize`.
 
     Raises:
         UserError: If the file cannot be decoded.
@@ -191,7 +176,7 @@ def load_resized(path: Path, settings: Pictures) -> Image.Image:
 
 
 def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
-    """A square cut out of a picture.
+    """Cut a square out of a picture.
 
     Args:
         picture: The picture.
@@ -206,7 +191,7 @@ def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Im
 
 
 def _offset(margin: int, place: float) -> int:
-    """One of the `margin + 1` offsets, each for an equal share of the places from 0 to 1, half the margin for 0.5."""
+    """Choose one of `margin + 1` offsets, each for an equal share of the places from 0 to 1, the middle one for 0.5."""
     return max(0, math.ceil((margin + 1) * place) - 1)
 
 

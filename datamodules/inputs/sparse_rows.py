@@ -28,19 +28,19 @@ class SparseRows(Stored):
 
     @property
     def form(self) -> Features:
-        """Feature vectors."""
+        """The form of feature vectors."""
         return Features(self.matrix.shape[1])
 
     def __len__(self) -> int:
         return self.matrix.shape[0]
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Dense vectors `(N, D)`, float32; nothing is drawn."""
+        """Return dense vectors `(N, D)`, float32; nothing is drawn."""
         del generator
         return torch.from_numpy(self.matrix[index.numpy()].toarray())
 
     def fingerprint(self) -> str:
-        """All numbers and where they stand."""
+        """Hash all numbers and their positions."""
         digest = hashlib.sha256(str(self.matrix.shape).encode())
         for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -48,7 +48,7 @@ class SparseRows(Stored):
 
 
 def dense_if_small(matrix: csr_matrix) -> Tensor | SparseRows:
-    """The vectors `(M, D)` as a float32 tensor, or as sparse rows above `DENSE_ELEMENTS` elements."""
+    """Return the vectors `(M, D)` as a float32 tensor, or as sparse rows above `DENSE_ELEMENTS` elements."""
     rows = SparseRows(matrix)
     if matrix.shape[0] * matrix.shape[1] > DENSE_ELEMENTS:
         return rows

@@ -20,14 +20,14 @@ from datamodules.reading.listing import Listing
 
 
 class StoredImages(ImageInput):
-    """Features of the pictures, from the store `<folder>/<encoder>/image`.
+    """Input of image encoders: features of the pictures, from the store `<folder>/<encoder>/image`.
 
     The pictures themselves need not be there; those that are must be the ones that the features were made of.
 
     Args:
         encoder: Name of the store.
         rotations: Whether training images come at four rotations; evaluation is always of upright ones.
-        missing: Whether a data set of which the store lacks pictures is refused, or used without them.
+        missing: `refuse` a data set of which the store lacks pictures, or `skip` these.
         folder: Where the stores are, relative to the root of the data set or absolute.
     """
 
@@ -41,11 +41,11 @@ class StoredImages(ImageInput):
         self._store: FeatureStore | None = None
 
     def description(self, root: Path) -> str:
-        """Name of the store, and what made it."""
+        """Name the store and the encoder that made it."""
         return f"{_made(self._open(root))}{', four rotations in training' if self.rotations else ''}"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Which pictures have a row."""
+        """Tell which pictures have a row."""
         store = self._open(root)
         numbers = store.numbers(pictures)
         known = numbers >= 0
@@ -60,7 +60,7 @@ class StoredImages(ImageInput):
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
-        """Rows of the store."""
+        """Return rows of the store."""
         store = self._open(root)
         return StoredRows(store, store.numbers(pictures), turned=training and self.rotations)
 
@@ -77,7 +77,7 @@ class StoredImages(ImageInput):
 
 
 class StoredTexts(TextInput):
-    """Features of the captions, from the store `<folder>/<encoder>/text`.
+    """Input of text encoders: features of the captions, from the store `<folder>/<encoder>/text`.
 
     Args:
         encoder: Name of the store.
@@ -87,12 +87,12 @@ class StoredTexts(TextInput):
     def __init__(self, encoder: str, folder: str = "features") -> None:
         self.encoder = encoder
         self.folder = folder
-        self._root: Path | None = None
+        self._root = Path()
         self._store: FeatureStore | None = None
 
     @property
     def description(self) -> str:
-        """Name of the store, and what made it."""
+        """The store and the encoder that made it."""
         return _made(self._opened())
 
     def locate(self, root: Path) -> None:
@@ -100,7 +100,7 @@ class StoredTexts(TextInput):
         self._root = root
 
     def content(self, listing: Listing) -> Stored:
-        """Rows of the store.
+        """Return rows of the store.
 
         Raises:
             UserError: If a caption has no row.
@@ -118,7 +118,6 @@ class StoredTexts(TextInput):
         return StoredRows(store, numbers)
 
     def _opened(self) -> FeatureStore:
-        assert self._root is not None
         if self._store is None:
             self._store = open_store(self._root, self.folder, self.encoder, "text")
         return self._store
@@ -134,30 +133,30 @@ class StoredRows(Stored):
 
     @property
     def form(self) -> Features:
-        """Feature vectors, in training at four rotations if asked for."""
+        """The form of feature vectors, in training at four rotations if asked for."""
         return Features(self.store.size, self.store.turns if self.turned else 1)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Feature vectors `(N, D)`, or `(N, turns, D)` in training at four rotations; float32."""
+        """Read feature vectors `(N, D)`, or `(N, turns, D)` in training at four rotations; float32."""
         return self.store.read(self.numbers[index], turned=self.turned and generator is not None)
 
     def fingerprint(self) -> str:
-        """The store, and which of its rows."""
+        """Hash the manifest of the store and the numbers of the rows."""
         return hashlib.sha256(self.store.fingerprint().encode() + self.numbers.numpy().tobytes()).hexdigest()
 
 
 def _made(store: FeatureStore) -> str:
-    """A store, and the encoder that made it: features of one name may be of other weights elsewhere."""
+    """Name a store and the encoder that made it: features of one name may be of other weights elsewhere."""
     made = store.manifest
     name = store.folder.parent.name
     return f"stored features {name} ({made.encoder}, weights {made.weights}; {made.preprocessing})"
 
 
 def open_store(root: Path, folder: str, encoder: str, modality: Literal["image", "text"]) -> FeatureStore:
-    """The store of one modality.
+    """Open the store of one modality.
 
     Raises:
         UserError: If it is not there, naming those that are.

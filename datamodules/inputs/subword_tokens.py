@@ -49,21 +49,20 @@ class SubwordTokens(TextInput):
 
     @property
     def description(self) -> str:
-        """Whose tokens."""
+        """The tokenizer."""
         return f"tokens of {self.name}"
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens."""
-        assert self.tokenizer.pad_token_id is not None
-        return Words(len(self.tokenizer), length, padding=self.tokenizer.pad_token_id)
+        """Describe texts of at most `length` tokens."""
+        return Words(len(self.tokenizer), length, padding=self.padding)
 
     def learn(self, train: Listing) -> None:
-        """Load the tokenizer, and measure how well and at which length it reads the training captions.
+        """Load the tokenizer, and find the length of the training captions and the share of their unknown tokens.
 
         Raises:
             UserError: If it does not know too many of their words.
         """
-        self.tokenizer = _load(self.name)
+        self.tokenizer, self.padding = _load(self.name)
         texts = self._read(train.captions, self.max_length)
         unknown = self._share_of_unknown(texts)
         if unknown > _MOST_UNKNOWN:
@@ -74,8 +73,8 @@ class SubwordTokens(TextInput):
         self.length = max(len(text) for text in texts)
 
     def content(self, listing: Listing) -> Tokens:
-        """Tokens `(P, L)`."""
-        ids = torch.full((len(listing.captions), self.length), self.words(self.length).padding, dtype=torch.int64)
+        """Return tokens `(P, L)`."""
+        ids = torch.full((len(listing.captions), self.length), self.padding, dtype=torch.int64)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         for row, text in enumerate(self._read(listing.captions, self.length)):
             ids[row, : len(text)] = torch.tensor(text)
@@ -97,7 +96,8 @@ class SubwordTokens(TextInput):
         return sum(text.count(unknown) for text in texts) / sum(len(text) for text in texts)
 
 
-def _load(name: str) -> PreTrainedTokenizerBase:
+def _load(name: str) -> tuple[PreTrainedTokenizerBase, int]:
+    """Load a tokenizer, and the id that fills texts up."""
     from transformers import AutoTokenizer
 
     folder = Path(name).expanduser()
@@ -113,8 +113,8 @@ def _load(name: str) -> PreTrainedTokenizerBase:
             f"{name}, given as {_OPTION}, cannot be loaded ({reason}); it should be a name on the hub, or a folder "
             f"with tokenizer.json and tokenizer_config.json."
         ) from error
-    if tokenizer.pad_token_id is None:
+    if (padding := tokenizer.pad_token_id) is None:
         raise UserError(
             f"The tokenizer {name} has no token that fills texts up; choose that of a text encoder as {_OPTION}."
         )
-    return tokenizer
+    return tokenizer, padding

@@ -1,4 +1,4 @@
-"""What text encoders are fed with: numbers of words, word weights, or tokens of a pretrained model."""
+"""What text encoders are fed with: numbers of words, or word weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from datamodules.reading.listing import Listing
 
 
 class TextInput(ABC):
-    """Makes what text encoders are fed with of the captions that a data set lists."""
+    """Turns the captions that a data set lists into the input of text encoders."""
 
     reads_captions = True
     """Whether the captions must be there; features that were published instead of them need none."""
@@ -27,14 +27,14 @@ class TextInput(ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """In words for the record."""
+        """The input in words, for the record."""
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens, where texts become tokens."""
+        """Describe texts of at most `length` tokens, where texts become tokens."""
         raise TypeError(f"{type(self).__name__} makes no tokens")
 
     def locate(self, root: Path) -> None:
-        """Learn where the data set is, before anything is asked for; of no interest by default."""
+        """Remember the folder of the data set; not needed by default."""
         del root
 
     def learn(self, train: Listing) -> None:
@@ -43,11 +43,11 @@ class TextInput(ABC):
 
     @abstractmethod
     def content(self, listing: Listing) -> Content:
-        """The captions of a part as encoders are fed with them, in their order."""
+        """Return the input of encoders, caption by caption."""
 
 
 class WordTokens(TextInput):
-    """Numbers of words, for encoders that are trained from scratch.
+    """Input of text encoders that are trained from scratch: numbers of words.
 
     Args:
         min_count: Least number of times that a word must occur in the training captions to have a number.
@@ -68,28 +68,28 @@ class WordTokens(TextInput):
 
     @property
     def description(self) -> str:
-        """Which words."""
+        """The words."""
         words = "words" if self.splitting == "words" else "Treebank tokens"
         return f"{words} of at least {self.min_count} in the training captions"
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens, the four special ones included."""
+        """Describe texts of at most `length` tokens, start and end included."""
         return Words(len(self.vocabulary), length, words=self.vocabulary.words)
 
     def learn(self, train: Listing) -> None:
-        """Number the words of the training captions."""
+        """Give a number to each word of the training captions."""
         self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
         self.length = longest(train.captions, self.splitting)
         if self.max_length is not None:
             self.length = min(self.length, self.max_length)
 
     def content(self, listing: Listing) -> Tokens:
-        """Tokens `(P, L)`."""
+        """Return tokens `(P, L)`."""
         return self.vocabulary.encode(listing.captions, self.length)
 
 
 class WordWeights(TextInput):
-    """A vector of word weights per text: tf-idf, or a bag of words.
+    """Input of text encoders: a vector of word weights per text, tf-idf or a bag of words.
 
     Words are lower-cased runs of two or more letters or digits; words and their document frequencies come from the
     training captions alone. Tf-idf vectors are of unit length; a bag of words counts.
@@ -124,7 +124,7 @@ class WordWeights(TextInput):
 
     @property
     def description(self) -> str:
-        """Which words and weights."""
+        """The words and their weights."""
         settings = self.vectorizer.get_params()
         words = "all words" if settings["stop_words"] is None else "without English stop words"
         count = ", counts 1 + ln n" if self.sublinear and self.weighting == "tfidf" else ""
@@ -147,5 +147,5 @@ class WordWeights(TextInput):
             ) from error
 
     def content(self, listing: Listing) -> Tensor | SparseRows:
-        """Word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
+        """Return word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
         return dense_if_small(self.vectorizer.transform(listing.captions))

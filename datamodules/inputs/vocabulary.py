@@ -24,17 +24,20 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 def tokenise(caption: str, splitting: Splitting = "words") -> list[str]:
-    """Lower-cased words of a caption.
+    """Split a caption into lower-cased words.
 
     Args:
         caption: The text.
-        splitting: `words` are runs of letters and digits of any script, with apostrophes inside them: "A dog's
-            T-shirt!" gives `a`, `dog's`, `t`, `shirt`. Typographic apostrophes become plain ones, everything else
-            separates words. `treebank` is what NLTK's word tokenizer makes of the lower-cased caption, as in the public
-            code of VSE++, with clitics and punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
+        splitting: `words` are runs of letters and digits of any script, with apostrophes inside them; typographic
+            apostrophes become plain ones. `treebank` are the tokens of NLTK's word tokenizer, as in the public code of
+            VSE++, with clitics and punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
 
     Raises:
         UserError: If NLTK is needed and not installed.
+
+    Examples:
+        >>> tokenise("A dog's T-shirt!")
+        ['a', "dog's", 't', 'shirt']
     """
     if splitting == "treebank":
         return _treebank().tokenize(caption.lower())
@@ -53,7 +56,7 @@ def _treebank() -> Any:
 
 
 def longest(captions: Iterable[str], splitting: Splitting = "words") -> int:
-    """Tokens in the longest caption, start and end included; 2 where there are no captions."""
+    """Count the tokens of the longest caption, start and end included; 2 where there are no captions."""
     return 2 + max((len(tokenise(caption, splitting)) for caption in captions), default=0)
 
 
@@ -73,7 +76,12 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 1, splitting: Splitting = "words") -> Vocabulary:
-        """The words that occur at least `min_count` times in the captions."""
+        """Collect the words that occur at least `min_count` times in the captions.
+
+        Examples:
+            >>> Vocabulary.build(["a dog", "a cat"]).words
+            ('<pad>', '<start>', '<end>', '<unk>', 'a', 'cat', 'dog')
+        """
         counts = Counter(word for caption in captions for word in tokenise(caption, splitting))
         return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)), splitting)
 
@@ -86,11 +94,11 @@ class Vocabulary:
 
     @cached_property
     def checksum(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 over the words in the order of their ids."""
+        """The first 16 hexadecimal digits of the SHA-256 over the words in the order of their ids."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
 
     def encode(self, captions: Sequence[str], length: int) -> Tokens:
-        """Captions as token ids, `<start>` first and `<end>` last, padded to `length`.
+        """Encode captions as token ids, `<start>` first and `<end>` last, padded to `length`.
 
         Args:
             captions: N texts.

@@ -30,8 +30,8 @@ def read_split(name: str) -> dict[str, Any]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != _checksums().get(path.name):
         raise UserError(
-            f"{path} has not the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; restore it with "
-            f"git or install again."
+            f"{path} does not have the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; "
+            f"restore it with git or install again."
         )
     return json.loads(content)
 
@@ -76,7 +76,7 @@ def held_out(name: str) -> bool:
 
 
 def _checksums() -> dict[str, str]:
-    """Checksum of each committed file by its name."""
+    """Read the checksum of each committed file by its name."""
     path = SPLITS / CHECKSUMS
     if not path.is_file():
         raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")

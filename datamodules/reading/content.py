@@ -17,21 +17,21 @@ class Stored(ABC):
 
     @property
     def processes(self) -> int:
-        """Processes that batches are read in; 0 where threads do, because reading is waiting for a disk."""
+        """Processes that batches are read in; 0 for threads, which suffice where reading is waiting for a disk."""
         return 0
 
     @property
     @abstractmethod
     def form(self) -> Features | Pixels:
-        """What an encoder will be fed with."""
+        """The input of an encoder."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of items M."""
+        """Return the number of items M."""
 
     @abstractmethod
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Some items, in the order asked for.
+        """Read some items, in the order asked for.
 
         Args:
             index: Rows `(N,)`, int64; a row may occur more than once.
@@ -47,7 +47,7 @@ class Stored(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """What changes when the items change, cheap to tell."""
+        """Return what changes when the items do, without reading all of them."""
 
 
 Content = Text | Stored
@@ -64,19 +64,26 @@ def take(content: Content, index: Tensor, generator: torch.Generator | None = No
 
 
 def size(content: Content) -> int:
-    """Number of items."""
+    """Count the items."""
     return len(content) if isinstance(content, Stored) else count(content)
 
 
 def form(content: Tensor | Stored) -> Features | Pixels:
-    """What an encoder of images or feature vectors will be fed with."""
+    """Describe the input of an encoder of images or feature vectors.
+
+    Examples:
+        >>> form(torch.zeros(5, 128))
+        Features(size=128, turns=1)
+        >>> form(torch.zeros(5, 3, 32, 32, dtype=torch.uint8))
+        Pixels(size=32)
+    """
     if isinstance(content, Stored):
         return content.form
     return Pixels(content.shape[-1]) if content.ndim == 4 else Features(content.shape[1])
 
 
 def fingerprints(content: Content) -> Iterator[bytes]:
-    """Bytes that change when the content does."""
+    """Yield bytes that change when the content does."""
     if isinstance(content, Stored):
         yield content.fingerprint().encode()
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -25,18 +27,32 @@ class Listing:
     captions: tuple[str, ...]
     owner: Tensor
 
-    def of(self, keep: Tensor) -> Listing:
-        """The pictures where `keep` `(M,)` bool is true, with their captions."""
-        numbers = keep.cumsum(0) - 1
-        kept = keep[self.owner]
-        return Listing(
-            pictures=tuple(name for name, stays in zip(self.pictures, keep.tolist(), strict=True) if stays),
+    def of(self, keep: Tensor) -> Self:
+        """Keep the pictures where `keep` `(M,)` bool is true, with their captions.
+
+        Examples:
+            >>> listing = Listing(("a", "b"), no_labels(2), ("a1", "b1", "a2"), torch.tensor([0, 1, 0]))
+            >>> listing.of(torch.tensor([True, False])).captions
+            ('a1', 'a2')
+        """
+        return self._of(keep, keep[self.owner])
+
+    def _of(self, keep: Tensor, captions: Tensor, **others: Any) -> Self:
+        return replace(
+            self,
+            pictures=tuple(compress(self.pictures, keep.tolist())),
             label=self.label[keep],
-            captions=tuple(caption for caption, stays in zip(self.captions, kept.tolist(), strict=True) if stays),
-            owner=numbers[self.owner[kept]],
+            captions=tuple(compress(self.captions, captions.tolist())),
+            owner=renumbered(keep)[self.owner[captions]],
+            **others,
         )
 
 
+def renumbered(keep: Tensor) -> Tensor:
+    """Return the new number of each picture, if those where `keep` `(M,)` bool is true are kept."""
+    return keep.cumsum(0) - 1
+
+
 def no_labels(pictures: int) -> Tensor:
-    """Labels of a data set without classes: every picture is of class 0."""
+    """Return the labels of a data set without classes: every picture is of class 0."""
     return torch.zeros(pictures, dtype=torch.int64)

@@ -21,12 +21,7 @@ EpochOf = Literal["texts", "images"]
 
 
 class Request(NamedTuple):
-    """What a batch is read by.
-
-    Attributes:
-        rows: Rows of each of several contents, int64.
-        seed: Seed of the augmentation; None in evaluation, which has none.
-    """
+    """Rows of each of several contents, int64, and the seed of the augmentation; None in evaluation, which has none."""
 
     rows: tuple[Tensor, ...]
     seed: int | None = None
@@ -40,16 +35,7 @@ class Reader:
         self._ahead: ReadingAhead[Request, list[Tensor]] | None = None
 
     def read(self, contents: Sequence[Content], requests: Sequence[Request], most: int) -> Iterator[list[Any]]:
-        """Read the rows of each content, for one request after another.
-
-        Args:
-            contents: What to read.
-            requests: Rows of each of the contents.
-            most: Batches of a whole epoch; more processes than that are of no use.
-
-        Raises:
-            UserError: If something cannot be read.
-        """
+        """Read the rows of each content, for one request after another, in no more than `most` processes."""
         stored = [content for content in contents if isinstance(content, Stored)]
         if not stored:  # a `DataLoader` would take many times as long, most of it to copy between processes
             for rows, _ in requests:
@@ -98,7 +84,7 @@ class Part:
 
     @property
     def contents(self) -> tuple[Content, ...]:
-        """All that makes these data what they are."""
+        """All content, in the order of the checksum."""
         return self.image, self.text, self.label, self.owner
 
     @property
@@ -112,11 +98,11 @@ class Part:
         return size(self.text)
 
     def asking(self, modality: Literal["image", "text"]) -> Tensor:
-        """Rows of the images or texts that are queries in evaluation, int64."""
+        """Return the rows of the images or texts that are queries in evaluation, int64."""
         return self._rows_where(modality, asks=True)
 
     def answering(self, modality: Literal["image", "text"]) -> Tensor:
-        """Rows of the images or texts that are the gallery in evaluation, int64."""
+        """Return the rows of the images or texts that are the gallery in evaluation, int64."""
         return self._rows_where(modality, asks=False)
 
     def _rows_where(self, modality: Literal["image", "text"], asks: bool) -> Tensor:
@@ -130,7 +116,7 @@ class PairLoader:
     """Shuffled training pairs, one text with its image per row, an incomplete last batch dropped.
 
     The order of an epoch is a function of the seed and the epoch alone, and the position inside an epoch is part of
-    `state_dict`, so that a run stopped in the middle of an epoch goes on with the very batch that was next.
+    `state_dict`, so that a run stopped in the middle of an epoch continues with the very batch that was next.
 
     Several processes deal the rows of an epoch out one by one: the i-th batches of W processes with B pairs each are
     together the i-th batch of one process with W B pairs, row by row in turn.
@@ -141,10 +127,10 @@ class PairLoader:
         seed: Seed of the order.
         rank: Which share of each epoch's rows this process serves.
         world_size: Number of processes that share an epoch.
-        epoch_of: What an epoch goes through once: every text, or every image with one of its texts drawn at random.
+        epoch_of: What an epoch serves once: every text, or every image with one of its texts drawn at random.
 
     Attributes:
-        limit: Most batches of an epoch that are asked for, None for all: an epoch is over where nobody asks for more.
+        limit: Most batches of an epoch; None for all.
     """
 
     limit: int | None = None
@@ -244,16 +230,9 @@ def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
 
 
 class ItemLoader:
-    """Every item of one modality of a part, once, in the order of the part.
+    """Every item of one modality of a part, once, in the order of the part; see `Items`.
 
-    Args:
-        content: The items.
-        label: Their labels.
-        image_id: The image that each of them is, or belongs to.
-        batch_size: Items in a batch.
-        query: Which items are queries; None where every item is query and gallery.
-        rank: Which share of the items this process serves; the shares follow on one another.
-        world_size: Number of processes that share the items.
+    Process `rank` of `world_size` serves its share of the items; the shares follow on one another.
     """
 
     def __init__(

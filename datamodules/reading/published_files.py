@@ -25,7 +25,7 @@ Form = TypeVar("Form")
 
 
 def find(root: Path, name: str, source: str) -> Path:
-    """The file `name` under the folder of a data set.
+    """Find the file `name` under the folder of a data set.
 
     Raises:
         UserError: If the folder or the file is missing.
@@ -39,7 +39,7 @@ def find(root: Path, name: str, source: str) -> Path:
 
 
 def read_lines(path: Path, count: int, source: str) -> list[str]:
-    """The lines of a text file that must have `count` of them.
+    """Read a text file that must have `count` lines.
 
     Raises:
         UserError: If it has more or fewer.
@@ -51,19 +51,19 @@ def read_lines(path: Path, count: int, source: str) -> list[str]:
 
 
 def read_json(path: Path, source: str) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read a JSON file that must hold an object.
 
     Raises:
-        UserError: If the file is not JSON, or holds something else than an object.
+        UserError: If it does not.
     """
     return _json(path, dict, "a JSON object", source)
 
 
 def read_json_list(path: Path, source: str) -> list[Any]:
-    """The list in a JSON file.
+    """Read a JSON file that must hold a list.
 
     Raises:
-        UserError: If the file is not JSON, or holds something else than a list.
+        UserError: If it does not.
     """
     return _json(path, list, "a list", source)
 
@@ -79,7 +79,7 @@ def _json(path: Path, kind: type[Form], called: str, source: str) -> Form:
 
 
 def read_mat(path: Path, key: str, shape: tuple[int, int], source: str) -> np.ndarray:
-    """One array of a MATLAB file; no other array of the file is read.
+    """Read one array of a MATLAB file, and no other.
 
     Raises:
         UserError: If the file is damaged, or the array is missing or has another shape.
@@ -103,7 +103,7 @@ def read_mat(path: Path, key: str, shape: tuple[int, int], source: str) -> np.nd
 
 
 def read_npz(path: Path, keys: Sequence[str], source: str) -> list[np.ndarray]:
-    """The named arrays of a NumPy archive.
+    """Read the named arrays of a NumPy archive.
 
     Raises:
         UserError: If the file is damaged or an array is missing.
@@ -118,7 +118,7 @@ def read_npz(path: Path, keys: Sequence[str], source: str) -> list[np.ndarray]:
 
 
 def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str) -> Tensor:
-    """Some rows of an array as float32 feature vectors `(len(rows), D)`; the other rows are not looked at.
+    """Take some rows of an array as float32 feature vectors `(len(rows), D)`; the other rows are not checked.
 
     Args:
         array: Numbers, `(N, D)`.
@@ -128,6 +128,11 @@ def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str)
 
     Raises:
         UserError: If one of these rows holds a NaN, or a number that is infinite in float32.
+
+    Examples:
+        >>> feature_rows(np.eye(3), [2, 0], "f.npz: features", "get it again")
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
     """
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which is reported below
         selected = array[np.asarray(rows)].astype(np.float32)
@@ -141,7 +146,7 @@ def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str)
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture for people to look at, uint8 `(H, W, 3)`.
+    """Decode a picture to look at, uint8 `(H, W, 3)`.
 
     Raises:
         UserError: If the file is damaged.

@@ -32,13 +32,12 @@ _REMEDY = (
 class ReadingAhead(Generic[Index, Whole]):
     """Reads batches in order, before they are asked for.
 
-    Threads do where reading is waiting for a disk. Decoding pictures is not: in threads it competes with the training
-    for Python's lock, and both come to a crawl, so it takes processes of their own, each with a batch at a time. They
-    are started at the first batch and stay until this object goes.
+    Threads suffice where reading is waiting for a disk. Decoding pictures competes with the training for Python's lock,
+    so it takes processes of their own. They are started at the first batch and stay until this object goes.
 
     Args:
         read: Reads one batch, a tensor or a sequence of tensors; where processes are not forked it is pickled.
-        processes: Processes that read; 0 for threads of this process.
+        processes: Processes that read, each a batch at a time; 0 for threads of this process.
     """
 
     def __init__(self, read: Callable[[Index], Whole], processes: int = 0) -> None:
@@ -54,8 +53,7 @@ class ReadingAhead(Generic[Index, Whole]):
         """Read the batches of `indices`, which are taken from it no earlier than needed.
 
         Raises:
-            UserError: If a process cannot be started or is lost, or memory for batches is full; and whatever `read`
-                raises, at its batch.
+            UserError: If a process cannot be started or is lost, or /dev/shm is full; and what `read` raises.
         """
         return self._in_processes(indices) if self._processes else _in_threads(self._read, indices)
 

@@ -16,8 +16,8 @@ class TableRow(NamedTuple):
     """One row of a table.
 
     Attributes:
-        place: Where it stands, `line 7` of a text file or `row 6` of a Parquet file, both counted from 1.
-        cells: What the file holds by column; a column that the row lacks is not there.
+        place: Its position, `line 7` of a text file or `row 6` of a Parquet file, both counted from 1.
+        cells: The cells by column; a column that the row lacks is not there.
     """
 
     place: str
@@ -77,7 +77,7 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Table:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Cells of each record of a CSV file with the number of its first line; blank lines are passed over."""
+    """Yield the number of the first line and the cells of each record of a CSV file; blank lines are skipped."""
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     line = 1
     try:
@@ -86,7 +86,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}, line {line}: this is not CSV ({error}); mend the line.") from error
+        raise UserError(f"{path}, line {line}: this is not CSV ({error}); correct the line.") from error
 
 
 def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
@@ -98,7 +98,7 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Table:
         try:
             content = json.loads(line)
         except ValueError as error:
-            raise UserError(f"{path}, line {number}: this is not JSON ({error}); mend the line.") from error
+            raise UserError(f"{path}, line {number}: this is not JSON ({error}); correct the line.") from error
         if not isinstance(content, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object and found {line.strip()[:60]!r}.")
         columns.update(dict.fromkeys(content))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import random
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from datamodules.families.listed_compositions import ComposedListing, ListedComp
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.stored_features import StoredTexts
 from datamodules.inputs.text_inputs import WordTokens
-from datamodules.reading.committed_splits import held_out
 
 LISTING = ComposedListing.make(
     pictures=["a.png", "b.png", "c.png", "d.png"],
@@ -112,7 +110,7 @@ def test_processes_read_what_threads_read(root: Path) -> None:
 
 
 def test_texts_that_are_made_up_have_no_stored_features(root: Path) -> None:
-    with pytest.raises(UserError, match=r"Listed makes up new texts in each epoch.*set data\.text to WordTokens"):
+    with pytest.raises(UserError, match=r"Listed draws new texts in each epoch.*set data\.text to WordTokens"):
         Listed(str(root), text=StoredTexts("clip"))
 
 
@@ -137,10 +135,3 @@ def test_texts_without_words_are_refused(root: Path) -> None:
     data.listed = LISTING.asking([Query(2, " ", 1)])
     with pytest.raises(UserError, match=r"Listed, val: 1 captions are empty, first one of c\.png"):
         data.listing("val")
-
-
-def test_a_tenth_of_the_names_is_held_out_whatever_else_there_is() -> None:
-    names = [f"product {number}" for number in range(5000)]
-    out = [name for name in names if held_out(name)]
-    assert len(out) / len(names) == pytest.approx(0.1, abs=0.015)
-    assert all(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 10 == 0 for name in out)

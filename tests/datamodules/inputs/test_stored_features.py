@@ -18,7 +18,7 @@ from cmr_lightning.methods.ssal import SSAL
 from cmr_lightning.store import Manifest, Rows, StoreWriter, image_check
 from datamodules.inputs.stored_features import StoredImages, StoredTexts, open_store
 from tests.building import trainer
-from tests.cmr_lightning.extract.album import PARTS, PICTURES, Album, write_album
+from tests.datamodules.album import PARTS, PICTURES, Album, write_album
 from tests.toy import encoder
 
 SIZE = 6

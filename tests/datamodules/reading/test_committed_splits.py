@@ -7,7 +7,7 @@ import pytest
 
 import datamodules.reading.committed_splits
 from cmr_lightning.errors import UserError
-from datamodules.reading.committed_splits import CHECKSUMS, SPLITS, read_rows, read_split
+from datamodules.reading.committed_splits import CHECKSUMS, SPLITS, held_out, read_rows, read_split
 from tests.building import ROOT
 
 PASCAL = [f"pascal_sentence_{number}" for number in range(5)]
@@ -49,17 +49,11 @@ def test_a_list_is_read_as_committed():
     assert read_split("wikipedia_validation") == json.loads((SPLITS / "wikipedia_validation.json").read_text())
 
 
-def test_a_changed_list_is_refused(copied):
-    path = copied / "wikipedia_validation.json"
-    path.write_text(path.read_text().replace("92", "93", 1))
-    with pytest.raises(UserError, match=r"wikipedia_validation\.json has not the checksum of .*SHA256SUMS"):
-        read_split("wikipedia_validation")
-
-
-def test_a_list_without_a_checksum_is_refused(copied):
-    (copied / "mine.json").write_text("{}")
-    with pytest.raises(UserError, match=r"mine\.json has not the checksum"):
-        read_split("mine")
+@pytest.mark.parametrize("name", ["wikipedia_validation", "mine"])
+def test_a_list_that_is_changed_or_has_no_checksum_is_refused(copied, name):
+    (copied / f"{name}.json").write_text("{}")
+    with pytest.raises(UserError, match=rf"{name}\.json does not have the checksum of .*SHA256SUMS"):
+        read_split(name)
 
 
 @pytest.mark.parametrize("name", ["wikipedia_validation.json", CHECKSUMS])
@@ -108,33 +102,37 @@ def test_pascal_splits_are_five_different_ones_of_the_same_images():
     assert len(everything) == 1
 
 
-class TestReadRows:
-    """Rows of a list are checked against the labels of the published file."""
+LIST = "pascal_sentence_dscmr_validation"
+CLASSES = tuple(str(number) for number in range(20))
 
-    classes = tuple(str(number) for number in range(20))
 
-    def labels(self):
-        labels = [0] * 800
-        for name, rows in read_split("pascal_sentence_dscmr_validation")["rows"].items():
-            for row in rows:
-                labels[row] = int(name)
-        return labels
+def labels():
+    rows = read_split(LIST)["rows"]
+    found = [0] * 800
+    for name in rows:
+        for row in rows[name]:
+            found[row] = int(name)
+    return found
 
-    def read(self, labels, tmp_path):
-        return read_rows("pascal_sentence_dscmr_validation", labels, self.classes, tmp_path / "labels.mat")
 
-    def test_rows_come_in_rising_order(self, tmp_path):
-        rows = self.read(self.labels(), tmp_path)
-        assert rows == sorted(rows)
-        assert len(rows) == 100
+def test_rows_come_in_rising_order(tmp_path):
+    rows = read_rows(LIST, labels(), CLASSES, tmp_path / "labels.mat")
+    assert rows == sorted(rows)
+    assert len(rows) == 100
 
-    def test_a_row_of_another_class_is_refused(self, tmp_path):
-        labels = self.labels()
-        row = read_split("pascal_sentence_dscmr_validation")["rows"]["7"][2]
-        labels[row] = 3
-        with pytest.raises(UserError, match=rf"labels\.mat .* row {row}, .* should have the class 7 and has 3"):
-            self.read(labels, tmp_path)
 
-    def test_a_row_beyond_the_file_is_refused(self, tmp_path):
-        with pytest.raises(UserError, match="is not there"):
-            self.read(self.labels()[:700], tmp_path)
+def test_rows_of_another_file_are_refused(tmp_path):
+    spoiled = labels()
+    row = read_split(LIST)["rows"]["7"][2]
+    spoiled[row] = 3
+    with pytest.raises(UserError, match=rf"labels\.mat .* row {row}, .* should have the class 7 and has 3"):
+        read_rows(LIST, spoiled, CLASSES, tmp_path / "labels.mat")
+    with pytest.raises(UserError, match="is not there"):
+        read_rows(LIST, labels()[:700], CLASSES, tmp_path / "labels.mat")
+
+
+def test_a_tenth_of_the_names_is_held_out_whatever_else_there_is():
+    names = [f"product {number}" for number in range(5000)]
+    out = [name for name in names if held_out(name)]
+    assert len(out) / len(names) == pytest.approx(0.1, abs=0.015)
+    assert all(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 10 == 0 for name in out)

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from datamodules.reading.published_files import (
     feature_rows,
     find,
     read_json,
+    read_json_list,
     read_lines,
     read_mat,
     read_npz,
@@ -18,145 +22,106 @@ from datamodules.reading.published_files import (
 )
 
 SOURCE = "get it there"
+NUMBERS = np.random.default_rng(0).random((40, 3))
 
 
-def test_find_returns_a_file_and_names_what_is_missing(tmp_path):
+def refused(message: str, read: Callable[..., Any], *args: Any) -> None:
+    with pytest.raises(UserError, match=f"{message}.*; {SOURCE}\\.$"):
+        read(*args, SOURCE)
+
+
+def test_find_returns_a_file_and_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "here.txt").touch()
     assert find(tmp_path, "here.txt", SOURCE) == tmp_path / "here.txt"
-    with pytest.raises(UserError, match=rf"gone\.txt is missing; {SOURCE}\."):
-        find(tmp_path, "gone.txt", SOURCE)
-    missing = rf"folder .*nowhere, given as data\.root, does not exist, so here\.txt is missing; {SOURCE}\."
-    with pytest.raises(UserError, match=missing):
-        find(tmp_path / "nowhere", "here.txt", SOURCE)
-
-
-def test_find_needs_no_folder_for_a_file_elsewhere(tmp_path):
-    (tmp_path / "here.txt").touch()
     assert find(tmp_path / "nowhere", str(tmp_path / "here.txt"), SOURCE) == tmp_path / "here.txt"
+    refused(r"gone\.txt is missing", find, tmp_path, "gone.txt")
+    refused("nowhere, given as data.root, does not exist, so a is missing", find, tmp_path / "nowhere", "a")
 
 
-def test_read_lines_counts(tmp_path):
+def test_read_lines_counts(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text("one\ntwo\n")
     assert read_lines(path, 2, SOURCE) == ["one", "two"]
-    with pytest.raises(UserError, match=rf"list should have 3 lines and has 2; {SOURCE}"):
-        read_lines(path, 3, SOURCE)
+    refused("list should have 3 lines and has 2", read_lines, path, 3)
 
 
-def test_read_json(tmp_path):
+def test_read_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"a": 1}))
     assert read_json(path, SOURCE) == {"a": 1}
-    path.write_text('{"a": ')
-    with pytest.raises(UserError, match=rf"a\.json is not JSON .*; {SOURCE}"):
-        read_json(path, SOURCE)
-    path.write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(UserError, match="is not JSON"):
-        read_json(path, SOURCE)
+    refused("should hold a list and holds a dict", read_json_list, path)
     path.write_text("[1]")
-    with pytest.raises(UserError, match="should hold a JSON object and holds a list"):
-        read_json(path, SOURCE)
+    assert read_json_list(path, SOURCE) == [1]
+    refused("should hold a JSON object and holds a list", read_json, path)
+    for spoiled in (b'{"a": ', b"\xff\xd8\xff\xe0"):
+        path.write_bytes(spoiled)
+        refused(r"a\.json is not JSON", read_json, path)
 
 
-class TestReadMat:
-    """Arrays of MATLAB files."""
-
-    array = np.random.default_rng(0).random((40, 3))
-
-    @pytest.fixture(params=[False, True], ids=["plain", "compressed"])
-    def path(self, tmp_path, request):
-        path = tmp_path / "a.mat"
-        scipy.io.savemat(path, {"first": self.array, "words": np.array(["a", "b"])}, do_compression=request.param)
-        return path
-
-    def test_returns_the_array(self, path):
-        np.testing.assert_array_equal(read_mat(path, "first", (40, 3), SOURCE), self.array)
-
-    def test_names_the_arrays_that_are_there(self, path):
-        with pytest.raises(UserError, match=rf"a\.mat has no array second, only first, words; {SOURCE}"):
-            read_mat(path, "second", (40, 3), SOURCE)
-
-    def test_says_both_shapes(self, path):
-        with pytest.raises(
-            UserError, match=f"first should be numbers of shape 41 x 3 and is float64 of shape 40 x 3; {SOURCE}"
-        ):
-            read_mat(path, "first", (41, 3), SOURCE)
-
-    def test_refuses_text(self, path):
-        with pytest.raises(UserError, match="words should be numbers"):
-            read_mat(path, "words", (2,), SOURCE)
-
-    @pytest.mark.parametrize("bytes_left", [0, 50, 130, 190, 400])
-    def test_refuses_a_truncated_file(self, path, bytes_left):
-        path.write_bytes(path.read_bytes()[:bytes_left])
-        with pytest.raises(UserError, match=rf"a\.mat (cannot be read|has no array).*; {SOURCE}"):
-            read_mat(path, "first", (40, 3), SOURCE)
-
-    def test_refuses_another_kind_of_file(self, path):
-        path.write_text("<html>Not found</html>" * 20)
-        with pytest.raises(UserError, match="cannot be read as a MATLAB file"):
-            read_mat(path, "first", (40, 3), SOURCE)
+@pytest.fixture(params=[False, True], ids=["plain", "compressed"])
+def mat(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"first": NUMBERS, "words": np.array(["a", "b"])}, do_compression=request.param)
+    return path
 
 
-class TestReadNpz:
-    """Arrays of NumPy archives."""
-
-    @pytest.fixture
-    def path(self, tmp_path):
-        np.savez_compressed(tmp_path / "a.npz", x=np.arange(1000), y=np.arange(3))
-        return tmp_path / "a.npz"
-
-    def test_returns_the_arrays_in_the_order_asked_for(self, path):
-        y, x = read_npz(path, ("y", "x"), SOURCE)
-        assert len(y) == 3
-        assert len(x) == 1000
-
-    def test_names_missing_arrays(self, path):
-        with pytest.raises(UserError, match=rf"a\.npz cannot be read as .* arrays x and z .*; {SOURCE}"):
-            read_npz(path, ("x", "z"), SOURCE)
-
-    @pytest.mark.parametrize("spoil", [lambda b: b[:300], lambda b: b"", lambda b: b[:80] + b"\0" * 60 + b[140:]])
-    def test_refuses_damaged_files(self, path, spoil):
-        path.write_bytes(spoil(path.read_bytes()))
-        with pytest.raises(UserError, match="cannot be read as a NumPy archive"):
-            read_npz(path, ("x", "y"), SOURCE)
-
-    def test_refuses_a_single_array(self, path):
-        with path.open("wb") as file:
-            np.save(file, np.arange(3))
-        with pytest.raises(UserError, match="cannot be read as a NumPy archive"):
-            read_npz(path, ("x", "y"), SOURCE)
-
-    def test_refuses_pickled_objects(self, path):
-        np.savez(path, x=np.array([{}], dtype=object))
-        with pytest.raises(UserError, match="cannot be read as a NumPy archive"):
-            read_npz(path, ("x",), SOURCE)
+def test_read_mat(mat: Path) -> None:
+    np.testing.assert_array_equal(read_mat(mat, "first", (40, 3), SOURCE), NUMBERS)
+    refused(r"a\.mat has no array second, only first, words", read_mat, mat, "second", (40, 3))
+    refused("first should be numbers of shape 41 x 3 and is float64 of shape 40 x 3", read_mat, mat, "first", (41, 3))
+    refused("words should be numbers", read_mat, mat, "words", (2,))
 
 
-class TestFeatureRows:
-    """Feature vectors of some rows."""
-
-    def test_selects_in_the_order_asked_for(self):
-        rows = feature_rows(np.arange(12.0).reshape(4, 3), [3, 0], "what", SOURCE)
-        assert rows.dtype == torch.float32
-        assert rows.tolist() == [[9, 10, 11], [0, 1, 2]]
-
-    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
-    def test_names_the_first_bad_row(self, bad):
-        array = np.zeros((4, 3))
-        array[2, 1] = bad
-        with pytest.raises(
-            UserError, match=f"what should hold finite numbers, but 1 rows .* first row 2, .*; {SOURCE}"
-        ):
-            feature_rows(array, [0, 2, 3], "what", SOURCE)
-
-    def test_does_not_look_at_other_rows(self):
-        array = np.zeros((4, 3))
-        array[2, 1] = np.nan
-        assert feature_rows(array, [0, 1, 3], "what", SOURCE).sum() == 0
+@pytest.mark.parametrize("bytes_left", [0, 50, 130, 190, 400])
+def test_a_mat_file_cut_short_is_refused(mat: Path, bytes_left: int) -> None:
+    mat.write_bytes(mat.read_bytes()[:bytes_left])
+    refused(r"a\.mat (cannot be read|has no array)", read_mat, mat, "first", (40, 3))
 
 
-def test_read_picture(tmp_path):
+def test_what_is_no_mat_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mat").write_text("<html>Not found</html>" * 20)
+    refused("cannot be read as a MATLAB file", read_mat, tmp_path / "a.mat", "first", (40, 3))
+
+
+def single(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.arange(3))
+
+
+SPOILED: list[Callable[[Path], object]] = [
+    lambda path: path.write_bytes(path.read_bytes()[:300]),
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(path.read_bytes()[:80] + b"\0" * 60 + path.read_bytes()[140:]),
+    lambda path: np.savez(path, x=np.array([{}], dtype=object), y=np.arange(3)),
+    single,
+]
+
+
+def test_read_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(1000), y=np.arange(3))
+    assert [len(array) for array in read_npz(tmp_path / "a.npz", ("y", "x"), SOURCE)] == [3, 1000]
+    refused(r"a\.npz cannot be read as .* arrays x and z", read_npz, tmp_path / "a.npz", ("x", "z"))
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_what_is_no_archive_of_numbers_is_refused(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.arange(1000), y=np.arange(3))
+    spoil(path)
+    refused("cannot be read as a NumPy archive", read_npz, path, ("x", "y"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_feature_rows_are_finite_and_in_the_order_asked_for(bad: float) -> None:
+    array = np.arange(12.0).reshape(4, 3)
+    array[2, 1] = bad
+    rows = feature_rows(array, [3, 0], "what", SOURCE)
+    assert rows.dtype == torch.float32
+    assert rows.tolist() == [[9, 10, 11], [0, 1, 2]]
+    refused("what should hold finite numbers, but 1 rows .* first row 2", feature_rows, array, [0, 2, 3], "what")
+
+
+def test_read_picture(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("L", (6, 4), 200).save(path)
     picture = read_picture(path)

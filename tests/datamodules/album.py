@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ class Album(ListedData):
 
     classes = ("anything",)
     protocols = INSTANCE_LEVEL
-    split_name = "130/10/10"
+    split_name = "album"
+    parts: ClassVar[dict[str, range]] = PARTS
 
     def __init__(
         self, root: str, image: ImageInput, text: TextInput | None = None, wording: str = "shows", batch_size: int = 16
@@ -34,7 +36,7 @@ class Album(ListedData):
         self.wording = wording
 
     def list_part(self, part: PartName) -> Listing:
-        rows = PARTS[part]
+        rows = self.parts[part]
         return Listing(
             pictures=tuple(f"pictures/{n}.jpg" for n in rows),
             label=no_labels(len(rows)),
@@ -43,10 +45,10 @@ class Album(ListedData):
         )
 
 
-def write_album(root: Path) -> Path:
+def write_album(root: Path, pictures: int = PICTURES) -> Path:
     """Write the pictures."""
     rng = np.random.default_rng(0)
     (root / "pictures").mkdir(parents=True)
-    for n in range(PICTURES):
+    for n in range(pictures):
         Image.fromarray(rng.integers(0, 256, (40, 44, 3), dtype=np.uint8)).save(root / "pictures" / f"{n}.jpg")
     return root
