@@ -21,19 +21,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from cmr_lightning.callbacks import (
-    BestCheckpoint,
-    EmbeddingsFile,
-    ExamplesWriter,
-    Interruption,
-    LastCheckpoint,
-    RecordWriter,
-    RetrievalGallery,
-    RunLogger,
-    RunProgress,
-    WandbReport,
-)
-from cmr_lightning.callbacks.wandb_logging import finished_at_the_end
+from cmr_lightning import callbacks
+from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
@@ -125,17 +114,19 @@ class RetrievalCLI(ExperimentCLI):
 
     def _callbacks(self) -> list[Callback]:
         if self.subcommand == "fit":
-            main = self.datamodule.protocols[0]
-            self.timer = Timer()
-            self.best = BestCheckpoint(self.run, f"val/{main.id}/mean", "max" if main.higher_is_better else "min")
-            progress = [] if self.options.trainer.enable_progress_bar is False else [RunProgress()]
-            saving = [self.best, LastCheckpoint(self.run), Interruption(self.run)]
+            monitor = f"val/{self.datamodule.protocols[0].id}/mean"
+            mode = validation_scores(self.datamodule.protocols)[monitor]
+            self.timer, self.best = Timer(), callbacks.BestCheckpoint(self.run, monitor, mode)
+            progress = [] if self.options.trainer.enable_progress_bar is False else [callbacks.RunProgress()]
+            saving = [self.best, callbacks.LastCheckpoint(self.run), callbacks.Interruption(self.run)]
             return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]
         if self.subcommand == "test":
-            record = RecordWriter(self.run, self.options.experiment, self.options.seed_everything, self.resolved())
+            record = callbacks.RecordWriter(
+                self.run, self.options.experiment, self.options.seed_everything, self.resolved()
+            )
             to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
-            return [record, RetrievalGallery(self.run), ExamplesWriter(self.run), *to_wandb]
-        return [EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
+            return [record, callbacks.RetrievalGallery(self.run), callbacks.ExamplesWriter(self.run), *to_wandb]
+        return [callbacks.EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
 
     # Running ---------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -238,18 +239,9 @@ def test_resumed_run_equals_the_undisturbed_one(toy: Path, tmp_path: Path) -> No
     assert (whole / "metrics.csv").read_text() == (parts / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        ([], ["finished run", "--resume=true", "--overwrite=true", "--run_dir"]),
-        (["--resume=true", "--overwrite=true"], ["exclude each other"]),
-    ],
-)
-def test_second_fit_in_a_folder_is_refused(
-    options: list[str], parts: list[str], toy: Path, run: Path, complaint: Complaint
-) -> None:
-    error = complaint("fit", f"--config={toy}", f"--run_dir={run}", *options)
-    assert all(part in error for part in parts)
+def test_second_fit_in_a_folder_is_refused(toy: Path, run: Path, complaint: Complaint) -> None:
+    error = complaint("fit", f"--config={toy}", f"--run_dir={run}")
+    assert all(part in error for part in ("finished run", "--resume=true", "--overwrite=true", "--run_dir"))
     assert (run / "fit.json").exists()
 
 
@@ -373,26 +365,11 @@ def test_wrong_file(content: str | None, part: str, tmp_path: Path, fit_complain
     assert part in fit_complaint(f"--config={tmp_path / 'other.yaml'}")
 
 
-def remove(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-def cut_short(folder: Path) -> None:
-    path = folder / "raw_features.mat"
-    path.write_bytes(path.read_bytes()[:5000])
-
-
-def without_three_lines(folder: Path) -> None:
-    path = folder / "trainset_txt_img_cat.list"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
-
-
 @pytest.mark.parametrize(
     ("damage", "parts"),
     [
-        (remove, ["wikipedia", "does not exist"]),
-        (cut_short, ["raw_features.mat", "cut short"]),
-        (without_three_lines, ["should have 2173 lines and has 2170"]),
+        (shutil.rmtree, ["wikipedia", "does not exist"]),
+        (lambda folder: os.truncate(folder / "raw_features.mat", 5000), ["raw_features.mat", "cut short"]),
     ],
 )
 def test_damaged_data(
@@ -435,12 +412,10 @@ def test_class_without_items(
     assert f"no {part} image has the class class 2" in complaint(command, f"--config={run / 'config.yaml'}", *folder)
 
 
-def test_checkpoint_of_another_method_or_size(toy: Path, run: Path, tmp_path: Path, complaint: Complaint) -> None:
-    config, checkpoint = run / "config.yaml", run / "checkpoints" / "best.ckpt"
-    error = complaint("test", f"--config={config}", "--model.dim=9")
-    assert "classifier.weight has the shape (4, 8) in the checkpoint and (4, 9) in the model" in error
+def test_checkpoint_of_another_method(toy: Path, run: Path, tmp_path: Path, complaint: Complaint) -> None:
     discriminator = "    discriminator:\n      class_path: ModalityClassifier\n"
     toy.write_text(toy.read_text().replace("DAML", "Triplet").replace(discriminator, ""))
+    checkpoint = run / "checkpoints" / "best.ckpt"
     error = complaint("test", f"--config={toy}", f"--ckpt_path={checkpoint}", f"--run_dir={tmp_path / 'new'}")
     assert "DAML" in error
     assert "Triplet" in error
