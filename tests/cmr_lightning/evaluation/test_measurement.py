@@ -31,6 +31,9 @@ def test_metrics_and_ranks_have_their_names():
         assert set(values) - {"sum"} == {"i2t", "t2i", "mean"}
         assert ("sum" in values) == name.startswith("rsum/")
         assert values["mean"] == (values["i2t"] + values["t2i"]) / 2
+    recalls = [result.metrics[f"recall@{k}/cos/instance"] for k in (1, 5, 10)]
+    both = sum(values["i2t"] + values["t2i"] for values in recalls)
+    assert result.metrics["rsum/cos/instance"]["sum"] == pytest.approx(both)
 
 
 def test_directions_are_not_exchanged():
@@ -46,13 +49,6 @@ def test_directions_are_not_exchanged():
     assert result.ranks["t2i/cos/instance"].num_queries == 100
 
 
-def test_rsum_adds_both_directions():
-    metrics = measure(*captioned_images(), INSTANCE_LEVEL).metrics
-    recalls = [metrics[f"recall@{k}/cos/instance"] for k in (1, 5, 10)]
-    expected = sum(values["i2t"] + values["t2i"] for values in recalls)
-    assert metrics["rsum/cos/instance"]["sum"] == pytest.approx(expected)
-
-
 def test_each_ranking_is_made_once(monkeypatch):
     calls = []
     monkeypatch.setattr(measurement, "rank", lambda *args: calls.append(args[3]) or rank(*args))
@@ -60,10 +56,13 @@ def test_each_ranking_is_made_once(monkeypatch):
     assert sorted(calls) == ["cos"] * 4 + ["l2"] * 2
 
 
-def test_a_protocol_needs_its_keys():
+def test_protocols_need_their_keys_and_an_image_for_each_fold():
     images, texts, keys = captioned_images()
     with pytest.raises(UserError, match="rsum/cos/instance needs instance keys"):
         measure(images, texts, {"label": keys["label"]}, INSTANCE_LEVEL)
+    four = torch.arange(4)
+    with pytest.raises(UserError, match="rsum/cos/instance/5fold divides the images into 5 folds, but there are 4"):
+        measure(torch.eye(4), torch.eye(4), {"instance": (four, four)}, FIVE_FOLD)
 
 
 @pytest.mark.parametrize(("images", "sizes"), [(20, [4] * 5), (23, [5, 5, 5, 4, 4]), (5, [1] * 5)])
@@ -90,12 +89,6 @@ def test_folds_are_consecutive_images_with_their_own_texts(images, sizes):
         for direction, value in result.metrics[f"{name}/5fold"].items():
             assert value == pytest.approx(sum(values[direction] for values in folds) / 5)
     assert result.ranks["i2t/cos/instance"].num_queries == images
-
-
-def test_there_are_no_more_folds_than_images():
-    keys = {"instance": (torch.arange(4), torch.arange(4))}
-    with pytest.raises(UserError, match="rsum/cos/instance/5fold divides the images into 5 folds, but there are 4"):
-        measure(torch.eye(4), torch.eye(4), keys, FIVE_FOLD)
 
 
 def test_judged_items_are_queries_and_everything_is_gallery():

@@ -1,9 +1,18 @@
 import pytest
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation.protocols import CLASS_LEVEL, CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Protocol
+from cmr_lightning.evaluation.protocols import (
+    CLASS_LEVEL,
+    COMPOSED_CAPTION,
+    COMPOSED_TARGET,
+    CXC,
+    ECCV,
+    FIVE_FOLD,
+    INSTANCE_LEVEL,
+    Protocol,
+)
 
-ALL = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV
+ALL = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + COMPOSED_CAPTION
 
 
 @pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.id)
@@ -12,25 +21,34 @@ def test_ids_round_trip(protocol):
     assert hash(Protocol.parse(protocol.id)) == hash(protocol)
 
 
-def test_ids_are_as_documented():
-    assert Protocol("map", "label").id == "map@all/cos/label"
-    assert Protocol("map", "label", "l2", k=50, normaliser="hits").id == "map@50-hits/l2/label"
-    assert Protocol("map", "label", k=7, normaliser="hits-nonempty").id == "map@7-hits-nonempty/cos/label"
-    assert Protocol("precision", "label", k=10).id == "precision@10/cos/label"
-    assert Protocol("r-precision", "label").id == "r-precision/cos/label"
-    assert Protocol("recall", "instance", k=1).id == "recall@1/cos/instance"
-    assert Protocol("median-rank", "instance").id == "median-rank/cos/instance"
-    assert Protocol("rsum", "instance").id == "rsum/cos/instance"
-    assert Protocol("recall", "instance", k=1, folds=5).id == "recall@1/cos/instance/5fold"
-    assert Protocol("map-at-r", "eccv").id == "map-at-r/cos/eccv"
-    assert Protocol("map-at-r", "label", folds=3).ranking == "cos/label/3fold"
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        (Protocol("map", "label"), "map@all/cos/label"),
+        (Protocol("map", "label", "l2", k=50, normaliser="hits"), "map@50-hits/l2/label"),
+        (Protocol("map", "label", k=7, normaliser="hits-nonempty"), "map@7-hits-nonempty/cos/label"),
+        (Protocol("precision", "label", k=10), "precision@10/cos/label"),
+        (Protocol("median-rank", "instance"), "median-rank/cos/instance"),
+        (Protocol("recall", "instance", k=1, folds=5), "recall@1/cos/instance/5fold"),
+        (Protocol("map-at-r", "eccv"), "map-at-r/cos/eccv"),
+    ],
+)
+def test_ids_are_as_documented(protocol, name):
+    assert protocol.id == name
+    assert protocol.id.endswith(f"/{protocol.ranking}")
 
 
 def test_main_protocols_come_first_and_no_id_twice():
-    assert CLASS_LEVEL[0].id == "map@all/cos/label"
-    assert INSTANCE_LEVEL[0].id == "rsum/cos/instance"
-    ids = [protocol.id for protocol in ALL]
-    assert len(set(ids)) == len(ids)
+    mains = [protocols[0].id for protocols in (CLASS_LEVEL, INSTANCE_LEVEL, COMPOSED_TARGET)]
+    assert mains == ["map@all/cos/label", "rsum/cos/instance", "recall@1/cos/target"]
+    assert len({protocol.id for protocol in ALL}) == len(ALL)
+
+
+def test_composed_queries_have_one_direction():
+    assert COMPOSED_TARGET[0].directions == COMPOSED_TARGET[0].columns == ("c2i",)
+    assert INSTANCE_LEVEL[0].columns == ("i2t", "t2i", "mean")
+    with pytest.raises(UserError, match="composed queries have one"):
+        Protocol("rsum", "target")
 
 
 def test_only_ranks_are_better_when_low():
@@ -41,25 +59,11 @@ def test_only_ranks_are_better_when_low():
 @pytest.mark.parametrize(
     "unknown",
     [
-        "map@50/cos/label",
-        "map/cos/label",
-        "map@050-hits/cos/label",
-        "map@all-hits/cos/label",
-        "map@0-hits/cos/label",
-        "recall@all/cos/instance",
-        "recall/cos/instance",
-        "recall@1-hits/cos/instance",
-        "rsum@5/cos/instance",
-        "map@all/cosine/label",
-        "map@all/cos/class",
-        "map@all/cos",
-        "map@all/cos/label/",
-        "recall@1/cos/instance/1fold",
-        "recall@1/cos/instance/05fold",
-        "recall@1/cos/instance/fold",
-        "recall@1/cos/cxc/5fold",
-        "map-at-r@5/cos/eccv",
-        "",
+        *("", "map@all/cos", "map@all/cos/label/", "map/cos/label", "recall/cos/instance", "recall@all/cos/instance"),
+        *("map@50/cos/label", "map@050-hits/cos/label", "map@all-hits/cos/label", "map@0-hits/cos/label"),
+        *("map@all/cosine/label", "map@all/cos/class", "rsum@5/cos/instance", "map-at-r@5/cos/eccv"),
+        *("recall@1-hits/cos/instance", "recall@1/cos/instance/1fold", "recall@1/cos/instance/05fold"),
+        *("recall@1/cos/instance/fold", "recall@1/cos/cxc/5fold", "rsum/cos/target"),
     ],
 )
 def test_unknown_ids_are_refused(unknown):

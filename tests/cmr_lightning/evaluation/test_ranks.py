@@ -1,31 +1,39 @@
+"""Ranks against counting, item by item: the same whatever the blocks, tiles, threads, order and precision."""
+
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import tie_groups as module
 from cmr_lightning.evaluation.ranks import Ranks, chance_ranks, load_ranks, rank, save_ranks, top
 from cmr_lightning.evaluation.relevance import Relevance
+from cmr_lightning.evaluation.tie_groups import TieGroups, tie_groups
 
 DISTANCES = ["cos", "l2"]
 
 
-def similarity(queries: torch.Tensor, gallery: torch.Tensor, distance: str) -> torch.Tensor:
+def similarity(queries: torch.Tensor, gallery: torch.Tensor, distance: str) -> np.ndarray:
     """Pair by pair, in float64, to 9 digits: what the blockwise product must rank like."""
     q, g = queries.double()[:, None], gallery.double()[None]
     values = torch.nn.functional.cosine_similarity(q, g, dim=2) if distance == "cos" else -(q - g).square().sum(dim=2)
-    return values.round(decimals=9)
+    return values.round(decimals=9).numpy()
 
 
-def ranks_by_counting(scores: torch.Tensor, relevant: torch.Tensor) -> Ranks:
-    """Ranks by comparing every relevant item with the whole gallery."""
+def by_counting(similarities: np.ndarray, relevant: np.ndarray) -> TieGroups:
+    """Tie groups by comparing every relevant item with the whole gallery."""
     counts, groups = [], []
-    for values, truth in zip(scores.numpy(), relevant.numpy(), strict=True):
+    for values, truth in zip(similarities, relevant, strict=True):
         levels = np.unique(values[truth])[::-1]
         counts.append(len(levels))
         groups += [((values > v).sum(), (values == v).sum(), (values[truth] == v).sum()) for v in levels]
-    above, size, hits = np.array(groups, dtype=np.int32).reshape(-1, 3).T
-    return Ranks(np.cumsum([0, *counts]), above, size, hits, scores.shape[1])
+    return TieGroups(np.array(counts), *np.array(groups, dtype=np.int32).reshape(-1, 3).T)
+
+
+def expected_ranks(queries: torch.Tensor, gallery: torch.Tensor, relevance: Relevance, distance: str) -> Ranks:
+    counts, *groups = by_counting(similarity(queries, gallery, distance), relevance.block(slice(None)).numpy())
+    return Ranks(np.cumsum([0, *counts]), *groups, len(gallery))
 
 
 def assert_equal(ranks: Ranks, expected: Ranks) -> None:
@@ -35,7 +43,7 @@ def assert_equal(ranks: Ranks, expected: Ranks) -> None:
     assert ranks.gallery_size == expected.gallery_size
 
 
-def tied_case(seed: int, queries: int = 30, gallery: int = 90, dim: int = 11):
+def tied_case(seed: int, queries: int = 30, gallery: int = 90, dim: int = 11, multi_hot: bool = False):
     """Gallery with copies, queries equal to gallery items and to their opposites, vectors of zeros."""
     generator = torch.Generator().manual_seed(seed)
     distinct = torch.randn(gallery // 3, dim, generator=generator)
@@ -44,37 +52,26 @@ def tied_case(seed: int, queries: int = 30, gallery: int = 90, dim: int = 11):
     q[:5], q[5:10], q[10] = distinct[:5], -distinct[5:10], 0
     g = distinct[torch.randint(gallery // 3, (gallery,), generator=generator)]
     labels = torch.randint(7, (queries + gallery,), generator=generator)
-    labels[0] = 99
-    return q, g, Relevance(labels[:queries], labels[queries:])
+    labels[0] = 99  # no item is relevant to the first query
+    keys = torch.nn.functional.one_hot(labels % 13, 13).float() if multi_hot else labels
+    return q, g, Relevance(keys[:queries], keys[queries:])
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("seed", range(3))
-def test_ranks_are_those_of_counting(distance, seed):
-    queries, gallery, relevance = tied_case(seed)
-    ranks = rank(queries, gallery, relevance, distance)
-    assert_equal(ranks, ranks_by_counting(similarity(queries, gallery, distance), relevance.block(slice(None))))
+@pytest.mark.parametrize("block_elements", [None, 1, 90, 700])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("multi_hot", [False, True])
+def test_ranks_are_those_of_counting(distance, block_elements, dtype, multi_hot):
+    queries, gallery, relevance = tied_case(0, multi_hot=multi_hot)
+    queries, gallery = queries.to(dtype), gallery.to(dtype)
+    before = queries.clone(), gallery.clone()
+    ranks = rank(queries, gallery, relevance, distance, block_elements)
+    assert_equal(ranks, expected_ranks(queries, gallery, relevance, distance))
+    assert torch.equal(queries, before[0])
+    assert torch.equal(gallery, before[1])
     assert ranks.size.max() > 3
-    assert ranks.num_queries == 30
     assert ranks.num_relevant.tolist() == relevance.block(slice(None)).sum(dim=1).tolist()
-    assert ranks.num_relevant[0] == 0
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_ranks_of_multi_hot_relevance(distance):
-    queries, gallery, _ = tied_case(3)
-    labels = (torch.rand(120, 6, generator=torch.Generator().manual_seed(0)) < 0.2).float()
-    relevance = Relevance(labels[:30], labels[30:])
-    expected = ranks_by_counting(similarity(queries, gallery, distance), labels[:30] @ labels[30:].T > 0)
-    assert_equal(rank(queries, gallery, relevance, distance), expected)
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("block_elements", [1, 90, 700, 10**6])
-def test_block_size_does_not_matter(distance, block_elements):
-    queries, gallery, relevance = tied_case(4)
-    expected = ranks_by_counting(similarity(queries, gallery, distance), relevance.block(slice(None)))
-    assert_equal(rank(queries, gallery, relevance, distance, block_elements), expected)
+    assert ranks.num_relevant[0] == 0 or multi_hot
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -110,24 +107,6 @@ def test_a_vector_of_zeros_is_orthogonal_to_everything():
     assert (ranks.above.tolist(), ranks.size.tolist()) == ([1, 0], [1, 3])
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_any_precision_of_embeddings_is_ranked(dtype):
-    queries, gallery, relevance = tied_case(6)
-    queries, gallery = queries.to(dtype), gallery.to(dtype)
-    expected = ranks_by_counting(similarity(queries, gallery, "cos"), relevance.block(slice(None)))
-    assert_equal(rank(queries, gallery, relevance, "cos"), expected)
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_embeddings_stay_as_they_are(distance):
-    queries, gallery, relevance = (x.double() if isinstance(x, torch.Tensor) else x for x in tied_case(6))
-    before = queries.clone(), gallery.clone()
-    rank(queries, gallery, relevance, distance)
-    top(queries, gallery, distance, 3)
-    assert torch.equal(queries, before[0])
-    assert torch.equal(gallery, before[1])
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_tiles_and_threads_do_not_matter(threads):
     """Large enough for several tiles in both directions, and several pieces to sort."""
@@ -138,8 +117,7 @@ def test_tiles_and_threads_do_not_matter(threads):
         ranks = rank(queries, gallery, relevance, "cos")
     finally:
         torch.set_num_threads(before)
-    expected = ranks_by_counting(similarity(queries, gallery, "cos"), relevance.block(slice(None)))
-    assert_equal(ranks, expected)
+    assert_equal(ranks, expected_ranks(queries, gallery, relevance, "cos"))
 
 
 @pytest.mark.gpu
@@ -186,7 +164,7 @@ def test_nothing_of_the_size_of_queries_by_gallery_exists(distance):
 @pytest.mark.parametrize("block_elements", [1, 10**6])
 def test_top_lists_the_best_and_of_equals_the_first(distance, block_elements):
     queries, gallery, _ = tied_case(9)
-    order = np.argsort(-similarity(queries, gallery, distance).numpy(), axis=1, kind="stable")
+    order = np.argsort(-similarity(queries, gallery, distance), axis=1, kind="stable")
     found = top(queries, gallery, distance, 12, block_elements)
     assert found.dtype == torch.int64
     np.testing.assert_array_equal(found.numpy(), order[:, :12])
@@ -210,6 +188,25 @@ def test_sizes_must_agree():
         rank(queries, gallery[:80], relevance, "cos")
     with pytest.raises(ValueError, match="nothing to rank"):
         rank(queries, gallery[:0], Relevance(relevance.query, relevance.gallery[:0]), "cos")
+
+
+@pytest.mark.parametrize("few", [0, 16, 101], ids=["sorting", "as measured", "counting"])
+@pytest.mark.parametrize("density", [0, 0.02, 0.2, 1])
+@pytest.mark.parametrize("levels", [1, 2, 30, 10**6])
+def test_tie_groups_of_sorting_and_of_counting(levels, density, few, monkeypatch):
+    """From the lowest to the highest possible similarity, and with an item that is outside the gallery."""
+    monkeypatch.setattr(module, "_FEW", few)
+    rng = np.random.default_rng(levels)
+    similarities = np.linspace(0, 2**30 - 1, levels).astype(np.int32)[rng.integers(levels, size=(13, 101))]
+    relevant = rng.random((13, 101)) < density
+    relevant[:, 40] = False
+    inside = by_counting(np.delete(similarities, 40, axis=1), np.delete(relevant, 40, axis=1))
+    for value, expected in ((similarities[:, 40], by_counting(similarities, relevant)), (-1, inside)):
+        similarities[:, 40] = value
+        found = tie_groups(torch.from_numpy(similarities.copy()), torch.from_numpy(relevant))
+        for field, column, right in zip(TieGroups._fields, found, expected, strict=True):
+            np.testing.assert_array_equal(column, right, err_msg=field)
+            assert column.dtype == (np.int64 if field == "counts" else np.int32)
 
 
 def test_saved_ranks_come_back(tmp_path):
