@@ -13,7 +13,7 @@ from cmr_lightning.reports.claims import NOT_STATED, STANDINGS, agreeing, read_c
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.wikipedia import Wikipedia
 from tests.building import ROOT
-from tests.cmr_lightning.reports.test_statistics import record
+from tests.cmr_lightning.reports.test_comparison import record
 
 COMMITTED = ROOT / "experiments" / "claims"
 
@@ -41,7 +41,7 @@ def with_row(**changes):
     return {**TABLE, "rows": [TABLE["rows"][0], row]}
 
 
-def test_rows_inherit_from_their_table(tmp_path):
+def test_rows_inherit_from_their_table_and_have_a_claim_for_each_metric(tmp_path):
     cca, daml = read_claims(write(tmp_path, TABLE))
     assert (cca.method, cca.standing, cca.features, cca.values) == (
         "CCA",
@@ -50,14 +50,9 @@ def test_rows_inherit_from_their_table(tmp_path):
         {"i2t": 0.2, "t2i": 0.25},
     )
     assert (daml.standing, daml.source, daml.values) == ("paper", "a paper", {"i2t": 0.3, "mean": 0.29})
-
-
-def test_a_row_has_one_claim_for_each_metric(tmp_path):
     row = with_row(protocol=NOT_STATED, values={"R@1": {"i2t": 40.1}, "R@10": {"i2t": 79}})
-    assert [(claim.metric, claim.values) for claim in read_claims(write(tmp_path, row))[1:]] == [
-        ("R@1", {"i2t": 40.1}),
-        ("R@10", {"i2t": 79}),
-    ]
+    found = [(claim.metric, claim.values) for claim in read_claims(write(tmp_path, row))[1:]]
+    assert found == [("R@1", {"i2t": 40.1}), ("R@10", {"i2t": 79})]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +83,7 @@ def test_errors_name_file_and_entry(tmp_path, changes, problem):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
+        (None, "holds no claims"),
         ("a: [", r"wikipedia\.yaml is not YAML"),
         ("a: 1", r"wikipedia\.yaml must be a list of tables"),
         ("- method: CCA", r"wikipedia\.yaml, table 1: it must have a list of `rows`"),
@@ -95,13 +91,9 @@ def test_errors_name_file_and_entry(tmp_path, changes, problem):
     ],
 )
 def test_files_of_another_form(tmp_path, content, problem):
-    (tmp_path / "wikipedia.yaml").write_text(content)
+    if content is not None:
+        (tmp_path / "wikipedia.yaml").write_text(content)
     with pytest.raises(UserError, match=problem):
-        read_claims(tmp_path)
-
-
-def test_a_folder_without_claims(tmp_path):
-    with pytest.raises(UserError, match="holds no claims"):
         read_claims(tmp_path)
 
 

@@ -153,32 +153,22 @@ def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.Captur
 def test_missing_files_of_older_runs_are_named() -> None:
     make_run(Path("runs/old"), examples=False)
     make_run(Path("runs/new"), experiment="toys/new")
-    Path("runs/old/metrics.csv").unlink()
-    Path("runs/new/ranks.npz").unlink()
+    make_run(Path("runs/record"), experiment="toys/record", examples=False)
+    for missing in ("old/metrics.csv", "new/ranks.npz", "record/metrics.csv", "record/ranks.npz"):
+        Path("runs", missing).unlink()
     page = Page(written())
+    assert "toys/record" in page.text
     assert "runs/old has no map, gallery and scores by class" in page.text
     assert "runs/old has no curves by epoch" in page.text
     assert "runs/new has no comparison, curves of its ranking and scores by class" in page.text
     assert "no folder experiments/claims" in page.text
 
 
-def test_run_with_its_record_alone_is_shown() -> None:
-    make_run(Path("runs/a"), examples=False)
-    for name in ("metrics.csv", "ranks.npz"):
-        Path("runs/a", name).unlink()
-    assert "toys/daml" in Page(written()).text
-
-
 def test_sixty_runs_stay_below_15_megabytes() -> None:
     for method in range(12):
         for seed in range(5):
-            make_run(
-                Path(f"runs/m{method}/seed{seed}"),
-                noise=0.1 + method / 4,
-                experiment=f"toys/m{method}",
-                seed=seed,
-                **on_split(str(seed)),
-            )
+            changes = {"experiment": f"toys/m{method}", "seed": seed, **on_split(str(seed))}
+            make_run(Path(f"runs/m{method}/seed{seed}"), noise=0.1 + method / 4, **changes)
     html = written("--reference", "m3")
     assert len(html.encode()) < 15e6
     assert html.count("<h2>") == 1
@@ -192,31 +182,26 @@ def test_sixty_runs_stay_below_15_megabytes() -> None:
     assert Path("report/report.md").read_text().count("| toys/m") == 12
 
 
-def test_terminal_shows_the_table_and_where_the_report_is(capsys: pytest.CaptureFixture) -> None:
-    make_run(Path("runs/a"))
-    main(["report", "runs", "runs/a", "--output", "elsewhere"])
-    printed = capsys.readouterr().out
-    assert printed.count("toys/daml") == 1  # the same run given twice is one run
-    assert str(Path("elsewhere/report.html")) in printed
-    assert Path("elsewhere/report.csv").exists()
-
-
-def test_marks_in_the_terminal_have_their_legend(capsys: pytest.CaptureFixture) -> None:
+def test_terminal_shows_the_table_its_legend_and_where_the_report_is(capsys: pytest.CaptureFixture) -> None:
     for name, noise in (("good", 0.5), ("bad", 5.0)):
         make_run(Path("runs") / name, noise=noise, experiment=f"toys/{name}")
-    main(["report", "runs", "--reference=bad"])
+    main(["report", "runs", "runs/good", "--output", "elsewhere", "--reference=bad"])
     printed = capsys.readouterr().out
+    assert printed.count("toys/good") == 1  # the same run given twice is one run
     assert "▲" in printed.partition("Reference: toys/bad.\n")[0]
     assert f"\n{LEGEND}\n" in printed
+    assert str(Path("elsewhere/report.html")) in printed
+    assert Path("elsewhere/report.csv").exists()
 
 
 def test_why_nothing_was_compared_is_said_everywhere(capsys: pytest.CaptureFixture) -> None:
     for name in ("a", "b"):
         make_run(Path("runs/daml") / name)  # two runs with one seed
     make_run(Path("runs/other"), experiment="toys/other")
-    main(["report", "runs"])
-    for said in (capsys.readouterr().out, Path("report/report.md").read_text().replace("\\", "")):
-        assert "\nNot compared: toys/daml has 2 runs with seed 0" in said
+    html = written()
+    assert "Not compared: toys/daml has 2 runs with seed 0" in html
+    for text in (capsys.readouterr().out, Path("report/report.md").read_text().replace("\\", "")):
+        assert "\nNot compared: toys/daml has 2 runs with seed 0" in text
 
 
 @pytest.mark.slow

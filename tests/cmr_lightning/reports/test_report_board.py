@@ -14,44 +14,33 @@ def made(folder: Path, claims: tuple[Claim, ...] = (), references: tuple[str, ..
     return boards(find_runs(folder, []), claims, references)
 
 
-def test_seeds_on_five_splits_are_one_row_beside_others_on_the_same_five(tmp_path: Path) -> None:
-    for experiment in ("toys/a", "toys/b"):
-        for seed in range(5):
-            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(str(seed)))
-    make_run(tmp_path / "c", experiment="toys/c", seed=7, **on_split("0"))
-    one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
-    assert [row.experiment for row in one_split.rows] == ["toys/c"]
-    assert sorted(row.experiment for row in five_splits.rows) == ["toys/a", "toys/b"]
-    assert all(row.summaries["mean"].n == 5 for row in five_splits.rows)
-    assert five_splits.refusal is None
-
-
-def test_an_experiment_that_lacks_runs_stands_beside_the_others_and_outside_their_tests(tmp_path: Path) -> None:
+def test_an_experiment_is_one_row_and_one_that_lacks_runs_is_not_tested(tmp_path: Path) -> None:
     for experiment, noise in (("toys/a", 0.1), ("toys/b", 50.0), ("toys/c", 1.0)):
         for seed in range(4 if experiment == "toys/c" else 5):
             folder = tmp_path / experiment / str(seed)
             make_run(folder, noise, experiment=experiment, seed=seed, **on_split(str(seed)))
-    (board,) = made(tmp_path, references=("a",))
-    assert {row.experiment: row.seeds for row in board.rows} == {
-        "toys/a": "0, 1, 2, 3, 4",
-        "toys/b": "0, 1, 2, 3, 4",
-        "toys/c": "0, 1, 2, 3 (4 of 5 splits)",
+    make_run(tmp_path / "other seed", experiment="toys/d", seed=7, **on_split("0"))
+    board, other = made(tmp_path, references=("a",))[::-1]
+    assert [row.experiment for row in other.rows] == ["toys/d"]
+    assert {row.experiment: (row.seeds, row.mark("mean")) for row in board.rows} == {
+        "toys/a": ("0, 1, 2, 3, 4", ""),
+        "toys/b": ("0, 1, 2, 3, 4", "▼"),
+        "toys/c": ("0, 1, 2, 3 (4 of 5 splits)", ""),
     }
-    assert {row.experiment: row.mark("mean") for row in board.rows} == {"toys/a": "", "toys/b": "▼", "toys/c": ""}
     assert board.refusal is not None
     assert "toys/c (4 of 5 splits), as tests need all splits; finish the missing runs" in board.refusal
 
 
 def test_seeds_on_one_of_five_splits_keep_their_table_and_its_tests(tmp_path: Path) -> None:
-    for seed in range(5):
-        make_run(tmp_path / "a" / str(seed), experiment="toys/a", seed=seed, **on_split(str(seed)))
-    for experiment, seeds in (("toys/b", 5), ("toys/c", 1)):
+    for experiment, seeds in (("toys/a", 5), ("toys/b", 5), ("toys/c", 1)):
         for seed in range(seeds):
-            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split("0"))
-    one_split, _ = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
+            split = str(seed) if experiment == "toys/a" else "0"
+            make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(split))
+    one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
     assert sorted(row.seeds for row in one_split.rows) == ["0", "0, 1, 2, 3, 4"]
     assert all(row.comparisons for row in one_split.rows)
-    assert one_split.refusal is None
+    assert five_splits.rows[0].summaries["mean"].n == 5
+    assert one_split.refusal is five_splits.refusal is None
 
 
 @pytest.mark.parametrize(
@@ -70,28 +59,22 @@ def test_what_differs_in_its_conditions_has_a_table_of_its_own(changes: dict, tm
     assert [len(board.rows) for board in made(tmp_path)] == [1, 1]
 
 
-def test_rows_are_best_first_by_encoder_and_methods_without_encoders_last(tmp_path: Path) -> None:
+def test_rows_are_best_first_by_encoder_with_marks_against_the_reference(tmp_path: Path) -> None:
     make_run(tmp_path / "a", noise=0.1, experiment="toys/random", method="Random", encoders=named("Random"))
-    make_run(tmp_path / "b", noise=2.0, experiment="toys/weak")
-    make_run(tmp_path / "c", noise=0.1, experiment="toys/strong")
+    for experiment, noise in (("weak", 50.0), ("middle", 1.0), ("twin", 1.0), ("strong", 0.1)):
+        make_run(tmp_path / experiment, noise, experiment=f"toys/{experiment}")
     make_run(tmp_path / "d", noise=0.5, experiment="toys/timm", encoders=named("Timm"))
-    (board,) = made(tmp_path)
+    (board,) = made(tmp_path, references=("middle",))
     by_encoder = {encoder: [row.experiment for row in rows] for encoder, rows in board.encoders.items()}
-    assert by_encoder == {"FeatureMLP": ["toys/strong", "toys/weak"], "Timm": ["toys/timm"], None: ["toys/random"]}
+    mlp = ["toys/strong", "toys/middle", "toys/twin", "toys/weak"]
+    assert by_encoder == {"FeatureMLP": mlp, "Timm": ["toys/timm"], None: ["toys/random"]}
     assert list(by_encoder)[-1] is None
+    assert board.reference == "toys/middle"
+    assert [row.mark("mean") for row in board.encoders["FeatureMLP"]] == ["▲", "", "=", "▼"]
 
 
 def named(encoder: str) -> dict[str, str]:
     return {"image": encoder, "text": encoder, "features": "toy features"}
-
-
-def test_marks_say_what_was_found_against_the_reference(tmp_path: Path) -> None:
-    for experiment, noise in (("toys/strong", 0.1), ("toys/middle", 1.0), ("toys/twin", 1.0), ("toys/weak", 50.0)):
-        make_run(tmp_path / experiment, noise=noise, experiment=experiment)
-    (board,) = made(tmp_path, references=("middle",))
-    assert board.reference == "toys/middle"
-    marks = {row.experiment: row.mark("mean") for row in board.rows}
-    assert marks == {"toys/strong": "▲", "toys/middle": "", "toys/twin": "=", "toys/weak": "▼"}
 
 
 def test_each_table_takes_the_first_reference_that_it_has(tmp_path: Path) -> None:
@@ -112,16 +95,6 @@ def test_memory_of_a_row_is_that_of_its_largest_run_if_all_were_measured(tmp_pat
     found = {row.experiment: row.peak_memory for row in board.rows}
     assert found == {"toys/a": {"process_mib": 700, "gpu_mib": 1500}, "toys/b": {}}
     assert memory(found["toys/a"]) == "700 MiB, GPU 1.5 GiB"
-
-
-def test_refused_comparison_is_said_on_the_board(tmp_path: Path) -> None:
-    make_run(tmp_path / "a")
-    make_run(tmp_path / "again")
-    make_run(tmp_path / "b", experiment="toys/b")
-    (board,) = made(tmp_path)
-    assert board.refusal is not None
-    assert "toys/daml has 2 runs with seed 0" in board.refusal
-    assert all(row.comparisons is None for row in board.rows)
 
 
 def test_published_numbers_are_subtracted_only_where_protocol_and_features_agree(tmp_path: Path) -> None:

@@ -1,0 +1,214 @@
+"""Scores of runs and their comparisons: the metric by unit, planted differences, and refusals."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import (
+    Protocol,
+    Ranks,
+    Record,
+    Relevance,
+    load_ranks,
+    measure,
+    per_query,
+    rank,
+    save_ranks,
+    score,
+)
+from cmr_lightning.reports.comparison import ScoredRun, check_comparable, compare, score_run
+from cmr_lightning.reports.statistics import LEVEL, pairwise_permutation_test
+from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split
+
+
+def record(experiment: str = "wikipedia/daml", seed: int = 0, split: str = "a", **changes) -> Record:
+    values = {
+        "dataset": "Wikipedia",
+        "metrics": {MAP: {}},
+        "encoders": {"features": "SIFT; LDA"},
+        **on_split(split),
+        **changes,
+    }
+    return replace(RECORD, experiment=experiment, seed=seed, **values)
+
+
+def scored(i2t: np.ndarray, t2i: np.ndarray, **changes) -> ScoredRun:
+    """A run with the given scores of its units."""
+    scores = {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}
+    metrics = {MAP: {direction: float(values.mean()) for direction, values in scores.items()}}
+    return ScoredRun(record(metrics=metrics, **changes), scores)
+
+
+def measured(noise: float, seed: int, protocol: Protocol, texts_per_image: int = 1, images: int = 60):
+    """Embeddings of pairs with noise, measured: the record and the ranks."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(images, 8, generator=generator)
+    owner = torch.arange(images).repeat_interleave(texts_per_image)
+    text = image[owner] + noise * torch.randn(len(owner), 8, generator=generator)
+    keys = {"instance": (torch.arange(images), owner), "label": (torch.arange(images) % 3, owner % 3)}
+    found = measure(image, text, keys, [protocol])
+    return record(protocol=protocol.id, metrics=found.metrics), found.ranks
+
+
+def answered(hit: np.ndarray) -> Ranks:
+    """Ranks of queries with one relevant item each, in the first place or in the second."""
+    ones = np.ones(len(hit), dtype=np.int32)
+    return Ranks(np.arange(len(hit) + 1), (~hit).astype(np.int32), ones, ones, gallery_size=40)
+
+
+def test_captions_of_one_image_are_not_taken_for_independent():
+    """Equal methods, with luck that an image's five captions share: as single queries they would often differ."""
+    rng, trials, protocol = np.random.default_rng(7), 200, Protocol.parse("recall@1/cos/instance")
+
+    def test(scores: list[np.ndarray]) -> float:
+        return pairwise_permutation_test(np.stack(scores), rng, 499)[0, 1]
+
+    by_unit = by_caption = 0
+    for _ in range(trials):
+        units, captions = [], []
+        for _system in range(2):
+            hit = np.repeat(rng.random(40) < 0.5, 5) ^ (rng.random(200) < 0.1)
+            ranks = {"i2t/cos/instance": answered(rng.random(40) < 0.5), "t2i/cos/instance": answered(hit)}
+            i2t, t2i = (score(part, protocol) for part in ranks.values())
+            recorded = record(
+                protocol=protocol.id, metrics={protocol.id: {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}}
+            )
+            units.append(score_run(recorded, ranks).scores["t2i"])
+            captions.append(per_query(ranks["t2i/cos/instance"], protocol))
+        by_unit += test(units) <= LEVEL
+        by_caption += test(captions) <= LEVEL
+    assert stats.binomtest(by_unit, trials, LEVEL).pvalue > 0.01, f"{by_unit / trials:.3f} rejected"
+    assert by_caption / trials > 0.2
+
+
+@pytest.mark.parametrize("protocol", [MAP, "recall@5/cos/instance", "rsum/cos/instance", "rsum/cos/instance/5fold"])
+@pytest.mark.parametrize("texts_per_image", [1, 5])
+def test_scores_of_a_run_have_its_metrics_as_mean(tmp_path, protocol, texts_per_image):
+    recorded, ranks = measured(1.0, 0, Protocol.parse(protocol), texts_per_image)
+    save_ranks(tmp_path / "ranks.npz", ranks)
+    run = score_run(recorded, load_ranks(tmp_path / "ranks.npz"))
+    for direction in ("i2t", "t2i", "mean"):
+        assert run.scores[direction].shape == (60,)
+        assert run.scores[direction].mean() == pytest.approx(recorded.metrics[protocol][direction])
+
+
+def test_folds_of_unequal_size_count_alike_and_captions_of_an_image_are_one_unit():
+    recorded, ranks = measured(1.0, 0, Protocol.parse("rsum/cos/instance/5fold"), images=58)
+    assert len(score_run(recorded, ranks).scores["mean"]) == 58
+    recorded, ranks = measured(1.0, 0, Protocol.parse("recall@1/cos/instance"), 5)
+    captions = 100 * per_query(ranks["t2i/cos/instance"], Protocol.parse("recall@1/cos/instance"))
+    np.testing.assert_allclose(score_run(recorded, ranks).scores["t2i"], captions.reshape(60, 5).mean(axis=1))
+
+
+def test_queries_without_relevant_items_count_as_in_the_metric():
+    image, text = torch.randn(4, 3), torch.randn(4, 3)
+    keys = Relevance(torch.tensor([0, 1, 2, 9]), torch.tensor([0, 1, 2, 8]))
+    ranks = {
+        "i2t/cos/label": rank(image, text, keys, "cos"),
+        "t2i/cos/label": rank(text, image, keys.transposed(), "cos"),
+    }
+    values = {name[:3]: float(per_query(part, Protocol.parse(MAP)).mean()) for name, part in ranks.items()}
+    recorded = record(metrics={MAP: {**values, "mean": (values["i2t"] + values["t2i"]) / 2}})
+    scores = score_run(recorded, ranks).scores
+    assert scores["i2t"][3] == scores["t2i"][3] == 0
+    assert (scores["i2t"][:3] > 0).all()
+
+
+def test_what_has_no_test_and_ranks_of_another_run_are_refused():
+    recorded, _ = measured(0.5, 0, Protocol.parse(MAP))
+    _, others = measured(0.5, 1, Protocol.parse(MAP))
+    with pytest.raises(UserError, match=r"wikipedia/daml, seed 0, split split a give i2t .* record says .*run `test`"):
+        score_run(recorded, others)
+    with pytest.raises(UserError, match="lack i2t/cos/label, t2i/cos/label; run `test` again"):
+        score_run(recorded, {})
+    for protocol in ("median-rank/cos/instance", "map@50-hits-nonempty/cos/label"):
+        with pytest.raises(UserError, match="is no mean over queries"):
+            score_run(*measured(0.5, 0, Protocol.parse(protocol)))
+
+
+def test_a_planted_difference_is_found_and_a_null_is_not():
+    rng = np.random.default_rng(9)
+    difficulty = rng.uniform(0, 1, 300)
+
+    def runs(name: str, i2t: float, t2i: float) -> list[ScoredRun]:
+        def noisy(gain: float) -> np.ndarray:
+            return difficulty + gain + 0.2 * rng.normal(size=300)
+
+        return [scored(noisy(i2t), noisy(t2i), experiment=name, seed=seed) for seed in range(5)]
+
+    experiments = {"ours": runs("ours", 0.05, 0), "same": runs("same", 0, 0), "random": runs("random", -0.3, -0.3)}
+    found = compare(experiments, "same")
+    assert list(found) == list(experiments)
+    gain = found["ours"]["i2t"]
+    assert gain.p_holm is not None and gain.p_holm <= LEVEL
+    assert gain.difference == pytest.approx(0.05, abs=0.02)
+    assert found["ours"]["t2i"].p_value > LEVEL
+    assert [found[name]["i2t"].letters for name in experiments] == ["a", "b", "c"]
+    assert [found[name]["t2i"].letters for name in experiments] == ["a", "a", "b"]
+    assert found["random"]["mean"].p_holm <= 2 * found["random"]["mean"].p_value
+    assert (found["same"]["i2t"].difference, found["same"]["i2t"].p_value, found["same"]["i2t"].p_holm) == (None,) * 3
+    assert compare(experiments, "same") == found
+
+
+def test_seeds_are_averaged_before_the_test():
+    """Noise over seeds that hides a gain in each of them is averaged out."""
+    rng = np.random.default_rng(10)
+    base = rng.normal(size=100)
+    noise = rng.normal(size=(4, 100))
+    ours = [scored(base + 0.02 + n - noise.mean(axis=0), base, experiment="ours", seed=s) for s, n in enumerate(noise)]
+    found = compare({"base": [scored(base, base, experiment="base")], "ours": ours}, "base")["ours"]["i2t"]
+    assert found.difference == pytest.approx(0.02)
+    assert found.p_value == 1 / 10_001
+
+
+def test_units_of_several_splits_are_pooled():
+    """Three units on each of three splits are tested as nine: of 2**9 flips two are as far."""
+    zeros, ones = np.zeros(3), np.ones(3)
+    experiments = {
+        "a": [scored(zeros, zeros, experiment="a", seed=s, split=s_) for s, s_ in enumerate("xyz")],
+        "b": [scored(ones, zeros, experiment="b", seed=s, split=s_) for s, s_ in enumerate("zyx")],
+    }
+    found = compare(experiments, "a")["b"]
+    assert found["i2t"].p_value == 2 / 2**9
+    assert found["t2i"].p_value == 1
+
+
+def test_one_experiment_alone():
+    alone = {"a": [scored(np.ones(20), np.zeros(20), experiment="a")]}
+    found = compare(alone)["a"]["mean"]
+    assert (found.letters, found.difference) == ("a", None)
+    with pytest.raises(UserError, match="The reference triplet is not among the experiments a"):
+        compare(alone, "triplet")
+
+
+BOTH = [record("a", 0, "x"), record("a", 1, "y")]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        ([record("a")], [record("b", seed=1)], None),
+        (BOTH, [record("b", 0, "y"), record("b", 1, "x")], None),
+        ([record("a")], [record("b", protocol="recall@1/l2/label")], f"a .* and b .* protocol: {MAP} against recall@1"),
+        ([record("a")], [record("b", dataset="Shapes")], "a .* and b .* differ in data set: Wikipedia against Shapes"),
+        ([record("a")], [record("b", encoders={"features": "VGG"})], "differ in features: SIFT; LDA against VGG"),
+        ([record("a")], [record("b", data_checksum="ff")], r"differ in data \(checksum\): data of a against ff"),
+        ([record("a"), record("a", 1, data_checksum="ff")], [], r"a \(seed 0\) and a \(seed 1\) cannot be compared"),
+        ([record("a")], [record("b", split="z")], r"a and b .* split: split a \(a\) against split z \(z\)"),
+        (
+            BOTH,
+            [record("b", 0, "x"), record("b", 1, "x")],
+            r"split: split x \(x\), split y \(y\) against split x \(x\)",
+        ),
+        ([record("a"), record("a")], [], "a has 2 runs with seed 0 on split split a; leave all but one out"),
+    ],
+)
+def test_what_was_not_measured_alike_is_refused(a, b, sentence):
+    experiments = {"a": a, "b": b} if b else {"a": a}
+    with pytest.raises(UserError, match=sentence) if sentence else nullcontext():
+        check_comparable(experiments)
