@@ -18,19 +18,24 @@ SPLITS = Path(__file__).parents[1] / "splits"
 CHECKSUMS = "SHA256SUMS"
 
 
-def read_split(name: str) -> dict[str, Any]:
-    """Read one committed list, as `splits/<name>.json` holds it.
+def read_split(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Read one committed list, as `<folder>/<name>.json` holds it.
+
+    Args:
+        name: Name of the list.
+        folder: Folder of the lists and of their `SHA256SUMS`; by default that of this project.
 
     Raises:
         UserError: If the file is missing, or is not the one whose checksum was committed.
     """
-    path = SPLITS / f"{name}.json"
+    folder = folder or SPLITS
+    path = folder / f"{name}.json"
     if not path.is_file():
         raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != _checksums().get(path.name):
+    if hashlib.sha256(content).hexdigest() != _checksums(folder).get(path.name):
         raise UserError(
-            f"{path} does not have the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; "
+            f"{path} does not have the checksum of {folder / CHECKSUMS}, so it is not the committed split; "
             f"restore it with git or install again."
         )
     return json.loads(content)
@@ -75,9 +80,9 @@ def held_out(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0
 
 
-def _checksums() -> dict[str, str]:
+def _checksums(folder: Path) -> dict[str, str]:
     """Read the checksum of each committed file by its name."""
-    path = SPLITS / CHECKSUMS
+    path = folder / CHECKSUMS
     if not path.is_file():
         raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
     lines = (line.split(maxsplit=1) for line in path.read_text().splitlines())
