@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from matplotlib.ticker import MaxNLocator
+
 from cmr_lightning.reports.curves import Chart, Curve
 
 WIDTH, HEIGHT = 380, 230
@@ -17,14 +19,6 @@ PLOT = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, 
 
 COLOURS = 10
 """Colours of the style sheet; further experiments have dashed lines."""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark of an axis: its position and its label."""
-
-    at: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -48,12 +42,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart in coordinates."""
+    """A chart in coordinates; a tick has a position and a label."""
 
     title: str
     x_label: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
     lines: tuple[Line, ...]
 
 
@@ -99,16 +93,14 @@ def draw(chart: Chart, styles: dict[str, str]) -> Drawing:
     return Drawing(
         chart.title,
         chart.x_label,
-        tuple(Tick(point(x, y_low)[0], _label(x)) for x in x_ticks),
-        tuple(Tick(point(xs[0], y)[1], _label(y)) for y in y_ticks),
+        [(point(x, y_low)[0], _label(x)) for x in x_ticks],
+        [(point(xs[0], y)[1], _label(y)) for y in y_ticks],
         tuple(map(line, chart.curves)),
     )
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Choose about `about` round numbers, from the last one not above `low` to the first one not below `high`.
-
-    By hand, as matplotlib's `MaxNLocator` would draw all of its import into the report for these few lines.
+def ticks(low: float, high: float) -> list[float]:
+    """Choose about five round numbers, from the last one not above `low` to the first one not below `high`.
 
     Examples:
         >>> ticks(13, 87)
@@ -117,11 +109,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     if low == high:
         margin = abs(low) / 2 or 0.5
         low, high = low - margin if low else 0.0, high + margin
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(i * float(step), 12) for i in range(first, last + 1)]
+    return [round(float(tick), 12) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)]
 
 
 def _share(value: float, low: float, high: float) -> float:

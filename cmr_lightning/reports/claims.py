@@ -97,15 +97,15 @@ def _file(path: Path) -> Iterator[Claim]:
     for t, table in enumerate(tables, start=1):
         if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
             raise UserError(f"{path}, table {t}: it must have a list of `rows`.")
-        common = {key: value for key, value in table.items() if key != "rows"}
         for r, row in enumerate(table["rows"], start=1):
             entry = f"{path}, table {t}, row {r}"
             if not isinstance(row, dict):
                 raise UserError(f"{entry}: it must have keys such as `method` and `values`.")
-            for claim in _row({**common, **row}, f"{entry} ({row.get('method', 'no method')})"):
+            entry += f" ({row.get('method', 'no method')})"
+            for claim in _row({key: value for key, value in {**table, **row}.items() if key != "rows"}, entry):
                 key = (claim.method, claim.dataset, claim.encoder, claim.metric, claim.protocol, claim.source)
                 if key in seen:
-                    raise UserError(f"{entry} ({claim.method}): {claim.metric} was given before in this file.")
+                    raise UserError(f"{entry}: {claim.metric} was given before in this file.")
                 seen.add(key)
                 yield claim
 
@@ -113,8 +113,7 @@ def _file(path: Path) -> Iterator[Claim]:
 def _row(row: dict[str, Any], entry: str) -> Iterator[Claim]:
     """Yield the claims of a row, one for each metric."""
     allowed = {field.name for field in fields(Claim)} - {"metric"}
-    required = allowed - {"features", "note"}
-    if missing := required - row.keys():
+    if missing := allowed - {"features", "note"} - row.keys():
         raise UserError(f"{entry}: {', '.join(sorted(missing))} missing; what the source leaves out is `{NOT_STATED}`.")
     if unknown := row.keys() - allowed:
         raise UserError(f"{entry}: unknown keys {', '.join(sorted(map(str, unknown)))}.")
@@ -144,10 +143,9 @@ def _check_protocol(protocol: str, metrics: int, entry: str) -> None:
 
 
 def _check_values(metric: Any, values: Any, entry: str) -> None:
-    if not isinstance(values, dict) or not values or not values.keys() <= {*DIRECTIONS, *COMPOSED}:
-        raise UserError(
-            f"{entry}: {metric} must have values for some of {', '.join((*DIRECTIONS, *COMPOSED))}, and nothing else."
-        )
+    known = (*DIRECTIONS, *COMPOSED)
+    if not isinstance(values, dict) or not values or not values.keys() <= set(known):
+        raise UserError(f"{entry}: {metric} must have values for some of {', '.join(known)}, and nothing else.")
     largest = 1 if str(metric).startswith("mAP") else 100
     for direction, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:

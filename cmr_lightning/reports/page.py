@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,54 +14,17 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.examples import Examples
 from cmr_lightning.reports import board_tables as tables
 from cmr_lightning.reports.board import Board, MeasuredRun
-from cmr_lightning.reports.charts import PLOT, Drawing, draw, style
+from cmr_lightning.reports.charts import PLOT, draw, style
 from cmr_lightning.reports.claims import STANDINGS
-from cmr_lightning.reports.curves import Chart, ranking_charts, training_charts
-from cmr_lightning.reports.galleries import Entry, InlinedPictures, differing, gallery
-from cmr_lightning.reports.maps import SIZE, Dots, pca_map, tsne_map
-from cmr_lightning.reports.per_class import ClassScores, class_scores
+from cmr_lightning.reports.curves import ranking_charts, training_charts
+from cmr_lightning.reports.galleries import InlinedPictures, differing, gallery
+from cmr_lightning.reports.maps import SIZE, pca_map, tsne_map
+from cmr_lightning.reports.per_class import class_scores
 
 _TSNE_MAPS = 12
 """A map takes about a second, so only the first experiments of a report have one."""
 
 _CLASSES_IN_LEGEND = 40
-
-
-@dataclass(frozen=True)
-class Map:
-    """The common space of one run; `tsne` is empty where it was not computed."""
-
-    experiment: str
-    seed: int
-    pca: list[Dots]
-    tsne: list[Dots]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Everything about one board.
-
-    Attributes:
-        board: The leaderboard.
-        styles: Style of each experiment's lines.
-        charts: Drawings by subject.
-        maps: Maps of the common space.
-        classes: Names of the classes on the maps.
-        class_scores: Scores by class.
-        galleries: Queries with results, by experiment and direction.
-        differing: Queries on which `rivals` differ most, by direction.
-        rivals: Two experiments that are set against each other.
-    """
-
-    board: Board
-    styles: dict[str, str]
-    charts: dict[str, list[Drawing]]
-    maps: list[Map]
-    classes: tuple[str, ...]
-    class_scores: ClassScores | None
-    galleries: dict[str, dict[str, list[Entry]]]
-    differing: dict[str, list[Entry]]
-    rivals: tuple[str, str] | None
 
 
 def page(boards: Sequence[Board], notes: list[str]) -> str:
@@ -109,32 +71,34 @@ def repeating_command(run: MeasuredRun) -> str:
     return f"{shlex.join(fit)} && {shlex.join(test)}"
 
 
-def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: list[str]) -> Iterator[Section]:
+def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: list[str]) -> Iterator[dict[str, object]]:
+    """Yield everything about each board under the names that the template uses."""
     tsne_maps_left = _TSNE_MAPS
     for board in boards:
         examples = dict(_examples(board, notes))
         styles = {row.experiment: style(position) for position, row in enumerate(board.rows)}
         charts = {**training_charts(board, notes), "ranking": ranking_charts(board)}
         first = {row.experiment: next((r for r in row.runs if r.folder.path in examples), None) for row in board.rows}
-        shown = {name: (run, examples[run.folder.path]) for name, run in first.items() if run is not None}
+        shown = {name: run for name, run in first.items() if run is not None}
+        runs = {name: (name, examples[run.folder.path]) for name, run in shown.items()}
         maps = []
-        for name, (run, of_run) in shown.items():
-            maps.append(Map(name, run.record.seed, pca_map(of_run), tsne_map(of_run) if tsne_maps_left > 0 else []))
+        for name, of_run in runs.values():
+            tsne = tsne_map(of_run) if tsne_maps_left > 0 else []
+            maps.append({"experiment": name, "seed": shown[name].record.seed, "pca": pca_map(of_run), "tsne": tsne})
             tsne_maps_left -= 1
-        runs = {name: (name, of_run) for name, (_, of_run) in shown.items()}
         higher = board.protocol.higher_is_better
-        rivals = _rivals(board, {name: run for name, (run, _) in shown.items()})
-        yield Section(
-            board=board,
-            styles=styles,
-            charts={subject: _drawn(found, styles) for subject, found in charts.items()},
-            maps=maps,
-            classes=next((of_run.classes for _, of_run in shown.values()), ()),
-            class_scores=class_scores(board, examples, notes),
-            galleries={name: gallery(run, higher, pictures) for name, run in runs.items()},
-            differing=differing(runs[rivals[0]], runs[rivals[1]], higher, pictures) if rivals else {},
-            rivals=rivals,
-        )
+        rivals = _rivals(board, shown)
+        yield {
+            "board": board,
+            "styles": styles,
+            "charts": {name: [draw(c, styles) for c in found if c.curves] for name, found in charts.items()},
+            "maps": maps,
+            "classes": next((of_run.classes for _, of_run in runs.values()), ()),
+            "class_scores": class_scores(board, examples, notes),
+            "galleries": {name: gallery(run, higher, pictures) for name, run in runs.items()},
+            "differing": differing(runs[rivals[0]], runs[rivals[1]], higher, pictures) if rivals else {},
+            "rivals": rivals,
+        }
     if tsne_maps_left < 0:
         notes.append(
             f"Only the first {_TSNE_MAPS} maps of the common space are drawn by t-SNE too, as each takes a second."
@@ -147,10 +111,6 @@ def _examples(board: Board, notes: list[str]) -> Iterator[tuple[Path, Examples]]
             yield run.folder.path, Examples.read(run.folder.examples)
         except UserError as error:
             notes.append(f"{run.folder.path} has no map, gallery and scores by class: {error}")
-
-
-def _drawn(charts: Sequence[Chart], styles: dict[str, str]) -> list[Drawing]:
-    return [draw(chart, styles) for chart in charts if chart.curves]
 
 
 def _rivals(board: Board, shown: Mapping[str, MeasuredRun]) -> tuple[str, str] | None:
