@@ -51,13 +51,13 @@ class CSS3D(ListedCompositions):
         <root>/images/css_{train,test}_<six digits>.png
 
     A picture is right if it shows the scene of the target, of which there may be several renderings. Queries are those
-    of TIRG. In an epoch half as many random modifications as there are training pictures are drawn, one of the sources
-    of each, and for the same source another modification. Test queries are all sources of all modifications.
+    of TIRG. An epoch draws random modifications, half as many as there are training pictures, one of the sources of
+    each, and for that source another modification. Test queries are all sources of all modifications.
 
-    Published are a training and a test part. Validation is every tenth training modification, with the pictures that
-    these start from and lead to; other modifications may have some of these pictures in training.
+    A training and a test part are published. Every tenth training modification is held out for validation, with the
+    pictures that it starts from and leads to; other modifications may have some of these pictures in training.
 
-    The pickle is read by `safe_pickle`, so that nothing in it is run.
+    The pickle is read by `safe_pickle`, which runs nothing in it.
 
     Source, terms, counts and known faults: `datamodules/cards/css3d.md`.
 
@@ -93,7 +93,7 @@ class CSS3D(ListedCompositions):
         return super().features + ("; queries start from flat drawings" if self.sources == "flat" else "")
 
     def read(self, part: PartName) -> ComposedPart:
-        """One part as encoders are fed with it.
+        """Read one part as encoders are fed with it.
 
         Raises:
             UserError: If queries start from drawings, but encoders are fed with features.
@@ -109,7 +109,7 @@ class CSS3D(ListedCompositions):
         return replace(read, sources=FlatScenes([things[name] for name in read.image_names], pictures.size))
 
     def list_part(self, part: PartName) -> ComposedListing:
-        """One part, pictures in the order of their numbers."""
+        """List one part, pictures in the order of their numbers."""
         published, changes = self._published("test" if part == "test" else "train"), self._changes(part)
         numbers = sorted({picture for change in changes for picture in change[:2]})
         if part == "test":
@@ -126,7 +126,7 @@ class CSS3D(ListedCompositions):
         return listing.asking([Query(rows[a], published.texts[number], rows[b]) for a, b, number in changes])
 
     def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query]:
-        """A random change of each of half as many modifications, and another change of the same source."""
+        """Draw modifications with one change each, and another change of the same source."""
         published = self._published("train")
         rows = {name: row for row, name in enumerate(listing.pictures)}
         by_modification: dict[int, list[Change]] = defaultdict(list)
@@ -146,7 +146,7 @@ class CSS3D(ListedCompositions):
         return [Query(change.source, published.texts[change.modification], change.target) for change in drawn[:count]]
 
     def _changes(self, part: PartName) -> list[Change]:
-        """All changes of one part, in the order of the file."""
+        """Return all changes of one part, in the order of the file."""
         if part == "test":
             return self._published("test").changes
         held_out = part == "val"
@@ -192,7 +192,7 @@ class PublishedPart(NamedTuple):
     Attributes:
         part: Its name.
         things: What there is in each picture.
-        scenes: Number of the scene that each picture shows; equal ones are the same scene.
+        scenes: Number of the scene that each picture shows; equal numbers are the same scene.
         texts: What each modification says.
         changes: What the modifications do, in their order.
     """
@@ -205,7 +205,7 @@ class PublishedPart(NamedTuple):
 
 
 def picture_file(number: int, part: str) -> str:
-    """File of a rendering, relative to the root."""
+    """Return the file of a rendering, relative to the root."""
     return f"images/css_{part}_{number:06d}.png"
 
 

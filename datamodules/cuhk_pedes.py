@@ -65,11 +65,11 @@ class CUHKPEDES(ListedData):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # the file says who is in the training part
-        """The training persons by their numbers, which stand for other persons in other parts."""
+        """Numbers of the training persons; other parts have other persons under the same numbers."""
         return tuple(f"person {number}" for number in range(len(self._persons("train"))))
 
     def list_part(self, part: PartName) -> Listing:
-        """One part, pictures in the order of the list."""
+        """List one part, pictures in the order of the list."""
         pictures = self._pictures[part]
         rows = {person: row for row, person in enumerate(self._persons(part))}
         captions = [(row, caption) for row, picture in enumerate(pictures) for caption in picture["captions"]]
@@ -81,12 +81,12 @@ class CUHKPEDES(ListedData):
         )
 
     def _check(self, name: PartName, part: Part) -> None:
-        """A part needs two persons, its own: not, as elsewhere, every training class."""
+        """Require two persons of a part; it has persons of its own, not every training class as elsewhere."""
         if len(part.label.unique()) < 2:
             raise UserError(f"CUHK-PEDES: all {name} pictures show the same person, so there is nothing to find.")
 
     def _persons(self, part: PartName) -> list[int]:
-        """Ids of the persons of a part, in rising order."""
+        """Return the ids of the persons of a part, in rising order."""
         return sorted({picture["id"] for picture in self._pictures[part]})
 
     @cached_property

@@ -100,7 +100,7 @@ class Fashion200k(ListedCompositions):
         return tuple(sorted({category for category, _ in self._files("train")}))
 
     def list_part(self, part: PartName) -> ComposedListing:
-        """One part, pictures in the order of the label files, these by name."""
+        """List one part, pictures in the order of the label files, which are sorted by name."""
         entries = self._entries(part)
         listing = ComposedListing.make(
             pictures=[entry.picture for entry in entries],
@@ -115,14 +115,14 @@ class Fashion200k(ListedCompositions):
         return listing.asking(siblings.draw(rows, random.Random(0)))
 
     def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query]:
-        """One query from each of `count` training pictures."""
+        """Draw one query from each of `count` training pictures."""
         order = list(range(len(listing.pictures)))
         chance.shuffle(order)
         return self._siblings.draw((order * (count // len(order) + 1))[:count], chance)
 
     @property
     def lesson(self) -> Listing:
-        """All texts that training may draw have a word of one description, and a word of another."""
+        """A text for every word that a training text may replace or put in."""
         words = sorted({word for entry in self._entries("train") for word in entry.caption.split()})
         texts = tuple(modification([word], [word]) for word in words)
         listing = self.listing("train")
@@ -140,7 +140,7 @@ class Fashion200k(ListedCompositions):
 
     @cached_property
     def _training_entries(self) -> list[Entry]:
-        """Those of the published training part, validation included."""
+        """Pictures of the published training part, validation included."""
         return read_labels(self._files("train"))
 
     @cached_property
@@ -148,7 +148,7 @@ class Fashion200k(ListedCompositions):
         return read_labels(self._files("test"))
 
     def _files(self, part: Literal["train", "test"]) -> list[tuple[str, Path]]:
-        """Category and path of each label file, by name: the order in which a folder is listed is nobody's."""
+        """Return category and path of each label file, sorted by name."""
         folder = self.root / "labels"
         files = sorted(folder.glob(f"*_{part}_detect_all.txt"))
         if not files:
@@ -189,7 +189,7 @@ class Entry(NamedTuple):
 
 
 def read_labels(files: Iterable[tuple[str, Path]]) -> list[Entry]:
-    """The pictures of some label files, in their order; a line that is there twice counts once.
+    """Read the pictures of some label files, in their order; a repeated line counts once.
 
     Args:
         files: Category and path of each.
@@ -221,14 +221,19 @@ def read_labels(files: Iterable[tuple[str, Path]]) -> list[Entry]:
 
 
 def written_out(description: str) -> str:
-    """A description as TIRG reads it: marks as words, no spaces around it."""
+    """Return a description as TIRG reads it: marks as words, no spaces around it.
+
+    Examples:
+        >>> written_out(" lace & silk ")
+        'lace andmark silk'
+    """
     for mark, word in _MARKS.items():
         description = description.replace(mark, word)
     return description.strip()
 
 
 def in_validation(picture: str) -> bool:
-    """Whether a training picture is in the validation part: that of a tenth of the products.
+    """Return whether a training picture is of a product that is held out for validation.
 
     Pictures `<product>_<k>.jpeg` of one product go together.
     """
@@ -238,7 +243,7 @@ def in_validation(picture: str) -> bool:
 
 
 def modification(source: Sequence[str], target: Sequence[str]) -> str:
-    """What turns a description into another: `replace <a> with <b>`.
+    """Return the text that turns one description into another: `replace <a> with <b>`.
 
     a is the first source word that is not in the target, b the first target word that is not in the source; the last
     word where there is none, as in TIRG's code.
@@ -246,6 +251,10 @@ def modification(source: Sequence[str], target: Sequence[str]) -> str:
     Args:
         source: Words, at least one.
         target: Words, at least one.
+
+    Examples:
+        >>> modification(["red", "lace", "dress"], ["blue", "lace", "dress"])
+        'replace red with blue'
     """
     a = next((word for word in source if word not in target), source[-1])
     b = next((word for word in target if word not in source), target[-1])
@@ -253,7 +262,7 @@ def modification(source: Sequence[str], target: Sequence[str]) -> str:
 
 
 def parents_of(caption: str, rule: ParentRule) -> list[str]:
-    """What a description becomes by losing each of its words."""
+    """Return what a description becomes by losing each of its words."""
     words = caption.split()
     if rule == "word":
         return list(dict.fromkeys(" ".join(other for other in words if other != word) for word in words))
@@ -286,14 +295,14 @@ class Siblings:
         """Rows of the pictures whose descriptions have a sibling."""
 
     def draw(self, rows: Iterable[int], chance: random.Random) -> list[Query]:
-        """A query from each picture to one of a random sibling.
+        """Draw a query from each picture to a picture of a random sibling.
 
-        A parent is drawn, then one of its children, both anew as long as it is the picture's own description, then one
-        of the pictures of that.
+        A parent is drawn, then one of its children, both again as long as that is the picture's own description; then
+        one of the child's pictures.
 
         Args:
             rows: Pictures to start from; one without siblings is replaced by a random one with siblings.
-            chance: Where all chance comes from.
+            chance: Source of all random numbers.
 
         Raises:
             UserError: If no picture has a sibling.

@@ -50,18 +50,12 @@ class FashionIQ(ListedCompositions):
     right. Each category is a fold: a query searches the pictures of its own category, and the metric is the mean over
     the three. The usual single figure is the mean of recall@10 and recall@50.
 
-    The targets of the published test part are not public, so that tables report the published validation part: it is
-    our test part, with all pictures of its split. Validation are the training queries of a tenth of the targets, by
-    `held_out`, with their own pictures for a gallery; these may occur in other training queries.
+    The targets of the published test part are not public, so tables report the published validation part: it is our
+    test part, with all pictures of its split. The training queries of a tenth of the targets, chosen by `held_out`, are
+    held out for validation, with their own pictures as gallery; these may occur in other training queries.
 
-    Source, terms, counts and known faults: `datamodules/cards/fashion_iq.md`.
-
-    Args:
-        root: Folder of the published files.
-        image: What image encoders are fed with; by default the pictures.
-        text: What text encoders are fed with; by default all words.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+    Source, terms, counts and known faults: `datamodules/cards/fashion_iq.md`. The arguments are those of
+    `ListedCompositions`.
     """
 
     facts = _FACTS
@@ -70,7 +64,7 @@ class FashionIQ(ListedCompositions):
     split_name = "published validation as test, a tenth of the training targets held out"
 
     def list_part(self, part: PartName) -> ComposedListing:
-        """One part, category by category; a picture that is in two categories is in both galleries."""
+        """List one part by category; a picture that is in two categories is in both galleries."""
         pictures: list[str] = []
         fold: list[int] = []
         queries: list[Query] = []
@@ -90,7 +84,7 @@ class FashionIQ(ListedCompositions):
         return ComposedListing.make(pictures, of_category, queries, fold=of_category)
 
     def _triplets(self, category: str, part: Literal["train", "val"]) -> list[dict[str, Any]]:
-        """The queries of a category as published."""
+        """Read the queries of a category as published."""
         path = find(self.root, f"captions/cap.{category}.{part}.json", _SOURCE)
         triplets = read_json_list(path, _SOURCE)
         for number, triplet in enumerate(triplets):
@@ -122,12 +116,17 @@ class FashionIQ(ListedCompositions):
 
 
 def relative_text(captions: list[str]) -> str:
-    """Both captions as one text; one that is empty is left out."""
+    """Join both captions to one text; an empty one is left out.
+
+    Examples:
+        >>> relative_text([" is red", "has dots "])
+        'is red and has dots'
+    """
     return " and ".join(caption.strip() for caption in captions if caption.strip())
 
 
 def _shown(triplets: list[dict[str, Any]]) -> list[str]:
-    """Candidates and targets, each once, by name."""
+    """Return candidates and targets, each once, sorted by name."""
     return sorted({triplet[key] for triplet in triplets for key in ("candidate", "target")})
 
 

@@ -73,18 +73,18 @@ class Flickr8k(KarpathyData):
     facts = _FLICKR8K
 
     def entries(self) -> list[Entry]:
-        """From Karpathy's file, or from the token file where only that is there."""
+        """Read Karpathy's file, or the token file where only that is there."""
         if self.facts.layout(self.root)[0].holds[0] == _TOKENS:
             return read_token_file(self.root)
         source = self.facts.source(_JSON_8K)
         return read_entries(find_json(self.root, _JSON_8K, source), source)
 
     def path(self, picture: str) -> str:
-        """The file in the folder that holds most of the pictures."""
+        """Return the file in the folder that holds most of the pictures."""
         return f"{self._folder}/{picture}"
 
     def image_name(self, picture: str) -> str:
-        """The file name: the folder may have any name."""
+        """Return the file name: the folder may have any name."""
         return Path(picture).name
 
     @cached_property
@@ -108,24 +108,24 @@ class Flickr30k(KarpathyData):
     facts = _FLICKR30K
 
     def entries(self) -> list[Entry]:
-        """From Karpathy's file."""
+        """Read Karpathy's file."""
         source = self.facts.source(_JSON_30K)
         return read_entries(find_json(self.root, _JSON_30K, source), source)
 
     def path(self, picture: str) -> str:
-        """All pictures lie in one folder."""
+        """Return the file in the one folder of all pictures."""
         return f"flickr30k-images/{picture}"
 
     def image_name(self, picture: str) -> str:
-        """The file name."""
+        """Return the file name."""
         return Path(picture).name
 
 
 def read_token_file(root: Path) -> list[Entry]:
-    """The pictures of Flickr8k as its own files list them: training, then validation, then test.
+    """Read the pictures of Flickr8k as its own files list them: training, then validation, then test.
 
-    Captions of pictures in none of the lists, of which the published file has 92, are passed over; one of these
-    captions has an id that is no file name.
+    Captions of pictures in none of the lists, of which the published file has 92, are skipped; one of these captions
+    has an id that is no file name.
 
     Raises:
         UserError: If a file is missing, a line has no caption, a picture is in two lists, or has no caption.
@@ -155,7 +155,7 @@ def read_token_file(root: Path) -> list[Entry]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a text file that are not blank, without their ends."""
+    """Read the lines of a text file that are not blank, without their ends."""
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:

@@ -53,21 +53,15 @@ class MITStates(ListedCompositions):
         <root>/images/<adjective> <noun>/<file>.jpg
 
     Queries are those of TIRG (Vo et al., CVPR 2019, arXiv 1812.07119). The text is the adjective of the target alone.
-    In an epoch half of the training pictures, at random, ask twice, for two different adjectives of their noun, which
+    In an epoch a random half of the training pictures ask twice, for two different adjectives of their noun, which
     may be their own. In validation and test every picture asks for every other adjective of its noun. A picture is
     right if it has the noun and the adjective; what shows the adjective, or the noun, is measured as well.
 
     Parts have different nouns: 49 for test as in TIRG, of the others a tenth for validation by `held_out`. The classes
-    are the nouns. Folders without an adjective, and those called `adj <noun>`, which show no state, are passed over.
+    are the nouns. Folders without an adjective, and those called `adj <noun>`, show no state and are skipped.
 
-    Source, terms, counts and known faults: `datamodules/cards/mit_states.md`.
-
-    Args:
-        root: Folder of the published files.
-        image: What image encoders are fed with; by default the pictures.
-        text: What text encoders are fed with; by default all words.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+    Source, terms, counts and known faults: `datamodules/cards/mit_states.md`. The arguments are those of
+    `ListedCompositions`.
     """
 
     facts = _FACTS
@@ -79,11 +73,11 @@ class MITStates(ListedCompositions):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # the folders say them
-        """All nouns, of whichever part."""
+        """All nouns, of all parts."""
         return tuple(sorted({state.noun for states in self._by_part.values() for state in states}))
 
     def list_part(self, part: PartName) -> ComposedListing:
-        """One part, pictures in the order of their names."""
+        """List one part, pictures in the order of their names."""
         states = self._by_part[part]
         if not states:
             raise UserError(f"{self.root / 'images'} holds no pictures of {part} nouns; {_SOURCE}.")
@@ -102,7 +96,7 @@ class MITStates(ListedCompositions):
         return listing.asking(list(every_other_state(states)))
 
     def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query]:
-        """Two queries from each picture in a random order, until there are enough."""
+        """Draw two queries from each picture in a random order, until there are enough."""
         states = [state_of(picture) for picture in listing.pictures]
         shown = _shown(states)
         able = [row for row, state in enumerate(states) if len(shown[state.noun]) > 1]
@@ -118,7 +112,7 @@ class MITStates(ListedCompositions):
 
     @property
     def lesson(self) -> Listing:
-        """Every adjective of the training part once."""
+        """Each adjective of the training part once."""
         listing = self.listing("train")
         texts = tuple(sorted({state_of(picture).adjective for picture in listing.pictures}))
         return Listing(listing.pictures, listing.label, texts, torch.zeros(len(texts), dtype=torch.int64))
@@ -152,20 +146,25 @@ class State(NamedTuple):
 
 
 def state_of(picture: str) -> State:
-    """What the folder of a picture says."""
+    """Return what the folder of a picture says.
+
+    Examples:
+        >>> state_of("images/ripe apple/1.jpg").adjective
+        'ripe'
+    """
     adjective, noun = PurePosixPath(picture).parent.name.split()
     return State(picture, adjective, noun)
 
 
 def part_of(noun: str) -> PartName:
-    """In which part a noun is."""
+    """Return the part that a noun is in."""
     if noun in TEST_NOUNS:
         return "test"
     return "val" if held_out(noun) else "train"
 
 
 def every_other_state(states: Sequence[State]) -> list[Query]:
-    """From every picture a query for every other adjective of its noun, in alphabetical order."""
+    """Return queries from every picture for every other adjective of its noun, in alphabetical order."""
     shown = _shown(states)
     return [
         Query(row, adjective, pictures[0])
@@ -176,14 +175,14 @@ def every_other_state(states: Sequence[State]) -> list[Query]:
 
 
 def _two_states(row: int, shown: dict[str, list[int]], chance: random.Random) -> list[Query]:
-    """Queries from a picture for two adjectives of its noun, and a random picture of each but the source itself."""
+    """Draw queries from a picture for two adjectives of its noun, with a random target each but the source itself."""
     others = [adjective for adjective, rows in shown.items() if rows != [row]]
     chosen = chance.sample(others, min(2, len(others)))
     return [Query(row, a, chance.choice([other for other in shown[a] if other != row])) for a in chosen]
 
 
 def _shown(states: Sequence[State]) -> dict[str, dict[str, list[int]]]:
-    """Rows of the pictures of each noun by their adjectives."""
+    """Return the rows of the pictures of each noun by their adjectives."""
     shown: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, state in enumerate(states):
         shown[state.noun][state.adjective].append(row)

@@ -90,16 +90,16 @@ class MSCOCO(KarpathyData):
         self.protocols = (*INSTANCE_LEVEL, *FIVE_FOLD, *(p for kind in self._judged for p in _JUDGED[kind]))
 
     def entries(self) -> list[Entry]:
-        """From Karpathy's file."""
+        """Read Karpathy's file."""
         source = self.facts.source(_JSON)
         return read_entries(find_json(self.root, _JSON, source), source)
 
     def path(self, picture: str) -> str:
-        """The file names its folder."""
+        """Return the picture, whose name in the file has its folder."""
         return picture
 
     def usage(self) -> Mapping[str, PartName | None]:
-        """`restval` trains or is left out."""
+        """Return the part of each split of the file; `restval` trains or is left out."""
         return {**super().usage(), "restval": "train" if self.restval else None}
 
     @property
@@ -108,7 +108,7 @@ class MSCOCO(KarpathyData):
         return f"{super().split_name}, restval {'in train' if self.restval else 'left out'}"
 
     def relations(self, part: PartName) -> dict[str, Judgements]:
-        """What CxC and ECCV Caption judged of the test part."""
+        """Read what CxC and ECCV Caption judged relevant in the test part."""
         if part != "test":
             return {}
         pictures = self.listing(part).pictures
@@ -131,9 +131,9 @@ class MSCOCO(KarpathyData):
 
 
 def _positives(path: Path, queries: Sequence[int], gallery: Sequence[int]) -> Positives:
-    """Lists of a file, with ids replaced by rows.
+    """Read the lists of a file, with ids replaced by rows.
 
-    Ids that are not in the test part are passed over, such as two captions of ECCV Caption that are not among the first
+    Ids that are not in the test part are skipped, such as two captions of ECCV Caption that are not among the first
     five of their image.
 
     Raises:
@@ -149,7 +149,5 @@ def _positives(path: Path, queries: Sequence[int], gallery: Sequence[int]) -> Po
         raise UserError(f"{path} should hold lists of ids by id ({error}); {_JUDGEMENTS_SOURCE}.") from error
     lists = {row: known[query] for row, query in enumerate(queries) if known.get(query)}
     if not lists:
-        raise UserError(
-            f"{path} judges nothing of the test part; take the folder {path.parent} away to go on without it."
-        )
+        raise UserError(f"{path} judges nothing of the test part; remove the folder {path.parent} to do without it.")
     return Positives.of(lists, len(gallery))

@@ -95,7 +95,7 @@ class Selection:
 
 
 class NUSWIDE(ListedData):
-    """NUS-WIDE from its published lists; the text of a photo are its tags.
+    """NUS-WIDE from its published lists; the text of a photo is its tags.
 
         <root>/ImageList/Imagelist.txt
         <root>/ConceptsList/Concepts81.txt
@@ -105,7 +105,7 @@ class NUSWIDE(ListedData):
         <root>/Flickr/<folder>/<file>.jpg         for pictures, and for people to look at
 
     Which photos are in which part follows from these lists by a rule of this project, because the data set has no such
-    parts and other authors drew theirs: their numbers are over other photos. Photos without a tag are not used.
+    parts and other authors drew their own: their numbers are over other photos. Photos without a tag are not used.
 
     Source, terms, rule, counts and known faults: `datamodules/cards/nus_wide.md`.
 
@@ -151,7 +151,7 @@ class NUSWIDE(ListedData):
 
     @property
     def split_name(self) -> str:
-        """The variant, that the selection is ours, and the sizes of its parts."""
+        """Variant and sizes of its parts, with the note that the selection is ours."""
         selection = self._selection
         test = f"{len(selection.queries)} test"
         if len(selection.gallery):
@@ -160,7 +160,7 @@ class NUSWIDE(ListedData):
         return f"{self.variant}, selected by our own rule: {train} train, {val} val, {test}"
 
     def list_part(self, part: PartName) -> Listing:
-        """One part, photos in the order of the image list, in a test part with a gallery all queries first."""
+        """List one part in the order of the image list; in a test part with a gallery, all queries come first."""
         selection = self._selection
         rows = np.concatenate([selection.queries, selection.gallery]) if part == "test" else getattr(selection, part)
         labels = torch.from_numpy(self._labels[rows])
@@ -172,7 +172,7 @@ class NUSWIDE(ListedData):
         )
 
     def read(self, part: PartName) -> Part:
-        """One part as encoders are fed with it, and which items of the test part are queries."""
+        """Read one part as encoders are fed with it, and which items of the test part are queries."""
         read = super().read(part)
         if part != "test" or not len(self._selection.gallery):
             return read
@@ -202,11 +202,11 @@ class NUSWIDE(ListedData):
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        """Which photo has which of the classes, `(all photos, C)` bool."""
+        """Classes of each photo, `(all photos, C)` bool."""
         return np.stack([self._concept(name) for name in self.classes], axis=1)
 
     def _concept(self, name: str) -> np.ndarray:
-        """Which photos have a concept, `(all photos,)` bool."""
+        """Read which photos have a concept, `(all photos,)` bool."""
         path = find(self.root, f"Groundtruth/AllLabels/Labels_{name}.txt", _SOURCE)
         ones = _ones_by_row(path, len(self._photos), 1)
         return np.diff(ones.indptr) > 0
@@ -238,7 +238,7 @@ class _TagVectors(TextInput):
         self.root = root
 
     def content(self, listing: Listing) -> Tensor | SparseRows:
-        """Tag vectors `(P, 1000)`, float32, of the photo that each text belongs to."""
+        """Return tag vectors `(P, 1000)`, float32, of the photo that each text belongs to."""
         rows = [self._rows[listing.pictures[owner]] for owner in listing.owner.tolist()]
         return dense_if_small(self._vectors[rows])
 
@@ -252,7 +252,7 @@ class _TagVectors(TextInput):
 
 
 def read_photos(root: Path) -> list[_Photo]:
-    r"""All photos in the order of the image list, which all other lists share.
+    r"""Read all photos in the order of the image list, which all other lists share.
 
     The list has Windows line ends, backslashes between folder and file, and blank lines. A file is named after its
     number in the folder and the photo's id: `actor\0001_2124494179.jpg`.
@@ -271,12 +271,12 @@ def read_photos(root: Path) -> list[_Photo]:
 
 
 def _draw(photo: str) -> bytes:
-    """What photos are ordered by: the rule needs no file, and a photo keeps its place whatever the others are."""
+    """Return the key that photos are ordered by: a photo keeps its place whatever the others are."""
     return hashlib.sha256(f"{_SEED}/{photo}".encode()).digest()
 
 
 def select_single_label(order: np.ndarray, labels: np.ndarray) -> Selection:
-    """The first 1,000 photos of each class: a tenth for testing, the next tenth for validation, the rest for training.
+    """Select the first 1,000 photos of each class: a tenth for testing, a tenth for validation, the rest for training.
 
     Args:
         order: Photos to choose from, the first ones first, `(N,)`; each has exactly one class.
@@ -301,7 +301,7 @@ def select_single_label(order: np.ndarray, labels: np.ndarray) -> Selection:
 
 
 def select_multi_label(order: np.ndarray, labels: np.ndarray, by_class: bool) -> Selection:
-    """Queries first, then from the others validation and training; the gallery is everything that is no query.
+    """Select queries, then from the others validation and training; the gallery is everything that is no query.
 
     Args:
         order: Photos to choose from, the first ones first, `(N,)`; each has at least one class.
@@ -320,7 +320,7 @@ def select_multi_label(order: np.ndarray, labels: np.ndarray, by_class: bool) ->
 
 
 def _of_each_class(order: np.ndarray, labels: np.ndarray, number: int, share: int) -> np.ndarray:
-    """The first photos of each class that no rarer class has taken: `number`, but at most one of `share`."""
+    """Select the first photos of each class that no rarer class has taken: `number`, but at most one in `share`."""
     taken = np.zeros(len(labels), dtype=bool)
     counts = labels[order].sum(axis=0)
     for label in np.argsort(counts, kind="stable"):
@@ -330,7 +330,7 @@ def _of_each_class(order: np.ndarray, labels: np.ndarray, number: int, share: in
 
 
 def _ones_by_row(path: Path, rows: int, columns: int) -> csr_matrix:
-    """A text file of zeros and ones, separated by any white space, as a sparse matrix `(rows, columns)`.
+    """Read a text file of zeros and ones, separated by any white space, as a sparse matrix `(rows, columns)`.
 
     Raises:
         UserError: If a line has another number of columns, or there are other lines or other characters.

@@ -62,8 +62,8 @@ class Pairs(ListedData):
     A picture with several texts has several rows. Where the table has labels, items are relevant to each other when
     they share one, and the data set is measured at class level; without labels a text is relevant to its own picture
     only. Where the table has no splits, pictures are drawn into parts with all their texts, class by class if each has
-    one label: those with the smallest SHA-256 of the text `<split_seed>/<image>` test, the next validate, the others
-    train, whatever the order of the table.
+    one label: those with the smallest SHA-256 of the text `<split_seed>/<image>` are for testing, the next for
+    validation, the others for training, whatever the order of the table.
 
     Args:
         root: Folder of table and pictures.
@@ -181,7 +181,7 @@ class Pairs(ListedData):
         return parts
 
     def _drawn(self) -> dict[str, PartName]:
-        """Part of each picture where the table has no splits."""
+        """Draw the part of each picture where the table has no splits."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for name, picture in self._pictures.items():
             groups.setdefault(() if self._multi_label else picture.labels, []).append(name)
@@ -274,7 +274,7 @@ class Pairs(ListedData):
         return self._optional("split", self.columns.split)
 
     def _optional(self, usual: str, column: str) -> str | None:
-        """The column if the table has it; one that was named in the config must be there."""
+        """Return the column if the table has it; one that was named in the config must be there."""
         if column in self._table.columns:
             return column
         if column in ("", usual):
@@ -302,7 +302,7 @@ class Pairs(ListedData):
 
 
 def _text(row: TableRow, column: str, where: str) -> str:
-    """A cell that holds text, without spaces around it; empty where the row lacks it."""
+    """Return a cell that holds text, without spaces around it; empty where the row lacks it."""
     cell = row.cells.get(column)
     if not isinstance(cell, str | None):
         raise UserError(f"{where}: the column {column} should hold text and holds {cell!r}.")

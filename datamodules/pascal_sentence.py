@@ -73,10 +73,10 @@ class PascalSentence(ListedData):
 
     Args:
         root: Folder of the published files.
-        split: Which of the five committed splits, 0 to 4. Each orders the images of a class anew.
+        split: Which of the five committed splits, 0 to 4; each draws the images of a class in another order.
         sizes: `800/100/100` has 40 training, 5 validation and 5 test images of each class. `800/200` tests on 10 of
             each class and holds 5 of the 40 training images out for validation, so 700 are trained on. `800/200-all`
-            trains on all 800, as published results do; its validation part are the same 100 images, by then seen, so
+            trains on all 800, as published results do; its validation part is the same 100 images, by then seen, so
             only methods that choose nothing on validation may be measured on it.
         image: What image encoders are fed with; None for `StoredImages("mobilenetv2")`.
         text: What text encoders are fed with; None for tf-idf without English stop words, counts 1 + ln n, words of at
@@ -135,7 +135,7 @@ class PascalSentence(ListedData):
         return f"{super().features}; {'the sentences of an image joined' if self.joined else 'a text a sentence'}"
 
     def image_name(self, picture: str) -> str:
-        """The file name: the folders depend on the layout."""
+        """Return the file name: the folders depend on the layout."""
         return Path(picture).name
 
     def list_part(self, part: PartName) -> Listing:
@@ -160,7 +160,7 @@ class PascalSentence(ListedData):
         )
 
     def _names(self, part: PartName, category: str) -> list[str]:
-        """File names of a class in a part, in order."""
+        """Return the file names of a class in a part, in order."""
         parts = self._committed
         if part == "train" and self.sizes == "800/200-all":
             return sorted(parts["train"][category] + parts["val"][category])
@@ -182,7 +182,7 @@ class PascalSentence(ListedData):
         return read_json(find(self.root, _SENTENCES, _SENTENCES_SOURCE), _SENTENCES_SOURCE)
 
     def _record(self, category: str, name: str) -> list[str]:
-        """Sentences of an image in the one file of all sentences."""
+        """Return the sentences of an image from the one file of all sentences."""
         path = self.root / _SENTENCES
         if name not in self._records:
             raise UserError(f"{path} should have the 1000 published images and lacks {name}; {_SENTENCES_SOURCE}.")
@@ -199,7 +199,7 @@ class PascalSentence(ListedData):
         return texts
 
     def _sentences_of_file(self, category: str, name: str) -> list[str]:
-        """Sentences of an image in the layout with a folder for each class."""
+        """Read the sentences of an image in the layout with a folder for each class."""
         stem = Path(name).stem
         folder = self.root / "sentence" / category
         path = next((path for ending in (".txt", "txt") if (path := folder / f"{stem}{ending}").is_file()), None)

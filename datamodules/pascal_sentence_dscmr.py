@@ -108,11 +108,11 @@ class PascalSentenceDSCMR(CrossModalData):
         )
 
     def _published(self, part: PartName) -> Literal["train", "test"]:
-        """Which published half a part is cut from."""
+        """Return the published half that a part is cut from."""
         return "test" if part == "test" else "train"
 
     def _rows(self, part: PartName) -> Sequence[int]:
-        """Rows of a part in its published half."""
+        """Return the rows of a part in its published half."""
         half = self._published(part)
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(_COUNTS[half])
@@ -124,7 +124,7 @@ class PascalSentenceDSCMR(CrossModalData):
         return [f"{self._published(part)} row {row}" for row in self._rows(part)]
 
     def _labels(self, half: Literal["train", "test"]) -> list[int]:
-        """Class index of each row of a published half."""
+        """Read the class index of each row of a published half."""
         key = f"{half}_img_lab"
         path = find(self.root, f"{key}.mat", _SOURCE)
         labels = read_mat(path, key, (_COUNTS[half], 1), _SOURCE)[:, 0].tolist()

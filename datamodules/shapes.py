@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +18,7 @@ from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
 from datamodules.facts import Counts, Facts
 from datamodules.inputs.vocabulary import Vocabulary, longest
+from datamodules.reading.content import take
 from datamodules.reading.loaders import EpochOf, Part
 
 PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
@@ -76,8 +79,8 @@ class Shapes(CrossModalData):
         super().__init__(batch_size, eval_batch_size, epoch_of)
         if level not in PROTOCOLS:
             raise UserError(f"Shapes: level is {level!r}, but must be one of {', '.join(PROTOCOLS)}.")
-        _require(num_train=(num_train, 1), num_val=(num_val, 1), num_test=(num_test, 1))
-        _require(picture_size=(picture_size, 16), seed=(seed, 0))
+        require(num_train=(num_train, 1, math.inf), num_val=(num_val, 1, math.inf), num_test=(num_test, 1, math.inf))
+        require(picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf))
         self.level = level
         self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
         self.picture_size = picture_size
@@ -101,7 +104,7 @@ class Shapes(CrossModalData):
         return Vocabulary.build(self._train_captions)
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens."""
+        """Return the form of texts of at most `length` tokens."""
         return Words(len(self.vocabulary), length, words=self.vocabulary.words)
 
     @cached_property
@@ -123,10 +126,8 @@ class Shapes(CrossModalData):
         )
 
     def picture(self, part: PartName, image: int) -> np.ndarray:
-        """The very picture that encoders see, uint8 `(H, W, 3)`."""
-        pictures = self.part(part).image
-        assert isinstance(pictures, Tensor)
-        return pictures[image].permute(1, 2, 0).numpy()
+        """Return the picture that encoders see, uint8 `(H, W, 3)`."""
+        return take(self.part(part).image, torch.tensor([image]))[0].permute(1, 2, 0).numpy()
 
     def _names(self, part: PartName) -> tuple[str, ...]:
         return tuple(f"shapes-{self.seed}-{part}-{i:05d}" for i in range(self.sizes[part]))
@@ -151,13 +152,27 @@ class Shapes(CrossModalData):
     def _labels(self, scenes: list[Scene]) -> Tensor:
         if self.level != "attribute":
             return torch.tensor([KINDS.index(main_kind(scene)) for scene in scenes])
-        label = torch.zeros(len(scenes), len(KINDS))
-        for row, scene in zip(label, scenes, strict=True):
-            row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
-        return label
+        return kinds_of(scenes)
 
 
-def _require(**arguments: tuple[int, int]) -> None:
-    for name, (value, least) in arguments.items():
-        if value < least:
-            raise UserError(f"Shapes: {name} is {value}, but must be at least {least}.")
+def kinds_of(scenes: Sequence[Scene]) -> Tensor:
+    """Return the kinds of shapes in each scene, multi-hot `(M, 20)`."""
+    label = torch.zeros(len(scenes), len(KINDS))
+    for row, scene in zip(label, scenes, strict=True):
+        row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
+    return label
+
+
+def require(**arguments: tuple[int, int, float]) -> None:
+    """Refuse arguments that are out of range.
+
+    Args:
+        arguments: Value, smallest and largest value of each.
+
+    Raises:
+        UserError: If one is.
+    """
+    for name, (value, least, most) in arguments.items():
+        if not least <= value <= most:
+            bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise UserError(f"data.{name} is {value}, but must be {bounds}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import NamedTuple
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Words
-from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
 from datamodules.base import PartName, Split, split_checksum
 from datamodules.drawn.scenes import KINDS, Scene, invent, modify, paint, stream
 from datamodules.facts import Counts, Facts
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.inputs.vocabulary import Vocabulary, longest
+from datamodules.reading.content import take
+from datamodules.shapes import kinds_of, require
 
 
 class ShapesComposed(ComposedData):
@@ -75,8 +77,10 @@ class ShapesComposed(ComposedData):
         eval_batch_size: int = 1024,
     ) -> None:
         super().__init__(batch_size, eval_batch_size)
-        _require(num_train=(num_train, 1, None), num_val=(num_val, 1, None), num_test=(num_test, 1, None))
-        _require(modifications=(modifications, 1, 32), picture_size=(picture_size, 16, None), seed=(seed, 0, None))
+        require(num_train=(num_train, 1, math.inf), num_val=(num_val, 1, math.inf), num_test=(num_test, 1, math.inf))
+        require(
+            modifications=(modifications, 1, 32), picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf)
+        )
         self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
         self.modifications = modifications
         self.picture_size = picture_size
@@ -100,7 +104,7 @@ class ShapesComposed(ComposedData):
         return Vocabulary.build(self._drawn("train").texts)
 
     def words(self, length: int) -> Words:
-        """Form of texts of at most `length` tokens."""
+        """Return the form of texts of at most `length` tokens."""
         return Words(len(self.vocabulary), length, words=self.vocabulary.words)
 
     def read(self, part: PartName) -> ComposedPart:
@@ -112,7 +116,7 @@ class ShapesComposed(ComposedData):
         return ComposedPart(
             image=self._pictures(part, scenes),
             text=self.vocabulary.encode(drawn.texts, length),
-            label=_kinds(scenes),
+            label=kinds_of(scenes),
             owner=source.repeat_interleave(self.modifications),
             target=(source[:, None] + torch.arange(1, self.modifications + 1)).flatten(),
             keys={"caption": torch.tensor([numbers[scene] for scene in scenes])},
@@ -121,13 +125,11 @@ class ShapesComposed(ComposedData):
         )
 
     def picture(self, part: PartName, image: int) -> np.ndarray:
-        """The very picture that encoders see, uint8 `(H, W, 3)`."""
-        pictures = self.part(part).image
-        assert isinstance(pictures, Tensor)
-        return pictures[image].permute(1, 2, 0).numpy()
+        """Return the picture that encoders see, uint8 `(H, W, 3)`."""
+        return take(self.part(part).image, torch.tensor([image]))[0].permute(1, 2, 0).numpy()
 
     def _names(self, part: PartName) -> tuple[str, ...]:
-        """Names of the pictures: each source, then its targets."""
+        """Return the names of the pictures: each source, then its targets."""
         return tuple(
             f"composed-{self.seed}-{part}-{source:05d}-{number}"
             for source in range(self.sizes[part])
@@ -161,18 +163,3 @@ class _Drawn(NamedTuple):
 
     scenes: tuple[tuple[Scene, ...], ...]
     texts: tuple[str, ...]
-
-
-def _kinds(scenes: list[Scene]) -> Tensor:
-    """The kinds of shapes in each scene, multi-hot `(M, 20)`."""
-    label = torch.zeros(len(scenes), len(KINDS))
-    for row, scene in zip(label, scenes, strict=True):
-        row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
-    return label
-
-
-def _require(**arguments: tuple[int, int, int | None]) -> None:
-    for name, (value, least, most) in arguments.items():
-        if value < least or (most is not None and value > most):
-            bounds = f"at least {least}" if most is None else f"{least} to {most}"
-            raise UserError(f"ShapesComposed: {name} is {value}, but must be {bounds}.")

@@ -151,11 +151,11 @@ class Wikipedia(ListedData):
 
     @property
     def split_name(self) -> str:
-        """Which rows are in which part."""
+        """Sizes of the parts, and where the validation part comes from."""
         return self._split_name
 
     def image_name(self, picture: str) -> str:
-        """The image id."""
+        """Return the image id."""
         return Path(picture).stem
 
     def list_part(self, part: PartName) -> Listing:
@@ -175,13 +175,13 @@ class Wikipedia(ListedData):
         )
 
     def _half(self, part: PartName) -> Half:
-        """Which published half a part is cut from."""
+        """Return the published half that a part is cut from."""
         if part == "val":
             return "test" if self._split == "231/462" else "train"
         return part
 
     def _rows(self, part: PartName) -> Sequence[int]:
-        """Rows of a part in its published half."""
+        """Return the rows of a part in its published half."""
         count = _LISTS[self._half(part)][1]
         if self._split == "231/462":
             return {"train": range(count), "val": range(_FIRST), "test": range(_FIRST, count)}[part]
@@ -202,7 +202,7 @@ class Wikipedia(ListedData):
             raise UserError(f"{path} should name {', '.join(self.classes)} and names {', '.join(found)}; {_ARCHIVE}.")
 
     def _article(self, text_id: str) -> str:
-        """The text section, empty where the articles are not there and only published features of them are read.
+        """Read the text section; empty where the article is not there and only published features of it are used.
 
         It is what stands between two tags: an XML parser would refuse articles with unescaped ampersands.
         """
@@ -231,13 +231,13 @@ class _Published:
         self._lines: dict[Half, list[_Row]] = {}
 
     def lines(self, half: Half) -> list[_Row]:
-        """All lines of a list file."""
+        """Return all lines of a list file, read on first use."""
         if half not in self._lines:
             self._lines[half] = self._read(half)
         return self._lines[half]
 
     def features(self, pictures: Sequence[str], form: _TextForm, key: str, size: int) -> Tensor:
-        """Rows of an array `(M, size)` that belong to pictures of one half.
+        """Return the rows of an array `(M, size)` that belong to pictures of one half.
 
         Args:
             pictures: Files named by their image ids.
@@ -279,17 +279,17 @@ class _Histograms(ImageInput):
         self.form = form
 
     def description(self, root: Path) -> str:
-        """Which features."""
+        """Name the features."""
         del root
         return "128-bin SIFT histograms"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """All of them."""
+        """Return that all pictures can be served."""
         del root
         return torch.ones(len(pictures), dtype=torch.bool)
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
-        """Histograms `(M, 128)`, float32."""
+        """Return histograms `(M, 128)`, float32."""
         del root, training
         return self.published.features(pictures, self.form, "I", _IMAGE_SIZE)
 
@@ -305,9 +305,9 @@ class _PublishedTexts(TextInput):
 
     @property
     def description(self) -> str:
-        """Which features, and their file."""
+        """Features and their file."""
         return f"{self.form.words} ({self.form.file})"
 
     def content(self, listing: Listing) -> Tensor:
-        """Feature vectors `(P, 10)` or `(P, 1000)`, float32; every picture has one text."""
+        """Return feature vectors `(P, 10)` or `(P, 1000)`, float32; every picture has one text."""
         return self.published.features(listing.pictures, self.form, self.form.key, self.form.size)

@@ -113,32 +113,6 @@ def test_queries_are_drawn_from_the_pictures_that_are_there(data: CSS3D, tmp_pat
     assert int(epoch.owner.max()) < left.part("train").num_images == total - 1
 
 
-def wrong(change: Any) -> bytes:
-    content: Any = {part: invent(part) for part in ("train", "test")}
-    change(content)
-    return python2_npy(content)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda content: content.pop("train"),
-        lambda content: content["train"].pop("mods"),
-        lambda content: content["train"]["mods"][0].pop("to_str"),
-        lambda content: content["train"]["mods"][0]["from"].append(0),
-        lambda content: content["train"]["mods"][0].update({"to": [99_999] * 9}),
-        lambda content: content["train"]["labels"].pop(),
-        lambda content: content["train"].update({"mods": 3}),
-    ],
-)
-def test_other_content_is_refused(tmp_path: Path, change: Any) -> None:
-    (tmp_path / FILE).write_bytes(wrong(change))
-    with pytest.raises(
-        UserError, match=r"should hold mods and objects_img of train and of test, and does not .*CSS\.zip"
-    ):
-        load(tmp_path).list_part("train")
-
-
 # Flat drawings -------------------------------------------------------------------------------------------------------
 
 

@@ -74,18 +74,6 @@ def test_the_main_protocol_is_the_recall_that_tables_are_sorted_by() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"split": "training"}, {"captions": "one"}, {"file_path": None}, {"id": "7"}],
-    ids=lambda change: next(iter(change)),
-)
-def test_an_entry_of_another_form_is_refused(root: Path, tmp_path: Path, change: dict[str, Any]) -> None:
-    content = records(root)
-    content[3] |= change
-    with pytest.raises(UserError, match=r"reid_raw\.json: entry 3, counted from 0"):
-        written(tmp_path, content).part("train")
-
-
 def test_a_part_of_a_single_person_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "imgs").symlink_to(root / "imgs")
     content = [record | {"id": 1} if record["split"] == "val" else record for record in records(root)]

@@ -164,34 +164,6 @@ def test_words_of_all_training_descriptions_are_known(data: Fashion200k) -> None
 # People's files ------------------------------------------------------------------------------------------------------
 
 
-def edit(root: Path, name: str, line: str) -> None:
-    path = root / name
-    path.write_text(path.read_text() + line + "\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "message"),
-    [
-        ("labels/top_train_detect_all.txt", "a.jpeg\t0.9", r"top_train_detect_all\.txt, line \d+: expected a picture"),
-        ("labels/top_train_detect_all.txt", "a.jpeg\t0.9\t ", "expected a picture, a score and a description"),
-        ("test_queries.txt", "a.jpeg", r"test_queries\.txt, line \d+: expected two test pictures"),
-        ("test_queries.txt", "a.jpeg b.jpeg", r"no label file of the test part lists a\.jpeg"),
-    ],
-)
-def test_wrong_lines_are_named(root: Path, name: str, line: str, message: str) -> None:
-    edit(root, name, line)
-    with pytest.raises(UserError, match=message):
-        for part in PARTS:
-            load(root).listing(part)
-
-
-def test_two_descriptions_of_a_picture_are_refused(root: Path) -> None:
-    picture = (root / "labels/top_train_detect_all.txt").read_text().split("\t")[0]
-    edit(root, "labels/top_train_detect_all.txt", f"{picture}\t0.9\tsomething else")
-    with pytest.raises(UserError, match=r"is 'something else' \(top\) here and .* before; keep one of the lines"):
-        load(root).listing("train")
-
-
 def test_real_copy(real_data: Path) -> None:
     root = real_data / "fashion_products"
     if not root.is_dir():

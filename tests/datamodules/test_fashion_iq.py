@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 
 import cmr_lightning  # noqa: F401
-from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
 from datamodules.inputs.feature_archive import FeatureArchive
@@ -22,13 +20,6 @@ from tests.datamodules.published.fashion_iq import PICTURES, SHARED, load
 def data(invented_data: Path) -> FashionIQ:
     """FashionIQ in miniature, only to be read."""
     return load(invented_data / "fashion_iq")
-
-
-@pytest.fixture
-def root(data: FashionIQ, tmp_path: Path) -> Path:
-    """A copy to be changed."""
-    shutil.copytree(data.root, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def published(data: FashionIQ, part: Any) -> list[tuple[int, str, str, str]]:
@@ -95,26 +86,3 @@ def test_features_of_an_archive_are_found_for_pictures_of_two_categories(data: F
         image = archived.part(part).image
         assert isinstance(image, torch.Tensor)
         assert [names[row] for row in image[:, 0].int().tolist()] == list(data.listing(part).pictures)
-
-
-def change(root: Path, name: str, edit: Any) -> None:
-    content = json.loads((root / name).read_text())
-    edit(content)
-    (root / name).write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize(
-    ("name", "edit", "message"),
-    [
-        ("captions/cap.dress.train.json", lambda c: c[1].pop("target"), "entry 1, counted from 0, should have a cand"),
-        ("captions/cap.dress.train.json", lambda c: c[0].update(captions=["", " "]), "captions that are not all empty"),
-        ("captions/cap.dress.train.json", lambda c: c[0].update(captions="is red"), "entry 0"),
-        ("captions/cap.dress.val.json", lambda c: c[0].update(target="B0"), "names B0, which image_splits does not"),
-        ("image_splits/split.dress.val.json", lambda c: c.append(c[0]), "each of them once"),
-    ],
-)
-def test_wrong_entries_are_named(root: Path, name: str, edit: Any, message: str) -> None:
-    change(root, name, edit)
-    with pytest.raises(UserError, match=rf"{Path(name).name}.*{message}.*fashion-iq"):
-        for part in PARTS:
-            load(root).listing(part)

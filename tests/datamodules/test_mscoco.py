@@ -91,7 +91,7 @@ def test_judgements_name_rows_of_the_test_part(root: Path, captions: int | None,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "judges nothing of the test part; take the folder .*eccv_caption away"),
+        ("{}", "judges nothing of the test part; remove the folder .*eccv_caption"),
         ('{"391895": 5}', "eccv_image_to_caption.json should hold lists of ids by id"),
         ('{"a": [5]}', "eccv_image_to_caption.json should hold lists of ids by id"),
         ('{"391895": [5', "eccv_image_to_caption.json is not JSON"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 
 import cmr_lightning  # noqa: F401
-from cmr_lightning.errors import UserError
 from cmr_lightning.methods.random import Random
 from datamodules import nus_wide as module
 from datamodules.inputs.feature_archive import FeatureArchive
@@ -26,12 +24,6 @@ PARTS = ("train", "val", "test")
 def root(invented_data: Path) -> Path:
     """NUS-WIDE in miniature, only to be read."""
     return invented_data / "nus_wide"
-
-
-@pytest.fixture
-def copy(root: Path, tmp_path: Path) -> Path:
-    """NUS-WIDE in miniature, to be spoiled."""
-    return shutil.copytree(root, tmp_path / "nus_wide")
 
 
 def nus_wide(root: Path, variant: str = "10k", text=None) -> NUSWIDE:
@@ -207,60 +199,6 @@ def test_split_is_the_same_whatever_encoders_are_fed_with(root: Path) -> None:
     variants = [nus_wide(root, variant).split.checksum for variant in ("10k", "tc10", "tc21")]
     assert len(set(variants)) == 3
     assert nus_wide(root, "tc21", "tags1k").split.checksum == variants[2]
-
-
-def spoil_image_list(root: Path) -> None:
-    file = root / "ImageList/Imagelist.txt"
-    file.write_bytes(file.read_bytes().replace(b".jpg", b".png", 1))
-
-
-def spoil_order_of_tags(root: Path) -> None:
-    file = root / "NUS_WID_Tags/All_Tags.txt"
-    listed = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join([listed[1], listed[0], *listed[2:]]))
-
-
-def spoil_number_of_tags(root: Path) -> None:
-    file = root / "NUS_WID_Tags/All_Tags.txt"
-    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
-
-
-def spoil_number_of_labels(root: Path) -> None:
-    file = root / "Groundtruth/AllLabels/Labels_sky.txt"
-    file.write_text(file.read_text() + "0\n")
-
-
-def spoil_a_label(root: Path) -> None:
-    file = root / "Groundtruth/AllLabels/Labels_sky.txt"
-    file.write_text("-1130179\n" + file.read_text()[2:])
-
-
-def spoil_columns(root: Path) -> None:
-    file = root / "NUS_WID_Tags/AllTags1k.txt"
-    first, rest = file.read_text().split("\n", 1)
-    file.write_text(f"{first.rstrip()}\t0\n{rest}")
-
-
-def spoil_labels_of_toy(root: Path) -> None:
-    (root / "Groundtruth/AllLabels/Labels_toy.txt").write_text("0\n" * published.PHOTOS)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (spoil_image_list, r"Imagelist\.txt should have lines such as actor\\0001_2124494179\.jpg and has 'actor"),
-        (spoil_order_of_tags, r"All_Tags\.txt is not in the order of the image list: its photo 1 is"),
-        (spoil_number_of_tags, r"All_Tags\.txt has tags of 1199 photos, the image list 1200"),
-        (spoil_number_of_labels, r"Labels_sky\.txt should have 1200 lines of 1 numbers"),
-        (spoil_a_label, r"Labels_sky\.txt should hold zeros and ones alone"),
-        (spoil_columns, r"AllTags1k\.txt should have 1000 columns in each line"),
-        (spoil_labels_of_toy, r"0 photos with tags that have toy and no other of the ten"),
-    ],
-)
-def test_spoiled_files_are_refused_by_name(copy: Path, spoil, message: str) -> None:
-    spoil(copy)
-    with pytest.raises(UserError, match=message):
-        nus_wide(copy, text="tags1k").part("train")
 
 
 def test_pictures_are_those_of_the_list(tmp_path: Path) -> None:

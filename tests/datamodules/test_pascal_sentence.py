@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.reading.committed_splits import read_split
-from tests.datamodules.published.pascal_sentence import FEATURES as PASCAL_FEATURES
 from tests.datamodules.published.pascal_sentence import SPLITS
 from tests.datamodules.published.pascal_sentence import load as pascal
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
@@ -42,11 +39,9 @@ def root(published, tmp_path):
     return shutil.copytree(published, tmp_path / "pascal", ignore=shutil.ignore_patterns("images"))
 
 
-@pytest.fixture(scope="module")
-def real():
-    if "CMR_DATA" not in os.environ:
-        pytest.skip("CMR_DATA names no folder of real data")
-    return Path(os.environ["CMR_DATA"]) / "pascal_sentence"
+@pytest.fixture
+def real(real_data):
+    return real_data / "pascal_sentence"
 
 
 def change_sentences(root, edit):
@@ -155,28 +150,6 @@ def test_a_missing_sentence_file_is_named(in_folders, tmp_path):
         path.write_bytes(content)
 
 
-def test_image_features_are_found_by_name(root):
-    before = pascal(root).part("val").image
-
-    def shuffle(arrays):
-        order = np.random.default_rng(1).permutation(1000)
-        arrays.update(names=arrays["names"][order], features=arrays["features"][order])
-
-    change_features(root, shuffle)
-    after = pascal(root).part("val")
-    assert torch.equal(after.image, before)
-    with np.load(root / "mobilenetv2_features.npz") as archive:
-        row = archive["names"].tolist().index(after.image_names[0])
-        np.testing.assert_array_equal(after.image[0], archive["features"][row].astype(np.float32))
-
-
-def test_image_features_may_be_anywhere(root, tmp_path):
-    elsewhere = shutil.move(root / "mobilenetv2_features.npz", tmp_path / "other.npz")
-    data = pascal(root, image=FeatureArchive(str(elsewhere)))
-    assert data.part("val").image.shape == (100, PASCAL_FEATURES)
-    assert "other.npz" in data.features
-
-
 def test_real_features_and_words(real):
     spec = pascal(real).spec
     assert spec.image == Features(1280)
@@ -198,14 +171,6 @@ def test_words_come_from_training_texts_alone(root):
     assert after["test"].shape == before["test"].shape
     assert not torch.equal(after["test"], before["test"])
     assert not torch.equal(after["val"], before["val"])
-
-
-def test_words_do_not_depend_on_what_is_read_first(published):
-    first = pascal(published)
-    test = first.part("test").text
-    second = pascal(published)
-    second.part("train")
-    assert torch.equal(second.part("test").text, test)
 
 
 def test_a_text_is_all_its_sentences(root):
@@ -262,55 +227,3 @@ def test_test_items_are_behind_the_wall(root):
 def test_there_are_five_splits(tmp_path, number):
     with pytest.raises(UserError, match=rf"data\.split is {number}, but Pascal Sentence has the splits 0 to 4"):
         pascal(tmp_path, split=number)
-
-
-def test_a_missing_image_is_named(root):
-    file = pascal(root).part("train").image_names[3]
-    change_sentences(root, lambda content: content.pop(file))
-    with pytest.raises(UserError, match=rf"should have the 1000 published images and lacks {file}"):
-        pascal(root).part("train")
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        ({"category": "zebra"}, "should have the category aeroplane and is .*zebra"),
-        ({"captions": []}, "should have a list of sentences, none of them empty"),
-        ({"captions": ["A plane.", " "]}, "should have a list of sentences, none of them empty"),
-        ({"captions": "A plane."}, "should have a list of sentences"),
-        ({"captions": [None]}, "should have a list of sentences"),
-    ],
-)
-def test_a_wrong_record_is_named(root, edit, message):
-    file = pascal(root).part("train").image_names[0]
-    change_sentences(root, lambda content: content[file].update(edit))
-    with pytest.raises(UserError, match=rf"pascal_sentences\.json: {file} {message}"):
-        pascal(root).part("train")
-
-
-def test_an_image_without_features_is_named(root):
-    file = pascal(root).part("train").image_names[5]
-    change_features(
-        root, lambda arrays: arrays.update(names=np.where(arrays["names"] == file, "x.jpg", arrays["names"]))
-    )
-    with pytest.raises(UserError, match=rf"1 of 800 pictures are missing in .*, first images/{file}"):
-        pascal(root).part("train")
-
-
-def test_names_and_features_must_be_as_many(root):
-    change_features(root, lambda arrays: arrays.update(features=arrays["features"][:-1]))
-    with pytest.raises(UserError, match=r"names of shape \(1000,\) and features of shape \(999, 64\)"):
-        pascal(root).part("train")
-
-
-def test_missing_arrays_are_named(root):
-    change_features(root, lambda arrays: arrays.pop("names"))
-    with pytest.raises(UserError, match=r"cannot be read as a NumPy archive with the arrays names and features"):
-        pascal(root).part("train")
-
-
-def test_not_a_number_is_refused(root):
-    file = pascal(root).part("val").image_names[0]
-    change_features(root, lambda arrays: arrays["features"].__setitem__((arrays["names"] == file, 0), np.nan))
-    with pytest.raises(UserError, match=r"features should hold finite numbers, but 1 rows"):
-        pascal(root).part("val")

@@ -1,7 +1,5 @@
 import hashlib
-import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,18 +13,16 @@ from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
+from tests.datamodules.published.wikipedia import TEST_FIRST_231, TEST_OTHER_462, TRAIN
 from tests.datamodules.published.wikipedia import write as write_wikipedia
 
-TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
-TEST = (34, 88, 96, 85, 65, 58, 51, 41, 71, 104)
-FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
-OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
+TEST = tuple(first + other for first, other in zip(TEST_FIRST_231, TEST_OTHER_462, strict=True))
 CARVED = (14, 27, 24, 25, 20, 18, 19, 14, 21, 35)
 REST = tuple(train - carved for train, carved in zip(TRAIN, CARVED, strict=True))
 COUNTS = {
     "official": (REST, CARVED, TEST),
     "official-all": (TRAIN, CARVED, TEST),
-    "231/462": (TRAIN, FIRST_231, OTHER_462),
+    "231/462": (TRAIN, TEST_FIRST_231, TEST_OTHER_462),
 }
 PARTS = ("train", "val", "test")
 
@@ -52,11 +48,9 @@ def complete(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def real():
-    if "CMR_DATA" not in os.environ:
-        pytest.skip("CMR_DATA names no folder of real data")
-    return Path(os.environ["CMR_DATA"]) / "wikipedia"
+@pytest.fixture
+def real(real_data):
+    return real_data / "wikipedia"
 
 
 def change(path, edit):
@@ -243,44 +237,3 @@ def test_real_data_without_pictures_and_articles(real):
     data = Wikipedia(str(real))
     assert set(data.part("val").captions) == {""}
     assert data.picture("val", 0) is None
-
-
-@pytest.mark.parametrize("line", ["a\tb\t0", "a\tb\t11", "a\tb", "a b 3", "a\tb\tart", "a\tb\t3\t4", ""])
-def test_a_wrong_line_is_named(root, line):
-    path = root / "trainset_txt_img_cat.list"
-    lines = path.read_text().splitlines()
-    lines[6] = line
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=r"trainset_txt_img_cat\.list, line 7: expected .* a label from 1 to 10"):
-        Wikipedia(str(root)).part("train")
-
-
-def test_a_list_in_another_order_is_refused(root):
-    path = root / "trainset_txt_img_cat.list"
-    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    with pytest.raises(UserError, match=r"trainset_txt_img_cat\.list is not the published file, in its order"):
-        Wikipedia(str(root)).part("train")
-
-
-def test_other_categories_are_refused(root):
-    (root / "categories.list").write_text("sport\n" * 10)
-    with pytest.raises(UserError, match=r"categories\.list should name art, biology.* and names sport"):
-        Wikipedia(str(root)).part("train")
-
-
-def test_an_array_shorter_than_its_list_is_refused(root):
-    change(root / "raw_features.mat", lambda arrays: arrays.update(T_tr=arrays["T_tr"][:-1]))
-    with pytest.raises(UserError, match=r"T_tr should be numbers of shape 2173 x 10 and is float64 of shape 2172 x 10"):
-        Wikipedia(str(root)).part("train")
-
-
-def test_a_missing_array_is_named(root):
-    change(root / "raw_features.mat", lambda arrays: arrays.pop("T_tr"))
-    with pytest.raises(UserError, match=r"raw_features\.mat has no array T_tr, only I_tr, I_te, T_te"):
-        Wikipedia(str(root)).part("train")
-
-
-def test_not_a_number_is_refused(root):
-    change(root / "raw_features.mat", lambda arrays: arrays["I_tr"].__setitem__((5, 3), np.nan))
-    with pytest.raises(UserError, match=r"raw_features\.mat: I_tr should hold finite numbers, .* first row 5,"):
-        Wikipedia(str(root)).part("train")

@@ -38,18 +38,7 @@ SPLITS = [
     ),
 ]
 
-CLASSES = [
-    "art",
-    "biology",
-    "geography",
-    "history",
-    "literature",
-    "media",
-    "music",
-    "royalty",
-    "sport",
-    "warfare",
-]
+CLASSES = Wikipedia.classes
 TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
 TEST_FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
 TEST_OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
