@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from cmr_lightning.batch import Tokens
 from cmr_lightning.methods.collapsed import Collapsed
-from datamodules.inputs.feature_archive import FeatureArchive
-from datamodules.pascal_sentence import PascalSentence
-from datamodules.wikipedia import Wikipedia
 from tests.building import trainer
 from tests.toy import Toy
 
@@ -39,19 +34,3 @@ def test_recall_is_chance_on_instances(captions: int) -> None:
     assert model.measurement is not None
     assert model.measurement.metrics["recall@1/cos/instance"]["t2i"] == pytest.approx(100 / 24)
     assert model.measurement.metrics["recall@1/cos/instance"]["i2t"] == pytest.approx(100 / 24)
-
-
-def test_scores_chance_on_wikipedia(real_data: Path) -> None:
-    data = Wikipedia(str(real_data / "wikipedia"))
-    model = Collapsed(data.spec)
-    trainer().test(model, data, verbose=False)
-    assert model.measurement is not None
-    assert model.measurement.metrics["map@all/cos/label"]["mean"] == pytest.approx(0.118, abs=0.005)
-
-
-def test_scores_chance_on_pascal_sentence(real_data: Path) -> None:
-    data = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
-    model = Collapsed(data.spec)
-    trainer().test(model, data, verbose=False)
-    assert model.measurement is not None
-    assert model.measurement.metrics["map@all/cos/label"]["mean"] == pytest.approx(0.090, abs=0.02)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cmr_lightning.batch import Items
-from cmr_lightning.embedding_model import Modality
+from cmr_lightning.embedding_model import EmbeddingModel, Modality
+from cmr_lightning.methods.collapsed import Collapsed
 from cmr_lightning.methods.random import Random
-from datamodules import CrossModalData
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.wikipedia import Wikipedia
@@ -47,17 +47,12 @@ def test_modalities_items_and_seeds_differ() -> None:
     assert distances.min() > 1
 
 
-def mean_score(model: Random, data: CrossModalData) -> float:
-    trainer().test(model, data, verbose=False)
-    assert model.measurement is not None
-    return model.measurement.metrics["map@all/cos/label"]["mean"]
-
-
-def test_scores_chance_on_wikipedia(real_data: Path) -> None:
-    data = Wikipedia(str(real_data / "wikipedia"))
-    assert mean_score(Random(data.spec), data) == pytest.approx(0.118, abs=0.005)
-
-
-def test_scores_chance_on_pascal_sentence(real_data: Path) -> None:
-    data = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
-    assert mean_score(Random(data.spec), data) == pytest.approx(0.090, abs=0.02)
+@pytest.mark.parametrize("method", [Random, Collapsed])
+def test_methods_that_see_nothing_score_chance(real_data: Path, method: type[EmbeddingModel]) -> None:
+    wikipedia = Wikipedia(str(real_data / "wikipedia"))
+    pascal = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
+    for data, chance in ((wikipedia, pytest.approx(0.118, abs=0.005)), (pascal, pytest.approx(0.090, abs=0.02))):
+        model = method(data.spec)
+        trainer().test(model, data, verbose=False)
+        assert model.measurement is not None
+        assert model.measurement.metrics["map@all/cos/label"]["mean"] == chance

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
@@ -18,6 +17,7 @@ from cmr_lightning.methods.semantic_matching import SemanticMatching, regress
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.pascal_sentence import PascalSentence
 from datamodules.shapes import Shapes
+from tests.building import trainer
 from tests.toy import CLASSES, Toy
 
 
@@ -87,7 +87,7 @@ def test_a_class_without_items_is_refused() -> None:
 def test_fits_through_the_trainer_and_matches_meanings() -> None:
     data = Toy()
     model = SemanticMatching(data.spec)
-    trainer(max_epochs=1, limit_train_batches=1).fit(model, data)
+    trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=1.0).fit(model, data)
     assert model.measurement is not None
     assert model.measurement.metrics["map@all/cos/label"]["mean"] > 0.8
 
@@ -106,17 +106,6 @@ def test_pascal_sentence_on_validation(real_data: Path) -> None:
     """Anchor: with scikit-learn 1.9, 0.66 both ways on the validation part of split 0."""
     data = PascalSentence(str(real_data / "pascal_sentence"), image=FeatureArchive("mobilenetv2_features.npz"))
     model = SemanticMatching(data.spec, image_c=0.01, text_c=10.0)
-    trainer(max_epochs=1, limit_train_batches=1).fit(model, data)
+    trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=1.0).fit(model, data)
     assert model.measurement is not None
     assert model.measurement.metrics["map@all/cos/label"]["mean"] == pytest.approx(0.659, abs=0.005)
-
-
-def trainer(**kwargs: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **kwargs,
-    )

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -18,8 +17,9 @@ from cmr_lightning.game.diagnostics import gradient_share
 from cmr_lightning.losses import rotation_loss
 from cmr_lightning.methods.ssal import SSAL, quarter_turns
 from datamodules.shapes import Shapes
-from tests.cmr_lightning.methods.reach import ENCODERS, losses, reached
-from tests.toy import Toy, encoder
+from tests.building import trainer
+from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, reached, toy_method
+from tests.toy import Toy
 
 PICTURES = partial(TimmEncoder, model="test_convnext")
 WORDS = partial(WordRNN, embedding=8, hidden=8)
@@ -39,10 +39,6 @@ def ssal(data: Shapes, **kwargs: Any) -> SSAL:
         text_encoder=WORDS,
         **{"dim": 16, "discriminator": ModalityClassifier, **kwargs},
     )
-
-
-def first_batch(data: Shapes | Toy) -> Batch:
-    return next(iter(data.train_dataloader()))
 
 
 class Seen:
@@ -73,15 +69,6 @@ def test_each_head_learns_from_its_own_loss(shapes: Shapes, term: str) -> None:
     model.discriminator_losses(batch, model.embed(batch).detach())[term].backward()
     moved = {n.rsplit(".", 3)[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert moved == {f"discriminator.{term}"}
-
-
-def test_both_heads_are_in_the_discriminators_optimizer(shapes: Shapes) -> None:
-    model = ssal(shapes)
-    optimizers, _ = model.configure_optimizers()
-    theirs = {id(p) for p in optimizers[1].param_groups[0]["params"]}
-    assert len(optimizers) == 2
-    assert theirs == {id(p) for p in model.discriminator.parameters()}  # type: ignore[union-attr]
-    assert {name.split(".")[0] for name, _ in model.discriminator.named_parameters()} == {"modality", "rotation"}  # type: ignore[union-attr]
 
 
 def test_four_quarter_turns_are_none() -> None:
@@ -157,28 +144,14 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
     assert high > low
 
 
-def test_rotation_of_features_is_refused() -> None:
-    data = Toy()
-    with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.adversarial_rotation=0"):
-        SSAL(spec=data.spec, image_encoder=encoder, text_encoder=encoder, dim=8, discriminator=ModalityClassifier)
-
-
 def test_rotation_head_off_leaves_the_rest() -> None:
     data = Toy()
-    model = SSAL(
-        spec=data.spec,
-        image_encoder=encoder,
-        text_encoder=encoder,
-        dim=8,
-        discriminator=ModalityClassifier,
-        weights=UPRIGHT,
-    )
-    batch = first_batch(data)
+    model, batch = toy_method(SSAL, data, weights=UPRIGHT), first_batch(data)
     embeddings = model.embed(batch)
     assert set(model.generator_losses(batch, embeddings)) == {"label", "pair", "adversarial_modality"}
     assert set(model.discriminator_losses(batch, embeddings.detach())) == {"modality"}
     assert not any(isinstance(module, RotationClassifier) for module in model.modules())
-    trainer().fit(model, data)
+    trainer(max_epochs=1).fit(model, data)
 
 
 def test_rotation_head_off_turns_no_picture(shapes: Shapes) -> None:
@@ -186,11 +159,6 @@ def test_rotation_head_off_turns_no_picture(shapes: Shapes) -> None:
     seen = Seen(model.image_encoder)
     model.embed(first_batch(shapes))
     assert seen.rows == [60]
-
-
-def test_rotation_without_a_discriminator_is_refused(shapes: Shapes) -> None:
-    with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
-        ssal(shapes, discriminator=None)
 
 
 def test_accumulated_batches_keep_their_turned_images() -> None:
@@ -205,18 +173,13 @@ def test_accumulated_batches_keep_their_turned_images() -> None:
         return found
 
     model.discriminator_losses = watched  # type: ignore[method-assign]
-    trainer(callbacks=[AdversarialDiagnostics(every_n_updates=1)]).fit(model, data)
+    trainer(max_epochs=1, callbacks=[AdversarialDiagnostics(every_n_updates=1)]).fit(model, data)
     assert model.global_step == 1
     assert terms == [{"modality", "rotation"}] * 2
 
 
-def trainer(**kwargs: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **kwargs,
-    )
+def test_a_rotation_head_needs_pictures_and_a_discriminator(shapes: Shapes) -> None:
+    with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.adversarial_rotation=0"):
+        toy_method(SSAL, Toy())
+    with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
+        ssal(shapes, discriminator=None)
