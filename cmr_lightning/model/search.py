@@ -46,13 +46,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Find the nearest items of every query; writes neighbours.npz beside the embeddings.",
     )
     parser.add_argument("embeddings", type=Path, help="embeddings.npz, as `predict` writes it")
-    parser.add_argument("--queries", choices=_OTHER, default="text", help="what searches (default: text)")
-    parser.add_argument("--k", type=int, default=10, help="how many items are found for each query (default: 10)")
-    parser.add_argument("--distance", choices=("cos", "l2"), default="cos", help="(default: cos)")
-    parser.add_argument("--index", help="search by an index of FAISS, such as HNSW32 or IVF4096,Flat, instead of all")
-    parser.add_argument("--parameters", default="", help="how the index is searched, such as efSearch=128 or nprobe=32")
+    parser.add_argument("--queries", choices=_OTHER, default="text", help="modality of the queries (default: text)")
+    parser.add_argument("--k", type=int, default=10, help="number of items for each query (default: 10)")
+    parser.add_argument("--distance", choices=("cos", "l2"), default="cos", help="distance (default: cos)")
+    parser.add_argument("--index", help="approximate index of FAISS, such as HNSW32 or IVF4096,Flat (default: exact)")
+    parser.add_argument("--parameters", default="", help="parameters of the index, such as efSearch=128 or nprobe=32")
     parser.add_argument(
-        "--sample", type=int, default=1000, help="queries that the index is compared on with the exact search"
+        "--sample", type=int, default=1000, help="queries that are searched exactly, too (default: 1000)"
     )
     options = parser.parse_args(arguments[1:])
     if options.k < 1 or options.sample < 1:
@@ -73,7 +73,7 @@ def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
     asking, asked = found
     if any(a.ndim != 2 or a.dtype.kind not in "iuf" for a in found) or asking.shape[1] != asked.shape[1]:
         raise UserError(
-            f"{path} should hold rows of equally many numbers and holds {queries} of shape {asking.shape}, "
+            f"{path} should hold rows of equal length, and holds {queries} of shape {asking.shape}, "
             f"{asking.dtype}, and {_OTHER[queries]} of shape {asked.shape}, {asked.dtype}."
         )
     if not all(len(embeddings) and np.isfinite(embeddings).all() for embeddings in found):
