@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/pip install --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED) ## train and compare seven methods on the embedded pictures, and write a report
+demo: $(INSTALLED) ## train and compare seven methods on generated pictures, and write a report
 	@$(BIN)/python -m cmr_lightning benchmark --config experiments/benchmarks/quickstart.yaml --jobs 2
 
 test: $(INSTALLED) ## run all tests that need no GPU
