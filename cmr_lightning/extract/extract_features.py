@@ -68,7 +68,13 @@ def build_parser() -> ArgumentParser:
 
 
 def describe(options: Namespace) -> str:
-    """Name an encoder by class and arguments for the manifest, without defaults and without where its weights are."""
+    """Name an encoder by class and arguments for the manifest, without defaults and without where its weights are.
+
+    Examples:
+        >>> settings = Namespace(in_features=3, out_features=2, bias=True)
+        >>> describe(Namespace(class_path="torch.nn.Linear", init_args=settings))
+        'Linear {"in_features": 3, "out_features": 2}'
+    """
     module, _, name = options.class_path.rpartition(".")
     parameters = inspect.signature(getattr(import_module(module), name)).parameters
     given = {

@@ -86,7 +86,12 @@ class Rows:
         return as_json({"ids": list(self.ids), "checks": list(self.checks)})
 
     def checksum(self) -> str:
-        """Return the first 16 hexadecimal digits of the SHA-256 of names and checks."""
+        """Return the first 16 hexadecimal digits of the SHA-256 of names and checks.
+
+        Examples:
+            >>> Rows(["a.jpg"], ["812"]).checksum() == Rows(["a.jpg"], ["813"]).checksum()
+            False
+        """
         return hashlib.sha256(self.content()).hexdigest()[:16]
 
 

@@ -69,13 +69,25 @@ class ComposedListing(Listing):
             queries: The queries.
             keys: For each relevance what the pictures are known by, such as their captions; equal ones get one number.
             fold: See `ComposedPart`.
+
+        Examples:
+            >>> queries = [Query(source=0, text="make it red", target=1)]
+            >>> listing = ComposedListing.make(["a", "b", "c"], torch.zeros(3), queries, {"caption": ["x", "y", "y"]})
+            >>> listing.target, listing.keys
+            (tensor([1]), {'caption': tensor([0, 1, 1])})
         """
         numbered = {name: torch.tensor(_numbers(values)) for name, values in (keys or {}).items()}
         none = torch.zeros(0, dtype=torch.int64)
         return cls(tuple(pictures), label, (), none, target=none, keys=numbered, fold=fold).asking(queries)
 
     def asking(self, queries: Sequence[Query]) -> ComposedListing:
-        """Return the same pictures with other queries."""
+        """Return the same pictures with other queries.
+
+        Examples:
+            >>> listing = ComposedListing.make(["a", "b"], torch.zeros(2), [])
+            >>> listing.asking([Query(1, "make it red", 0)]).captions
+            ('make it red',)
+        """
         return replace(
             self,
             captions=tuple(query.text for query in queries),

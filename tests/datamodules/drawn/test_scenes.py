@@ -103,16 +103,15 @@ def test_a_stream_depends_on_its_key_alone():
         assert not np.array_equal(stream(*key).random(4), first)
 
 
-@pytest.mark.parametrize("scene", SCENES[:60], ids=str)
-def test_invented_scenes_keep_the_rules(scene):
-    assert scene == tuple(sorted(scene))
-    assert 2 <= len(scene) <= 4
-    assert len({(thing.row, thing.column) for thing in scene}) == len(scene)
-    assert len({thing.name for thing in scene}) == len(scene)
-    assert [thing.size for thing in scene].count("large") == 1
+def test_scenes_keep_the_rules():
+    for scene in [*SCENES, *(target for _, _, target in triples(1, 300))]:
+        assert scene == tuple(sorted(scene))
+        assert 2 <= len(scene) <= 4
+        assert len({(thing.row, thing.column) for thing in scene}) == len(scene)
+        assert len({thing.name for thing in scene}) == len(scene)
 
 
-def test_invented_scenes_have_the_kind_that_was_asked_for():
+def test_invented_scenes_have_one_large_thing_of_the_kind_that_was_asked_for():
     assert [main_kind(scene) for scene in SCENES] == [KINDS[i % len(KINDS)] for i in range(len(SCENES))]
 
 
@@ -241,14 +240,6 @@ def test_modifications_do_what_their_text_says():
     for source, text, target in triples(0, 600):
         assert set(target) == apply(text, source)
         assert target != source
-
-
-def test_modified_scenes_keep_the_rules():
-    for _, _, target in triples(1, 300):
-        assert target == tuple(sorted(target))
-        assert 2 <= len(target) <= 4
-        assert len({(thing.row, thing.column) for thing in target}) == len(target)
-        assert len({thing.name for thing in target}) == len(target)
 
 
 def test_every_change_occurs_about_equally_often():

@@ -65,6 +65,7 @@ def test_processes_share_an_epoch() -> None:
 
 def test_evaluation_serves_every_image_and_every_query_once_with_its_source() -> None:
     data = ToyComposed()
+    assert data.spec.relevance == "composed"
     data.eval_batch_size = 7
     part = data.part("val")
     images, queries = data.val_dataloader()
@@ -103,7 +104,3 @@ def test_a_query_for_its_own_source_is_refused() -> None:
 def test_batch_larger_than_an_epoch_is_refused() -> None:
     with pytest.raises(UserError, match="more than an epoch of ToyComposed has"):
         ToyComposed(batch_size=100).train_dataloader()
-
-
-def test_the_spec_says_that_queries_are_composed() -> None:
-    assert ToyComposed().spec.relevance == "composed"

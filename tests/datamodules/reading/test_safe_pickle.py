@@ -105,7 +105,8 @@ def test_other_values_are_refused(tmp_path: Path, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00", python2_npy(CONTENT)[:-40], pickle.dumps({}, protocol=2)]
+    "content",
+    [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00", python2_npy(CONTENT)[:-40], pickle.dumps({}, 2)],
 )
 def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(content)
