@@ -1,4 +1,4 @@
-"""How far an extraction is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of an extraction: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -26,36 +26,26 @@ class ExtractionProgress:
         self.first = self.done = done
         self.total = total
         self._started = self._last_line = time.monotonic()
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+        self._bar = Progress(TextColumn("{task.description}"), *columns, disable=not Console().is_terminal)
+        self._task = self._bar.add_task(what, total=total, completed=done, rate="")
 
     def __enter__(self) -> Self:
-        if Console().is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-            )
-            self._task = self._bar.add_task(self.what, total=self.total, completed=self.first, rate="")
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self.done > self.first:
+        self._bar.stop()
+        if self._bar.disable and self.done > self.first:
             self._print_line()
 
     def advance(self, rows: int) -> None:
         """Count rows that were encoded."""
         self.done += rows
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f}/s")
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+        self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f}/s")
+        if self._bar.disable and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._print_line()
 
     def _rate(self) -> float:
@@ -65,7 +55,4 @@ class ExtractionProgress:
         self._last_line = time.monotonic()
         rate = self._rate()
         remaining = (self.total - self.done) / rate
-        print(
-            f"extract {self.done}/{self.total} {self.what}  {rate:.1f}/s  {remaining:.0f} s remaining",
-            flush=True,
-        )
+        print(f"extract {self.done}/{self.total} {self.what}  {rate:.1f}/s  {remaining:.0f} s remaining", flush=True)

@@ -15,8 +15,7 @@ from torch.nn.functional import interpolate
 from cmr_lightning.batch import Pixels
 from datamodules.reading.content import Stored
 
-SIDE = 64
-"""Pixels of a drawing, before it is brought to the size of the renderings."""
+SIDE = 64  # pixels of a drawing, before it is brought to the size of the renderings
 COLOURS = {
     "gray": (87, 87, 87),
     "red": (244, 35, 35),

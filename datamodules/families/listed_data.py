@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,6 @@ class ListedData(CrossModalData):
         self.text.locate(self.root)
         self._listings: dict[PartName, Listing] = {}
         self._left_out: dict[PartName, int] = {}
-        self._learned = False
 
     @abstractmethod
     def list_part(self, part: PartName) -> Listing:
@@ -91,8 +91,7 @@ class ListedData(CrossModalData):
 
     def words(self, length: int) -> Words:
         """Describe texts of at most `length` tokens."""
-        self._learn_words()
-        return self.text.words(length)
+        return self._learned_text.words(length)
 
     def listing(self, part: PartName) -> Listing:
         """List one part without the pictures that are left out."""
@@ -125,10 +124,9 @@ class ListedData(CrossModalData):
     def read(self, part: PartName) -> Part:
         """Read one part as encoders take it."""
         listing = self.listing(part)
-        self._learn_words()
         return Part(
             image=self.image.content(self.root, listing.pictures, training=part == "train"),
-            text=self.text.content(listing),
+            text=self._learned_text.content(listing),
             label=listing.label,
             owner=listing.owner,
             image_names=tuple(self.image_name(picture) for picture in listing.pictures),
@@ -140,10 +138,10 @@ class ListedData(CrossModalData):
         path = self.root / self.listing(part).pictures[image]
         return read_picture(path) if path.is_file() else None
 
-    def _learn_words(self) -> None:
-        if not self._learned:
-            self.text.learn(self.lesson)
-            self._learned = True
+    @cached_property
+    def _learned_text(self) -> TextInput:
+        self.text.learn(self.lesson)
+        return self.text
 
 
 def check_captions(listing: Listing, what: str) -> None:

@@ -68,8 +68,7 @@ class FeatureArchive(ImageInput):
         return feature_rows(features, wanted, f"{root / self.path}: features", _SOURCE)
 
     def _open(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
-        if self._archive is None:
-            self._archive = self._read(root)
+        self._archive = self._archive or self._read(root)
         return self._archive
 
     def _read(self, root: Path) -> tuple[dict[str, int], np.ndarray]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub
 from datamodules.inputs.text_inputs import TextInput
+from datamodules.inputs.vocabulary import padded
 from datamodules.reading.listing import Listing
 
 if TYPE_CHECKING:
@@ -74,19 +73,12 @@ class SubwordTokens(TextInput):
 
     def content(self, listing: Listing) -> Tokens:
         """Return tokens `(P, L)`."""
-        ids = torch.full((len(listing.captions), self.length), self.padding, dtype=torch.int64)
-        mask = torch.zeros(ids.shape, dtype=torch.bool)
-        for row, text in enumerate(self._read(listing.captions, self.length)):
-            ids[row, : len(text)] = torch.tensor(text)
-            mask[row, : len(text)] = True
-        return Tokens(ids, mask)
+        return padded(self._read(listing.captions, self.length), self.length, self.padding)
 
     def _read(self, captions: Sequence[str], length: int | None) -> list[list[int]]:
-        limits = [
-            limit for limit in (length, self.tokenizer.model_max_length) if limit is not None and limit < _NO_LIMIT
-        ]
-        longest = min(limits, default=None)
-        read = self.tokenizer(list(captions), truncation=longest is not None, max_length=longest)
+        longest = min(length or _NO_LIMIT, self.tokenizer.model_max_length)
+        limited = longest < _NO_LIMIT
+        read = self.tokenizer(list(captions), truncation=limited, max_length=longest if limited else None)
         return read["input_ids"]
 
     def _share_of_unknown(self, texts: Sequence[Sequence[int]]) -> float:

@@ -112,9 +112,16 @@ class Vocabulary:
         """
         if length < 2:
             raise ValueError(f"length is {length}, but start and end alone are 2 tokens")
-        ids = torch.full((len(captions), length), PAD, dtype=torch.int64)
-        for row, caption in enumerate(captions):
-            words = tokenise(caption, self.splitting)[: length - 2]
-            numbers = [START, *(self._ids.get(word, UNKNOWN) for word in words), END]
-            ids[row, : len(numbers)] = torch.tensor(numbers)
-        return Tokens(ids, ids != PAD)
+        words = (tokenise(caption, self.splitting)[: length - 2] for caption in captions)
+        return padded(
+            [[START, *(self._ids.get(word, UNKNOWN) for word in of_one), END] for of_one in words], length, PAD
+        )
+
+
+def padded(texts: Sequence[Sequence[int]], length: int, padding: int) -> Tokens:
+    """Fill texts of token ids up to `length` with the id `padding`."""
+    ids = torch.full((len(texts), length), padding, dtype=torch.int64)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = torch.tensor(text)
+    lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
+    return Tokens(ids, torch.arange(length) < lengths[:, None])
