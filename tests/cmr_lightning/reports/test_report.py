@@ -150,14 +150,18 @@ def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.Captur
     assert "c2i" in capsys.readouterr().out
 
 
-def test_missing_files_of_older_runs_are_named() -> None:
+def test_missing_files_and_parts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(Path("runs/old"), examples=False)
     make_run(Path("runs/new"), experiment="toys/new")
     make_run(Path("runs/record"), experiment="toys/record", examples=False)
     for missing in ("old/metrics.csv", "new/ranks.npz", "record/metrics.csv", "record/ranks.npz"):
         Path("runs", missing).unlink()
+    make_run(Path("runs/broken"), experiment="toys/broken").examples.write_text("no archive")
+    monkeypatch.setattr("cmr_lightning.reports.galleries._PICTURE_BYTES", 1)
     page = Page(written())
     assert "toys/record" in page.text
+    assert "runs/broken/examples.npz is not a file of examples" in page.text
+    assert "pictures of galleries are left out" in page.text
     assert "runs/old has no map, gallery and scores by class" in page.text
     assert "runs/old has no curves by epoch" in page.text
     assert "runs/new has no comparison, curves of its ranking and scores by class" in page.text

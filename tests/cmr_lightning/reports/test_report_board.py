@@ -77,6 +77,14 @@ def named(encoder: str) -> dict[str, str]:
     return {"image": encoder, "text": encoder, "features": "toy features"}
 
 
+def test_one_name_with_other_encoders_is_two_rows_with_full_names(tmp_path: Path) -> None:
+    for encoder in ("FeatureMLP", "Timm"):
+        make_run(tmp_path / encoder, encoders=named(encoder))
+    (board,) = made(tmp_path)
+    expected = {f"toys/daml (DAML, {encoder} + {encoder})" for encoder in ("FeatureMLP", "Timm")}
+    assert {row.experiment for row in board.rows} == expected
+
+
 def test_each_table_takes_the_first_reference_that_it_has(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_run(tmp_path / name, experiment=f"toys/{name}")
