@@ -18,7 +18,7 @@ _CACHE = 2**15
 
 @dataclass(frozen=True)
 class Relevance:
-    """Relevance by keys, so that no matrix of queries by gallery is ever stored.
+    """Relevance by keys, which needs no matrix of queries by gallery.
 
     Attributes:
         query: Keys of the queries: `(Q,)` integers, relevant to a gallery item of the same key (class index, image

@@ -1,1 +1,1 @@
-"""Runs side by side: boards, tests of differences, tables, pictures and pages."""
+"""Runs side by side: the commands `report` and `results`, with their leaderboards, statistics, charts and galleries."""

@@ -26,7 +26,7 @@ class MeasuredRun:
     Attributes:
         folder: Its folder.
         record: Its record.
-        evidence: What the report needs of its ranks; None if they are missing or do not fit the record.
+        evidence: Excerpt of its ranks; None if they are missing or do not fit the record.
     """
 
     folder: Run
@@ -45,7 +45,7 @@ class MeasuredRun:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What must agree for numbers to stand in one table.
+    """The conditions that all numbers in one table share.
 
     Attributes:
         dataset: The data set.
@@ -165,7 +165,7 @@ class Board:
     """A leaderboard: experiments that may be compared, best first.
 
     Attributes:
-        conditions: What they agree in.
+        conditions: The conditions that they share.
         rows: The experiments.
         reference: The experiment that the others are compared with.
         refusal: Why they, or some of them, were not compared, if so.

@@ -8,7 +8,7 @@ a unit resemble each other, so their differences get one common sign. Images and
 of T belongs to image floor(t N / T) of N, which holds where texts are listed in the order of their images, equally many
 for each. (Where it does not quite hold, neighbours share a sign instead, which a test of independent queries allows.)
 If each image has one text, the units of i2t are the image queries and those of t2i the text queries; in `mean` the two
-queries of a pair count one half each. A composed query is a unit by itself, and there is no mean.
+queries of a pair count one half each. Each composed query is a unit, and there is no mean.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CONDITIONS: dict[str, Callable[[Record], str]] = {
     "protocol": lambda record: record.protocol,
     "features": lambda record: str(record.encoders["features"]),
 }
-"""What all runs of a comparison must agree in."""
+"""Conditions that all runs of a comparison must share."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Comparison:
 def compare(
     experiments: Mapping[str, Sequence[ScoredRun]], reference: str | None = None, seed: int = 0
 ) -> dict[str, dict[str, Comparison]]:
-    """Compare experiments with each other and with a reference, in each direction by itself.
+    """Compare experiments with each other and with a reference, separately in each direction.
 
     The scores of an experiment are first averaged over its seeds, unit by unit. If it ran on several splits, this is
     done for each split, and the units of all splits are pooled. A query in the test parts of several splits then counts

@@ -20,7 +20,7 @@ GAME = {
     "gradient_share": "Adversary's share of the gradient",
     "modality_gap": "Modality gap",
 }
-"""What the diagnostics log under `game/`, with its title in the report."""
+"""Diagnostics that are logged under `game/`, with their titles in the report."""
 
 _POINTS = 160
 """Points of a curve that are drawn; longer ones are thinned evenly."""

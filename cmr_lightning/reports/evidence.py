@@ -1,4 +1,4 @@
-"""What the report needs of the ranks of a run; they are read once, as those of many runs may not fit into memory."""
+"""Excerpts of the ranks of a run; ranks are read once, as those of many runs may not fit into memory."""
 
 from __future__ import annotations
 

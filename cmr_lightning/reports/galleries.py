@@ -17,7 +17,7 @@ _DIFFERING = 3
 """Queries on which one method is ahead, for each of two methods."""
 
 _PICTURE_BYTES = 7_000_000
-"""Limit of all pictures of a report together, so that it stays below 15 MB."""
+"""Limit of all pictures of a report together, which keeps it below 15 MB."""
 
 Run = tuple[str, Examples]
 """Name of an experiment, and the examples of one of its runs."""

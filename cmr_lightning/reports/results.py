@@ -1,6 +1,6 @@
 """`results`: committed records of finished runs, and the tables that are written from them.
 
-`experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so that a diff shows which
+`experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so a diff shows which
 results changed. `experiments/README.md` and the table in the project's README are written from these files alone.
 """
 

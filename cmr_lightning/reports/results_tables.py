@@ -98,8 +98,9 @@ def _board(board: Board) -> list[str]:
         for row in family:
             name = root if row is family[0] else f"– {_suffix(row, root)}"
             cost = [duration(row.fit_seconds), memory(row.peak_memory) or "–"]
-            told = [row.encoder or "–", row.seeds, row.selection, *cost]
-            rows.append([*map(cell, [name, row.record.method, *map(scores_of, row.summaries.values()), *told])])
+            scores = map(scores_of, row.summaries.values())
+            cells = [name, row.record.method, *scores, row.encoder or "–", row.seeds, row.selection, *cost]
+            rows.append([*map(cell, cells)])
             rows += [_published(published, directions) for published in row.published]
     header = ["experiment", "method", *directions, "encoders", "seeds", "checkpoint", "fit", "memory"]
     return [
@@ -215,8 +216,8 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     for claim in claims:
         scores = [number(claim.values[d]) if d in claim.values else "" for d in directions]
         source = claim.source if claim.note is None else f"{claim.source}: {claim.note}"
-        told = [claim.encoder, claim.protocol, claim.standing, source]
-        rows.append(map(cell, [claim.method, claim.metric, *scores, *told]))
+        origin = [claim.encoder, claim.protocol, claim.standing, source]
+        rows.append(map(cell, [claim.method, claim.metric, *scores, *origin]))
     header = ["method", "metric", *directions, "encoder", "protocol", "standing", "source"]
     return _folded(f"Published numbers under other or unknown conditions ({len(claims)})", header, rows)
 

@@ -141,7 +141,7 @@ def letter_groups(different: NDArray[np.bool_]) -> list[frozenset[int]]:
     13, 2004; without its sweeping, which only drops members that other groups make redundant).
 
     Args:
-        different: Whether two systems differ significantly, symmetric `(E, E)`, systems in order, best first.
+        different: True for two systems that differ significantly, symmetric `(E, E)`, systems in order, best first.
 
     Returns:
         Groups of positions, that of the best system first.

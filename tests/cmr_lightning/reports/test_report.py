@@ -120,7 +120,7 @@ def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
     page = Page(written())
     assert re.search(r"ours − published\s*DAML, mAP\s+0\.250\+0\.750\s", page.text)
     assert "paper: a table of the paper that proposed the method" in page.text
-    assert "Published numbers that ours may not be subtracted from (1)" in page.text
+    assert "Published numbers under other or unknown conditions (1)" in page.text
     assert "Hearsay" in page.text
     assert page.text.count(EVIL) == 4
     assert "script" not in {tag for tag, _ in page.elements}
