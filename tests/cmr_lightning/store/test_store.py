@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -91,17 +92,9 @@ def test_resumed_store_is_the_undisturbed_one(tmp_path: Path, most: int) -> None
         FeatureStore(tmp_path / "resumed")
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "resumed").glob("rows-*.npy")}
     assert len(written) == most
+    (tmp_path / "resumed" / f".rows-{most:05d}.npy.unfinished").write_bytes(b"half")  # left by a process that died
     assert fill(tmp_path / "resumed")
     assert all(path.stat().st_mtime_ns == time for path, time in written.items()), "a shard was made twice"
-    assert contents(tmp_path / "resumed") == contents(tmp_path / "undisturbed")
-
-
-def test_what_a_dying_process_had_half_written_is_written_anew(tmp_path: Path) -> None:
-    fill(tmp_path / "undisturbed")
-    with pytest.raises(InterruptedError):
-        fill(tmp_path / "resumed", most=2)
-    (tmp_path / "resumed" / ".rows-00002.npy.unfinished").write_bytes(b"half")
-    fill(tmp_path / "resumed")
     assert contents(tmp_path / "resumed") == contents(tmp_path / "undisturbed")
 
 
@@ -128,58 +121,38 @@ def test_finished_store_is_left_alone(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("most", [1, None])
 def test_store_of_other_settings_is_refused(tmp_path: Path, name: str, other: Any, most: int | None) -> None:
-    if most is None:
-        fill(tmp_path)
-    else:
-        with pytest.raises(InterruptedError):
-            fill(tmp_path, most=most)
+    with suppress(InterruptedError):
+        fill(tmp_path, most=most)
     before = contents(tmp_path)
     with pytest.raises(UserError, match=rf"made with other settings: {name} is .* is asked for"):
         StoreWriter(tmp_path, ROWS, replace(MANIFEST, **{name: other}))
     assert contents(tmp_path) == before
 
 
-class FullDisk:
-    """A file on a disk with room for so many bytes."""
+class FullDisk(io.FileIO):
+    """A file on a disk with room for ten bytes."""
 
-    def __init__(self, file: Any, room: int) -> None:
-        self.file = file
-        self.room = room
-
-    def write(self, content: bytes) -> int:
-        self.file.write(bytes(content)[: self.room])
+    def write(self, content: Any) -> int:
+        super().write(bytes(content)[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
-
-    def __enter__(self) -> FullDisk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-
-def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:
-    """Let the disk be full when a file of that name is written; returns what makes room again."""
-    usual = Path.open
-
-    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
-        file = usual(path, *args, **kwargs)
-        return FullDisk(file, 10) if path.name.startswith(f".{name}") else file
-
-    monkeypatch.setattr(Path, "open", full)
-    return lambda: monkeypatch.setattr(Path, "open", usual)
 
 
 @pytest.mark.parametrize("name", ["rows.json", "manifest.json", "rows-00002.npy"])
 def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     fill(tmp_path / "undisturbed")
-    make_room = fill_disk(monkeypatch, name)
+    usual = Path.open
+
+    def full(path: Path, mode: str) -> Any:
+        return FullDisk(path, mode) if path.name.startswith(f".{name}") else usual(path, mode)
+
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(
         UserError, match=rf"{name} could not be written: the disk is full; .* continues where it stopped"
     ):
         fill(tmp_path / "full")
     assert not (tmp_path / "full" / name).exists()
     assert not list((tmp_path / "full").glob(".*.unfinished"))
-    make_room()
+    monkeypatch.undo()
     assert fill(tmp_path / "full")
     assert contents(tmp_path / "full") == contents(tmp_path / "undisturbed")
 

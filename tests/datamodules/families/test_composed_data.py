@@ -5,7 +5,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from datamodules.families.composed_data import ComposedLoader
-from tests.toy import ToyComposed
+from tests.toy import Toy, ToyComposed
 
 
 def step_of(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_targets_of_one_caption_share_their_id_where_captions_are_measured() -> 
     assert batch.image_id.tolist() == [row // 2 for row in rows]
 
 
-def test_queries_of_an_epoch_are_drawn_anew_and_the_same_after_a_resume() -> None:
+def test_each_epoch_draws_its_queries_the_same_after_a_resume() -> None:
     torch.manual_seed(0)
     loader = ToyComposed(drawn=True).train_dataloader()
     first, second = ([batch.image_id.tolist() for batch in loader] for _ in range(2))
@@ -99,6 +99,15 @@ def test_a_query_for_its_own_source_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"Idle: 1 train queries ask for the very image .* 'step"):
         Idle().spec  # noqa: B018
+
+
+def test_a_part_without_queries_is_a_fault_of_the_program() -> None:
+    class Plain(ToyComposed):
+        def read(self, part):
+            return Toy().read(part)
+
+    with pytest.raises(TypeError, match="Plain reads a Part, which has no composed queries"):
+        Plain().part("train")
 
 
 def test_batch_larger_than_an_epoch_is_refused() -> None:

@@ -16,6 +16,7 @@ from datamodules.families.listed_compositions import ComposedListing, ListedComp
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.stored_features import StoredTexts
 from datamodules.inputs.text_inputs import WordTokens
+from datamodules.reading.listing import Listing
 
 LISTING = ComposedListing.make(
     pictures=["a.png", "b.png", "c.png", "d.png"],
@@ -121,6 +122,13 @@ def test_pictures_that_are_missing_are_refused_or_left_out(root: Path) -> None:
     data = listed(root, "skip")
     assert data.part("test").captions == ("make it red",)
     assert data.split.name == "made up, 3 of 12 pictures left out"
+
+
+def test_a_listing_without_queries_is_a_fault_of_the_program(root: Path) -> None:
+    data = listed(root)
+    data.listed = Listing(LISTING.pictures, LISTING.label, LISTING.captions, LISTING.owner)  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="Listed lists a Listing, which has no composed queries"):
+        data.listing("val")
 
 
 def test_nothing_left_to_ask_is_said(root: Path) -> None:

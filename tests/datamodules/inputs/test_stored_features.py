@@ -86,14 +86,11 @@ def test_evaluation_serves_each_item_once(root: Path) -> None:
     assert torch.equal(torch.cat([b.content for b in texts]), torch.stack([text_feature(c) for c in caption]))
 
 
-@pytest.mark.parametrize("store", ["turned", "upright"])
-def test_upright_unless_rotations_are_asked_for(root: Path, store: str) -> None:
-    data = album(root, StoredImages(store))
-    assert data.spec.image == Features(SIZE, turns=1)
-    assert next(iter(data.train_dataloader())).image.shape == (16, SIZE)
-
-
-def test_rotations_in_training_and_upright_in_evaluation(root: Path) -> None:
+def test_rotations_in_training_if_asked_for_and_upright_in_evaluation(root: Path) -> None:
+    for store in ("turned", "upright"):
+        upright = album(root, StoredImages(store))
+        assert upright.spec.image == Features(SIZE, turns=1)
+        assert next(iter(upright.train_dataloader())).image.shape == (16, SIZE)
     data = album(root, StoredImages("turned", rotations=True))
     assert data.spec.image == Features(SIZE, turns=4)
     batch = next(iter(data.train_dataloader()))

@@ -30,6 +30,10 @@ def faulty(number: int) -> torch.Tensor:
     return tenfold(number)
 
 
+def wrong(number: int) -> torch.Tensor:
+    raise RuntimeError("see def wrong")
+
+
 def lost(number: int) -> torch.Tensor:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -109,6 +113,11 @@ def test_an_epoch_may_be_left(processes: int, end: Callable[[Iterator[torch.Tens
     assert [batch.item() for batch in read(range(5, 7))] == [50, 60]
     del read, batches
     assert threading.active_count() == threads
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)in DataLoader worker process.*def wrong"):
+        list(ReadingAhead(wrong, 1)(range(3)))
 
 
 @WAYS
