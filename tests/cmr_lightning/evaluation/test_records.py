@@ -7,26 +7,8 @@ import pytest
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.records import Record
+from tests.cmr_lightning.reports.made_runs import RECORD
 
-RECORD = Record(
-    experiment="wikipedia/acmr",
-    method="ACMR",
-    dataset="Wikipedia",
-    split={"name": "231/462", "checksum": "ab12"},
-    data_checksum="cd34",
-    protocol="map@all/cos/label",
-    seed=3,
-    selection={"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.25, "epoch": 4, "step": 120},
-    encoders={"image": "MLP", "text": "MLP", "features": None},
-    versions={"python": "3.11.7"},
-    git_revision=None,
-    hardware={"cores": 2, "gpus": []},
-    metrics={"map@all/cos/label": {"i2t": 0.25, "t2i": 0.2, "mean": 0.225}},
-    num_parameters=1234,
-    wall_time={"fit_s": 10.5, "test_s": 0.5},
-    created="2026-11-21T21:00:00+00:00",
-    config={"model": {"class_path": "ACMR", "init_args": {"lr": 1e-4}}},
-)
 CONTENT = dataclasses.asdict(RECORD)
 
 

@@ -15,6 +15,7 @@ from cmr_lightning.evaluation import (
     CLASS_LEVEL,
     COMPOSED_TARGET,
     Compositions,
+    Measurement,
     Record,
     measure,
     measure_composed,
@@ -60,15 +61,10 @@ def make_run(
     record = replace(RECORD, **changes)
     draw = torch.Generator().manual_seed(record.seed)
     label = torch.arange(ITEMS) % CLASSES
-    embedded = [
-        torch.nn.functional.one_hot(label, CLASSES) + noise * torch.randn(ITEMS, CLASSES, generator=draw)
-        for _ in range(2)
-    ]
+    centres = torch.nn.functional.one_hot(label, CLASSES)
+    embedded = [centres + noise * torch.randn(ITEMS, CLASSES, generator=draw) for _ in range(2)]
     measured = measure(*embedded, {"label": (label, label)}, CLASS_LEVEL)
-    run = Run(folder)
-    save_ranks(run.ranks, measured.ranks)
-    replace(record, metrics=measured.metrics).write(run.record)
-    _write_metrics(run, noise)
+    run = _write(Run(folder), record, measured, noise, {f"val/{MAP}/i2t": 0.1, f"val/{MAP}/t2i": 0.2})
     if examples:
         _examples(label.numpy(), [points.numpy() for points in embedded], caption, name).write(run.examples)
     return run
@@ -85,18 +81,17 @@ def make_composed_run(folder: Path, noise: float = 1.0, **changes) -> Run:
     images = torch.eye(ITEMS)
     queries = images[asked.target] + noise * torch.randn(ITEMS, ITEMS, generator=draw)
     measured = measure_composed(images, queries, asked, COMPOSED_TARGET)
-    run = Run(folder)
-    save_ranks(run.ranks, measured.ranks)
-    replace(record, metrics=measured.metrics).write(run.record)
-    _write_metrics(run, noise, {f"val/{protocol}/c2i": 0.1})
+    run = _write(Run(folder), record, measured, noise, {f"val/{protocol}/c2i": 0.1})
     examples = _examples(rows.numpy() % CLASSES, [images.numpy(), queries.numpy()], "a toy", "toy.jpg")
     answered = replace(examples.answered["t2i"], target=asked.target.numpy().astype(np.int32))
     replace(examples, asking={"c2i": examples.owner}, answered={"c2i": answered}).write(run.examples)
     return run
 
 
-def _write_metrics(run: Run, noise: float, scores: dict[str, float] | None = None) -> None:
-    scores = scores or {f"val/{MAP}/i2t": 0.1, f"val/{MAP}/t2i": 0.2}
+def _write(run: Run, record: Record, measured: Measurement, noise: float, scores: dict[str, float]) -> Run:
+    """Ranks, record and log; the log has all `scores` and the loss `noise`, times the epoch."""
+    save_ranks(run.ranks, measured.ranks)
+    replace(record, metrics=measured.metrics).write(run.record)
     scores = {**scores, "train/generator/label": noise}
     game = {"game/modality_gap": 0.5, "game/discriminator_accuracy": 0.6}
     with run.metrics.open("w", newline="") as file:
@@ -105,6 +100,7 @@ def _write_metrics(run: Run, noise: float, scores: dict[str, float] | None = Non
         for epoch in range(5):
             writer.writerow({"epoch": epoch, "step": 10 * epoch, **{key: v * epoch for key, v in scores.items()}})
             writer.writerow({"step": 10 * epoch, **game})
+    return run
 
 
 def _examples(label: np.ndarray, points: list[np.ndarray], caption: str, name: str) -> Examples:
