@@ -1,4 +1,4 @@
-"""What every data set has in common: parts, spec, protocols, loaders, and the wall in front of the test part."""
+"""The base of every data set: parts, spec, protocols, loaders, and the wall in front of the test part."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PartName = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Split:
-    """Which items are in which part.
+    """An assignment of items to parts.
 
     Attributes:
-        name: How people call the split, e.g. `official 2173/693`.
+        name: Usual name of the split, e.g. `official 2173/693`.
         checksum: SHA-256 of the part names with their item ids, 16 hexadecimal digits.
     """
 
@@ -65,7 +65,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
     """Names of the label classes."""
 
     protocols: tuple[Protocol, ...]
-    """What the data set is measured under, the main protocol first."""
+    """The protocols of its metrics, the main one first."""
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 1024, epoch_of: EpochOf = "texts") -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def split(self) -> Split:
-        """Which split the parts come from."""
+        """The split that the parts come from."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What features are extracted from: the pictures and the texts of a data set, as an encoder reads them."""
+"""Sources of features: the pictures and the texts of a data set, as an encoder reads them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _LEAST_ROWS, _MOST_ROWS = 64, 8192
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the rows of a store are; two stores with the same manifest hold the same rows.
+    """Description of a store; two stores with the same manifest hold the same rows.
 
     Attributes:
         encoder: Name and arguments of the encoder.

@@ -24,7 +24,7 @@ FEWEST, MOST = 2, 4  # things in a scene
 CAPTIONS = 5  # captions of a scene
 
 KINDS = tuple(product(COLOURS, SHAPES))
-"""What a thing can be, whatever its size and place: 20 pairs of a colour and a shape."""
+"""The 20 pairs of a colour and a shape."""
 
 Option = TypeVar("Option")
 

@@ -1,1 +1,1 @@
-"""What data sets of one form have in common: lists of pictures with captions, and composed queries."""
+"""Families of data sets: lists of pictures with captions, and composed queries."""

@@ -48,7 +48,7 @@ class ComposedPart(Part):
 
     @property
     def starts(self) -> Tensor | Stored:
-        """What the queries start from, by row of the images."""
+        """The pictures that queries start from, by row of the images."""
         return self.image if self.sources is None else self.sources
 
     @property

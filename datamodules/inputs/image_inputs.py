@@ -1,4 +1,4 @@
-"""What image encoders are fed with: the contract of picture files, and of features that were made of them."""
+"""Inputs of image encoders: the contract of picture files, and of features that were extracted from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ImageInput(ABC):
     """Turns the picture files that a data set lists into the input of image encoders."""
 
     missing: IfFaulty = "refuse"
-    """What happens to a data set of which pictures are missing."""
+    """`refuse` a data set of which pictures are missing, or `skip` these."""
 
     @abstractmethod
     def description(self, root: Path) -> str:

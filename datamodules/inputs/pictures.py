@@ -23,7 +23,7 @@ from datamodules.reading.content import Stored
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises on files that are no pictures, or broken ones."""
+"""The exceptions that Pillow raises on damaged pictures and other files."""
 
 
 class Pictures(ImageInput):

@@ -1,4 +1,4 @@
-"""What text encoders are fed with: numbers of words, or word weights."""
+"""Inputs of text encoders: numbers of words, or word weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextInput(ABC):
     """Turns the captions that a data set lists into the input of text encoders."""
 
     reads_captions = True
-    """Whether the captions must be there; features that were published instead of them need none."""
+    """False for features that were published instead of the captions."""
 
     @property
     @abstractmethod

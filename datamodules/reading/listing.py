@@ -1,4 +1,4 @@
-"""What a part of a data set is before encoders: its picture files and their captions."""
+"""Listings: the picture files of a part of a data set, with their captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Listing:
-    """One part of a data set as its files say it, before anything is made of pictures and captions.
+    """One part of a data set as its files list it, before pictures and captions become tensors.
 
     Attributes:
         pictures: M picture files relative to the root, `/` between folders; each of them once, or once in

@@ -50,7 +50,7 @@ class ReadingAhead(Generic[Index, Whole]):
         weakref.finalize(self, self._loader.clear)
 
     def __call__(self, indices: Iterable[Index]) -> Iterator[Whole]:
-        """Read the batches of `indices`, which are taken from it no earlier than needed.
+        """Read the batches of `indices`, which are taken from it no earlier than needed; one epoch at a time.
 
         Raises:
             UserError: If a process cannot be started or is lost, or /dev/shm is full; and what `read` raises.

@@ -18,7 +18,7 @@ from cmr_lightning.errors import UserError
 _NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 _PLAIN = (dict, list, tuple, str, bytes, int, float, type(None))
 _FAULTS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
-"""What damaged files and pickles raise."""
+"""The exceptions that damaged files and pickles raise."""
 
 
 def read_pickled(path: Path, source: str) -> Any:

@@ -227,7 +227,7 @@ def test_other_settings_are_refused(album: Path, option: str, setting: str, caps
     assert contents(images(album)) == before
 
 
-def test_full_disk_is_said_and_mended(
+def test_a_full_disk_is_reported_and_extraction_continues(
     album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(number: int) -> None:
@@ -255,7 +255,7 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--image=null"], "There is nothing to extract"),
         (["--name=a/b"], "name is 'a/b'"),
@@ -270,11 +270,11 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
         (["--data.root=/no/such/folder"], "/no/such/folder"),
     ],
 )
-def test_wrong_settings_are_said(
-    album: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_settings_are_refused(
+    album: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert extract(album, *options) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert said in error
+    assert message in error
     assert not (album / "features").exists()

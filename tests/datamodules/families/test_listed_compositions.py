@@ -131,7 +131,7 @@ def test_a_listing_without_queries_is_a_fault_of_the_program(root: Path) -> None
         data.listing("val")
 
 
-def test_nothing_left_to_ask_is_said(root: Path) -> None:
+def test_a_part_without_queries_is_refused(root: Path) -> None:
     (root / "a.png").unlink()
     (root / "c.png").unlink()
     with pytest.raises(UserError, match="no test query is left whose two pictures are there"):

@@ -97,7 +97,7 @@ def test_settings_choose_the_words():
     )
 
 
-def test_no_words_left_is_said():
+def test_settings_that_leave_no_words_are_refused():
     with pytest.raises(UserError, match=r"leave no words with data\.text\.min_df .*; lower data\.text\.min_df"):
         learned(WordWeights(min_df=4))
 
