@@ -63,12 +63,8 @@ class MSCOCO(KarpathyData):
     Args:
         root: Folder of the published files.
         restval: Whether the 30,504 pictures of val2014 that are in neither val nor test are trained on too.
-        image: See `KarpathyData`.
-        text: See `KarpathyData`.
-        captions_per_image: See `KarpathyData`.
-        batch_size: See `KarpathyData`.
-        eval_batch_size: See `KarpathyData`.
-        epoch_of: See `KarpathyData`.
+
+    The other arguments are those of `KarpathyData`.
     """
 
     facts = _FACTS

@@ -130,14 +130,6 @@ def test_tfidf_of_the_real_data(real):
     assert data.spec.text == Features(1000)
 
 
-@pytest.mark.parametrize(
-    ("split", "checksum"),
-    [("official", "138492f23ca698a9"), ("official-all", "3723a61738afbcca"), ("231/462", "85a817d0dfdb8f4d")],
-)
-def test_checksums_of_the_real_splits(real, split, checksum):
-    assert Wikipedia(str(real), split=split).split.checksum == checksum
-
-
 def test_the_committed_list_is_made_for_the_real_list_file(real):
     committed = read_split("wikipedia_validation")
     assert hashlib.sha256((real / committed["of"]).read_bytes()).hexdigest() == committed["sha256"]

@@ -58,20 +58,18 @@ def test_a_file_that_is_there_is_not_fetched_again(site: Site, url: str, target:
     assert len(site.asked) == 1
 
 
-def test_an_unknown_checksum_is_said_to_be_unknown(url: str, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_checksum_is_reported(url: str, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fetch(url, target)
     assert f"data.bin: the published SHA-256 is unknown; this file has {SHA256}" in capsys.readouterr().out
 
 
-def test_a_cut_connection_is_gone_on_with(site: Site, url: str, target: Path) -> None:
+def test_a_cut_connection_is_resumed(site: Site, url: str, target: Path) -> None:
     site.cut = 70_000
     fetch(url, target, len(CONTENT), SHA256)
     assert site.asked == ["", *(f"bytes={n}-" for n in (70_000, 140_000, 210_000, 280_000))]
 
 
-def test_a_connection_that_brings_nothing_any_more_is_given_up_and_a_second_run_goes_on(
-    site: Site, url: str, target: Path
-) -> None:
+def test_a_connection_that_brings_nothing_fails_and_a_second_run_resumes(site: Site, url: str, target: Path) -> None:
     site.cut = 70_000
     answer = site.answer
 
@@ -89,7 +87,7 @@ def test_a_connection_that_brings_nothing_any_more_is_given_up_and_a_second_run_
 
 
 @pytest.mark.parametrize("fault", ["no ranges", "changed", "no validator"])
-def test_a_file_is_begun_anew_where_what_we_have_may_not_belong_to_it(
+def test_a_file_is_downloaded_from_its_beginning_where_our_bytes_may_not_belong_to_it(
     site: Site, url: str, target: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     site.validator = "" if fault == "no validator" else '"1"'
@@ -110,9 +108,7 @@ def test_a_file_is_begun_anew_where_what_we_have_may_not_belong_to_it(
     assert site.asked[-1] == ("" if fault == "no validator" else "bytes=100000-")
 
 
-def test_a_run_that_was_interrupted_is_gone_on_with(
-    site: Site, url: str, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_is_resumed(site: Site, url: str, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -133,7 +129,7 @@ def test_a_full_disk_is_named_and_the_bytes_are_kept(
     assert site.asked[-1] == "bytes=100000-"
 
 
-def test_a_disk_that_is_too_small_is_said_before_a_byte_is_written(
+def test_a_disk_that_is_too_small_is_refused_before_a_byte_is_written(
     url: str, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
@@ -165,7 +161,7 @@ def test_a_server_that_has_no_such_file_is_quoted(site: Site, target: Path, stat
         fetch(f"{site.address}/gone.bin", target)
 
 
-def test_no_network_is_said_in_a_sentence(target: Path) -> None:
+def test_a_server_that_cannot_be_reached_is_named(target: Path) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/data.bin"

@@ -90,7 +90,7 @@ def test_a_plain_file_is_fetched_to_its_place(root: Path, site: Site, capsys: py
     assert f"{LIST}: has the SHA-256" in capsys.readouterr().out
 
 
-def test_an_interrupted_download_goes_on_in_the_second_run(
+def test_an_interrupted_download_is_resumed_by_the_second_run(
     root: Path,
     url: str,
     site: Site,
@@ -124,7 +124,7 @@ def test_a_refused_archive_leaves_no_data_set_behind(
     assert not (root / "manifest.json").exists()
 
 
-def test_what_is_missing_is_named_and_the_manifest_that_is_not_true_any_more_is_removed(
+def test_what_is_missing_is_named_and_the_outdated_manifest_is_removed(
     root: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(root, *FETCHING, url)
@@ -142,7 +142,7 @@ def test_what_is_missing_is_named_and_the_manifest_that_is_not_true_any_more_is_
     assert "images/6.jpg" in capsys.readouterr().out
 
 
-def test_what_must_be_got_by_hand_is_said_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_must_be_got_by_hand_is_named_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "nowhere"
     assert prepare(root) == 2
     assert f"By hand: write the list into {root}.\n    {root / LIST}\n" in capsys.readouterr().out
