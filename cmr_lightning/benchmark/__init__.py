@@ -1,1 +1,1 @@
-"""Many runs side by side."""
+"""Benchmarks: the file (`read_benchmark`), its plan, and the command (`run_benchmark`)."""

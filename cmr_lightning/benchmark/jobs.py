@@ -1,4 +1,4 @@
-"""What is left to do of a plan: each experiment resolved once, with the seeds, splits and folders laid over it."""
+"""The runs of a plan that are left to do: experiments are resolved once, seeds, splits and folders laid over them."""
 
 from __future__ import annotations
 

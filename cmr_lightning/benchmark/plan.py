@@ -1,4 +1,4 @@
-"""What a benchmark file asks for: which experiment runs with which seed, on which split, in which folder."""
+"""The plan of a benchmark file: which experiment runs with which seed, on which split, in which folder."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run:
     try:
         outcomes = _run(benchmark, jobs, cluster, dry_run, console)
     except KeyboardInterrupt:
-        console.print("\nStopped; the same command goes on.")
+        console.print("\nStopped; the same command continues.")
         sys.exit(130)
     _raise_if_failed(outcomes)
 

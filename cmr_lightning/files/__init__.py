@@ -1,1 +1,1 @@
-"""Files that are whole or not there, YAML files, locks, and files of the hub."""
+"""Files: `whole_file` and `write_whole`, `read_yaml` and `load_yaml`, locks (`locked`), and `from_hub`."""

@@ -1,4 +1,7 @@
-"""Locks on files, which end with the process that holds them, however it ends."""
+"""Locks on files, which end with the process that holds them, however it ends.
+
+They are flock's and not those of the library `filelock`, which cannot hand a lock on to a child process.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from cmr_lightning.errors import UserError
 
 
 def lock(file: BinaryIO) -> bool:
-    """Take the lock on an open file, if nobody holds it; whether that was so."""
+    """Take the lock on an open file; return False if another process holds it."""
     with suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -20,7 +23,7 @@ def lock(file: BinaryIO) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether anybody holds the lock on a file."""
+    """Return True if a process holds the lock on a file."""
     if not path.exists():
         return False
     with path.open("ab") as file:
@@ -29,7 +32,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, which is made if it is not there.
+    """Hold the lock on a file, which is created if necessary.
 
     Raises:
         UserError: If another process holds it.
@@ -43,7 +46,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_in_turn(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, however long it takes to get it."""
+    """Hold the lock on a file, and wait until it is free."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

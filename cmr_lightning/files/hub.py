@@ -14,18 +14,16 @@ from cmr_lightning.errors import UserError
 Loaded = TypeVar("Loaded")
 
 _PATIENCE = 5.0
-"""Seconds in which the hub must answer."""
+"""Seconds that the hub has to answer."""
 
 
 def from_hub(load: Callable[[bool], Loaded], hub_id: str, files: str, option: str) -> Loaded:
     """Load files of the hub from the cache, and fetch them only if they are not there.
 
-    The clients of the hub try for half a minute before they find that there is no network; one request tells it here.
-
     Args:
-        load: Loads the files; told whether only those on this machine may be used. Raises OSError where it fails.
+        load: Loads the files, with True only from this machine. Raises OSError where it fails.
         hub_id: Repository of the files on the hub.
-        files: The files, for people.
+        files: The files, as the message names them.
         option: Config key that takes the path of a copy, and of what: `model.image_encoder.weights, a file or folder`.
 
     Raises:
@@ -34,7 +32,7 @@ def from_hub(load: Callable[[bool], Loaded], hub_id: str, files: str, option: st
     try:
         return load(True)
     except OSError:
-        reachable = _reachable()
+        reachable = _reachable()  # one request, as the clients of the hub try for half a minute without a network
     remedy = f"get {files} from {constants.ENDPOINT}/{hub_id} and give the path as {option}"
     if not reachable:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name and rename it at the end, so that an interruption leaves no broken file behind.
+    """Write a file under another name, and rename it at the end, so that an interruption leaves no broken file behind.
 
     Args:
         path: Where the file will be; a file that is there is replaced.

@@ -1,1 +1,1 @@
-"""A run: its folder, its checkpoints, its metrics, and the processes that make it."""
+"""Runs: the folder (`Run`), plans (`PlannedRun`), the pool (`execute`, `side_by_side`), checkpoints and metrics."""

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not there, and loaded without running anything that may be hidden in them."""
+"""Checkpoints on disk: written whole or not at all, and loaded without running code that may be hidden in them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
 _NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
-"""What torch raises on bytes that nobody pickled: it takes the letters of a text for commands, and follows them."""
+"""Errors of torch on bytes that are no pickle, as it takes them for the commands of one."""
 
 
 class RunCheckpoints(TorchCheckpointIO):
-    """Writes the checkpoints of a run, and keeps the last but one, in case the last cannot be read one day.
+    """Writes the checkpoints of a run, and keeps the last but one, in case the last is damaged.
 
     Args:
         run: The run.
@@ -61,7 +61,7 @@ class RunCheckpoints(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `fit` wrote, onto the CPU. Nothing but tensors, numbers, texts and collections of them is ever unpickled.
+    """Read what `fit` wrote, onto the CPU; unpickle nothing but tensors, numbers, texts and collections of them.
 
     Raises:
         UserError: If the file is missing, damaged or closed to the user, or holds something else.
@@ -87,16 +87,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of a run that can be read, and what it holds.
-
-    Which one that is, the checkpoints say themselves: copies of files, and archives of them, may all have one time.
+    """Find the newest checkpoint of a run that can be read; return its path and its content.
 
     Raises:
-        UserError: If there is none, or it was written before checkpoints said what a metrics file held.
+        UserError: If there is none, or it was written by a version that did not count the rows of the metrics file.
     """
     newest: tuple[Path, dict[str, Any]] | None = None
     errors = []
-    for path in run.checkpoints():
+    for path in run.checkpoints():  # compared by their content, as copies of files may all have one time
         if newest is not None and path == run.previous:
             continue
         try:
@@ -109,9 +107,9 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
     if newest is None:
         raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")
     if "metrics_rows" not in newest[1]:
-        raise UserError(f"{newest[0]} was written by an earlier version; start anew with --overwrite=true.")
+        raise UserError(f"{newest[0]} was written by an earlier version; start over with --overwrite=true.")
     for damage in errors:
-        rank_zero_warn(f"{damage} The run goes on from the newest of the others, {newest[0]}.")
+        rank_zero_warn(f"{damage} The run continues from the newest of the others, {newest[0]}.")
     return newest
 
 

@@ -16,13 +16,18 @@ from multiprocessing.context import ForkServerProcess
 from threading import Lock
 from typing import Any
 
+from cmr_lightning.errors import UserError
+
 CONTEXT = multiprocessing.get_context("forkserver")
 SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 LOCK = Lock()  # multiprocessing looks after all processes whenever it starts one, from whichever thread
 
 _PRELOADED = ["cmr_lightning.cli", "cmr_lightning.runs.pool"]
-_WITHOUT_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""Environment in which neither OpenBLAS nor Arrow, which libraries import where it is installed, starts threads."""
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # OpenBLAS starts no threads
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # nor does Arrow, which libraries import where it is installed
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # a library that asks for GPUs when it is imported does not touch them
+}
 
 
 def start_server() -> None:
@@ -32,10 +37,17 @@ def start_server() -> None:
 
 
 def start_process(target: Callable[[], None]) -> ForkServerProcess:
-    """Start a process that calls a function, which must undo the shield: `restore_signals`."""
+    """Start a process that calls a function, which must undo the shield: `restore_signals`.
+
+    Raises:
+        UserError: If the server ends instead.
+    """
     process = CONTEXT.Process(target=target)
-    with LOCK, _shielded():  # as the server is started where there is none, or it was killed
-        process.start()
+    try:
+        with LOCK, _shielded():  # as the server is started where there is none, or it was killed
+            process.start()
+    except EOFError:
+        raise UserError("The server that starts the runs has ended; see what it printed above.") from None
     return process
 
 
@@ -48,8 +60,8 @@ def restore_signals() -> None:
 @contextmanager
 def _shielded() -> Iterator[None]:
     """Let a server that is started here ignore the signals of its process group, and start no threads."""
-    before = {key: os.environ.get(key) for key in _WITHOUT_THREADS}
-    os.environ.update(_WITHOUT_THREADS)
+    before = {key: os.environ.get(key) for key in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
     resource_tracker.ensure_running()  # which would otherwise lift the shield
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
     try:

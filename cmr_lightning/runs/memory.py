@@ -1,4 +1,4 @@
-"""How much memory a run takes at its most."""
+"""Peak memory of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MIB = 1024**2
 
 
 def peak_memory() -> dict[str, int]:
-    """The most memory that this process has held so far, in MiB.
+    """Measure the most memory that this process has held so far, in MiB.
 
     Returns:
         `process_mib`, its resident set without that of loading workers; where a GPU was used also `gpu_mib`, what
@@ -29,16 +29,18 @@ def peak_memory() -> dict[str, int]:
 
 
 def larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    """The larger of each of two peaks."""
+    """Take the larger of each of two peaks.
+
+    Examples:
+        >>> larger({"process_mib": 5}, {"process_mib": 3, "gpu_mib": 1})
+        {'process_mib': 5, 'gpu_mib': 1}
+    """
     return {key: max(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
 
 
 def _resident() -> int:
-    """Largest resident set in bytes.
-
-    Linux keeps it for the memory of this very program; what `getrusage` says there begins with that of the process
-    which started it, and so would show a benchmark's own.
-    """
+    """Find the largest resident set, in bytes."""
+    # what `getrusage` reports on Linux begins with the peak of the process that started this one
     if _STATUS.exists() and (line := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())):
         return int(line[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024

@@ -17,7 +17,7 @@ from cmr_lightning.runs.run import Run
 
 
 class _ContinuedWriter(ExperimentWriter):
-    """Writes on where an earlier writer stopped; Lightning's own deletes the file.
+    """Continues where an earlier writer stopped; Lightning's own deletes the file.
 
     Attributes:
         rows: Rows written so far, with those of earlier writers.
@@ -75,7 +75,7 @@ def _cut(path: Path, keep_rows: int) -> None:
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """Keys and rows of a metrics file, if it is there."""
+    """Read the keys and rows of a metrics file, if it is there."""
     if not path.exists():
         return [], []
     with path.open(newline="") as file:

@@ -45,7 +45,7 @@ class Outcome:
         planned: The run.
         seconds: How long it took, 0 if it had been finished before.
         error: Why it failed; None if it did not.
-        stopped: Whether it was stopped before its end because somebody wanted that.
+        stopped: True if it was told to end before it was finished.
     """
 
     planned: PlannedRun
@@ -210,8 +210,9 @@ def _watch(
 
 
 def _signal(process: ForkServerProcess, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process.pid or 0, number)
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _reason(log: Path, code: int) -> str:
@@ -229,7 +230,7 @@ def _reason(log: Path, code: int) -> str:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a child is to do, and what makes it a process like one that was started by hand."""
+    """The work of a process, and what makes it like one that was started by hand."""
 
     commands: list[list[str]]
     environment: dict[str, str]

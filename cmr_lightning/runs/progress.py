@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 STARTING = "starting"
-"""The phase of a run whose process has not said anything yet."""
+"""The phase of a run whose process is being started."""
 
 
 class PhaseReporter(pl.Callback):

@@ -1,4 +1,4 @@
-"""Where a number was made: versions, code, machine."""
+"""Provenance of a number: versions, code, machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of those `packages` that are installed, without importing them."""
+    """Look up the versions of Python and of those `packages` that are installed, without importing them."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -36,7 +36,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def git_revision(file: Path = Path(__file__)) -> str | None:
-    """The commit that `file` is checked out from, by default that of this code, or None without a checkout or git.
+    """Find the commit that `file` is checked out from, by default that of this code; None without a checkout or git.
 
     It ends in `-dirty` if a tracked file differs from the commit.
     """
@@ -52,7 +52,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: `system`, `cpu`, its `cores`, the `threads` that torch uses, and the names of its `gpus`."""
+    """Describe the machine: `system`, `cpu`, `cores`, the `threads` that torch uses, and the names of its `gpus`."""
     import torch  # here, so that versions are there without waiting for it
 
     return {

@@ -1,4 +1,4 @@
-"""A run's folder: one experiment with one seed, and what lies where in it."""
+"""A run's folder: one experiment with one seed, and the files in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.files.whole_file import write_whole
 
 
+class _Inside:
+    """A path inside a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Run, owner: type[Run]) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class Run:
     """A folder `runs/<experiment>/seed<seed>/`.
@@ -23,96 +33,58 @@ class Run:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved config; `test --config` takes it as it is."""
-        return self.path / "config.yaml"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint that was best on the validation part."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint, from which a run is resumed."""
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def previous(self) -> Path:
-        """The checkpoint that was the newest before."""
-        return self.path / "checkpoints" / "previous.ckpt"
-
-    def checkpoints(self) -> list[Path]:
-        """What a run can be resumed from: the last before the previous one, and what Lightning saves for SLURM."""
-        own = [path for path in (self.last, self.previous) if path.exists()]
-        return own + sorted(self.path.glob("hpc_ckpt_*.ckpt"))
-
-    @property
-    def record(self) -> Path:
-        """What `test` found."""
-        return self.path / "record.json"
-
-    @property
-    def ranks(self) -> Path:
-        """The ranks of every test query."""
-        return self.path / "ranks.npz"
-
-    @property
-    def embeddings(self) -> Path:
-        """The test part in the common space, as `predict` writes it."""
-        return self.path / "embeddings.npz"
-
-    @property
-    def gallery(self) -> Path:
-        """Test queries with their top results, as a picture."""
-        return self.path / "gallery.png"
-
-    @property
-    def examples(self) -> Path:
-        """Points of the common space and queries with their results, for the report."""
-        return self.path / "examples.npz"
-
-    @property
-    def metrics(self) -> Path:
-        """Losses and scores by update, as the training logged them."""
-        return self.path / "metrics.csv"
-
-    @property
-    def log(self) -> Path:
-        """Everything that was said while the run went on."""
-        return self.path / "run.log"
+    config = _Inside("config.yaml")
+    """The resolved config; `test --config` takes it as it is."""
+    best = _Inside("checkpoints/best.ckpt")
+    """The checkpoint that was best on the validation part."""
+    last = _Inside("checkpoints/last.ckpt")
+    """The newest checkpoint, from which a run is resumed."""
+    previous = _Inside("checkpoints/previous.ckpt")
+    """The newest checkpoint but one."""
+    record = _Inside("record.json")
+    """The results of `test`."""
+    ranks = _Inside("ranks.npz")
+    """The ranks of every test query."""
+    embeddings = _Inside("embeddings.npz")
+    """The test part in the common space, as `predict` writes it."""
+    gallery = _Inside("gallery.png")
+    """Test queries with their top results, as a picture."""
+    examples = _Inside("examples.npz")
+    """Points of the common space and queries with their results, for the report."""
+    metrics = _Inside("metrics.csv")
+    """Losses and scores by update, as the training logged them."""
+    log = _Inside("run.log")
+    """Warnings and messages of libraries."""
+    wandb = _Inside("wandb.json")
+    """The W&B run that this one is logged to, if any."""
+    _summary = _Inside("fit.json")
 
     @property
     def output(self) -> Path:
         """Everything that the process of a pool printed; beside the folder, which may be emptied meanwhile."""
         return self.path.with_name(f"{self.path.name}.log")
 
-    @property
-    def wandb(self) -> Path:
-        """Which W&B run this one is logged to, if to any."""
-        return self.path / "wandb.json"
-
-    @property
-    def _summary(self) -> Path:
-        return self.path / "fit.json"
+    def checkpoints(self) -> list[Path]:
+        """List what a run can be resumed from: the last before the previous one, and what Lightning saves for SLURM."""
+        own = [path for path in (self.last, self.previous) if path.exists()]
+        return own + sorted(self.path.glob("hpc_ckpt_*.ckpt"))
 
     @property
     def finished(self) -> bool:
-        """Whether `fit` came to its end."""
+        """True if `fit` came to its end."""
         return self._summary.exists()
 
     @property
     def started(self) -> bool:
-        """Whether `fit` was ever begun here."""
+        """True if `fit` was ever begun here."""
         return self.config.exists()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Note that `fit` came to its end, and how."""
+        """Note how `fit` ended."""
         write_whole(self._summary, json.dumps(summary, indent=2) + "\n")
 
     def read_summary(self) -> dict[str, Any]:
-        """How `fit` ended.
+        """Read how `fit` ended.
 
         Raises:
             UserError: If it never did.
@@ -125,8 +97,8 @@ class Run:
         """Refuse what `fit` should not do in this folder.
 
         Args:
-            resume: Whether to go on from the newest checkpoint.
-            overwrite: Whether to throw away what an earlier `fit` left.
+            resume: Continue from the newest checkpoint.
+            overwrite: Delete what an earlier `fit` left.
 
         Raises:
             UserError: If the folder holds a run and neither was asked for, or there is nothing to resume.
@@ -144,11 +116,9 @@ class Run:
             )
 
     def prepare(self, overwrite: bool) -> None:
-        """Make the folder ready for `fit`, after `check`.
-
-        What could be resumed, tested or taken for a result goes first, so that an interruption leaves nothing of that.
-        """
+        """Make the folder ready for `fit`, after `check`."""
         if overwrite and self.started:
+            # first what could be resumed, tested or taken for a result, in case this is interrupted
             for path in (*self.checkpoints(), self._summary, self.record):
                 path.unlink(missing_ok=True)
             shutil.rmtree(self.path)
@@ -157,10 +127,14 @@ class Run:
 
 
 def experiment_name(configs: Sequence[Path]) -> str:
-    """Name of the experiment that a list of config files makes, e.g. `wikipedia/daml`.
+    """Name the experiment that a list of config files makes.
 
-    The path below the nearest folder called `experiments`, or the file's own name, without suffix; several files are
-    joined by `+`.
+    It is the path below the nearest folder called `experiments`, or the file's own name, without suffix; several files
+    are joined by `+`.
+
+    Examples:
+        >>> experiment_name([Path("experiments/wikipedia/daml.yaml")])
+        'wikipedia/daml'
     """
     names = []
     for config in configs:
@@ -172,7 +146,7 @@ def experiment_name(configs: Sequence[Path]) -> str:
 
 
 def run_of_config(configs: Sequence[Path]) -> Run | None:
-    """The run whose own `config.yaml` was given, wherever its folder has been moved to."""
+    """Find the run whose own `config.yaml` was given, wherever its folder has been moved to."""
     for config in configs:
         run = Run(config.parent)
         if config.name == run.config.name and run.best.parent.is_dir():

@@ -1,4 +1,4 @@
-"""A sweep file in W&B's format: what is searched, how, and by which command."""
+"""A sweep file in W&B's format: its parameters, its method and its command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OURS = ("run_dir", "trainer.logger")
 class EarlyTermination:
     """W&B's `early_terminate` of type hyperband, with one bracket.
 
-    After `min_iter` measurements, and again after each `eta` times as many, a trial goes on only if its best score so
+    After `min_iter` measurements, and again after each `eta` times as many, a trial continues only if its best score so
     far is among the best share of 1 / `eta` of all trials that came so far.
     """
 
@@ -41,7 +41,7 @@ class SweepFile:
         options: What the command sets beside the experiment, as on the command line.
         method: How settings are chosen: `bayes`, `random` or `grid`.
         metric: Name of the score on the validation part, e.g. `val/map@all/cos/label/mean`.
-        maximize: Whether a larger score is better.
+        maximize: True if a larger score is better.
         parameters: What is varied.
         early_terminate: When bad trials are ended; None for never.
         run_cap: How many trials there are to be; None if that is left open.
@@ -127,7 +127,7 @@ def _early_termination(settings: Mapping[str, Any] | None) -> EarlyTermination |
 
 
 def _command(words: Sequence[Any]) -> tuple[Path, tuple[str, ...]]:
-    """The experiment and the other options of a command `... -m cmr_lightning fit --config EXPERIMENT ...`."""
+    """Find the experiment and the other options of a command `... -m cmr_lightning fit --config EXPERIMENT ...`."""
     given = [str(word) for word in words]
     if "fit" not in given or "${args}" not in given:
         raise UserError("the command must call `fit` with an experiment, and hold ${args}.")
@@ -140,7 +140,12 @@ def _command(words: Sequence[Any]) -> tuple[Path, tuple[str, ...]]:
 
 
 def options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Keys and values of `--key=value` and `--key value`."""
+    """Split `--key=value` and `--key value` into keys and values.
+
+    Examples:
+        >>> list(options(["--model.dim=8", "--seed_everything", "3"]))
+        [('model.dim', '8'), ('seed_everything', '3')]
+    """
     waiting = iter(words)
     for word in waiting:
         key, equals, value = word.lstrip("-").partition("=")

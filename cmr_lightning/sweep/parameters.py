@@ -1,4 +1,4 @@
-"""The parameters of a W&B sweep: what each distribution of theirs means, and how Optuna draws from it."""
+"""The parameters of a W&B sweep: the meaning of its distributions, and how Optuna draws from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cmr_lightning.runs.settings import as_option
 Settings = Mapping[str, Any]
 
 _TAIL = 1e-4
-"""What is left out of each tail of a distribution without bounds."""
+"""Probability of each tail that is left out of a distribution without bounds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Parameter:
 
 
 def read_parameters(parameters: Mapping[str, Any], prefix: str = "") -> list[Parameter]:
-    """The part `parameters` of a sweep file; nested ones are called by their dotted names.
+    """Read the part `parameters` of a sweep file; nested ones are called by their dotted names.
 
     Raises:
         UserError: If a distribution is unknown, lacks a setting or has one that it does not know.
@@ -83,7 +83,7 @@ def _read(key: str, settings: Settings) -> Parameter:
 
 
 def _implied(settings: Settings) -> str:
-    """The distribution that W&B takes where none is named."""
+    """Choose the distribution that W&B takes where none is named."""
     if "value" in settings:
         return "constant"
     if "values" in settings:
@@ -145,7 +145,7 @@ def _between(low: Callable[[Settings], float], high: Callable[[Settings], float]
 
 
 def _by_quantile(distribution: Callable[[Settings], Any]) -> Any:
-    """For what Optuna does not know: it draws the quantile."""
+    """Let Optuna draw the quantile of a distribution that it does not have."""
 
     def make(key: str, settings: Settings) -> Parameter:
         frozen = distribution(settings)
@@ -158,7 +158,7 @@ def _by_quantile(distribution: Callable[[Settings], Any]) -> Any:
 
 
 def _rounded(make: Callable[[str, Settings], Parameter]) -> Any:
-    """The value round(X / q) q of a distribution of X; whole numbers if q is one."""
+    """Round X to round(X / q) q, for X of a distribution; the values are whole numbers if q is one."""
 
     def make_rounded(key: str, settings: Settings) -> Parameter:
         q = settings.get("q", 1)

@@ -1,4 +1,4 @@
-"""Optuna's pictures of a study: how the best score came about, and what it depends on."""
+"""Optuna's pictures of a study: its history, and the parameters that its score depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 8, 4.5
 
 
 def save_pictures(study: optuna.Study, metric: str, folder: Path) -> list[Path]:
-    """Draw what the trials so far allow.
+    """Draw the pictures for which there are enough trials.
 
     Args:
         study: The study.
@@ -50,7 +50,7 @@ def save_pictures(study: optuna.Study, metric: str, folder: Path) -> list[Path]:
 
 
 def _label_slice(axis: Any) -> None:
-    """Make what stands below a slice as narrow as it is."""
+    """Make the labels below a slice as narrow as it is."""
     axis.set_xlabel(_short(axis.get_xlabel()).replace(".", ".\n").replace("_", "_\n"))
     if axis.get_xscale() == "log":
         low, high = np.log10(axis.get_xlim())
@@ -70,5 +70,5 @@ def _save(axes: list[Any], path: Path) -> Path:
 
 
 def _short(name: str) -> str:
-    """A dotted name without the parts that all have."""
+    """Shorten a dotted name by the parts that all have."""
     return name.replace("init_args.", "").removeprefix("model.")

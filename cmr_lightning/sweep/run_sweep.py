@@ -57,7 +57,7 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
         The winning experiment.
 
     Raises:
-        UserError: If a key of the file is not one of the experiment, or no trial came to a good end.
+        UserError: If a key of the file is not one of the experiment, or no trial succeeded.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Console()
@@ -77,12 +77,12 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
     try:
         _watch(trials, count, jobs, console)
     except KeyboardInterrupt:
-        console.print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command goes on.")
+        console.print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command continues.")
         sys.exit(130)
     return _conclude(trials, count, committed, console)
 
 
-# Before --------------------------------------------------------------------------------------------------------------
+# Checks --------------------------------------------------------------------------------------------------------------
 
 
 def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-# Meanwhile -----------------------------------------------------------------------------------------------------------
+# Running -------------------------------------------------------------------------------------------------------------
 
 
 def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
@@ -177,19 +177,19 @@ def _line(ended: Ended) -> str:
         return f"trial {ended.number} failed: {ended.error}"
     score = "nothing" if ended.score is None else f"{ended.score:.4f}"
     how = f", ended early after {ended.measured} measurements" if ended.state == TrialState.PRUNED else ""
-    time_taken = ", in part unwatched" if ended.seconds is None else f" in {ended.seconds:.0f} s"
+    time_taken = ", in part not measured" if ended.seconds is None else f" in {ended.seconds:.0f} s"
     return f"trial {ended.number}: {score}{time_taken}{how}"
 
 
-# After ---------------------------------------------------------------------------------------------------------------
+# Results -------------------------------------------------------------------------------------------------------------
 
 
 def _conclude(trials: Trials, count: int, committed: Mapping[str, Any], console: Console) -> Path:
-    """Show the best values and what pruning saved, write the winning experiment and the pictures."""
+    """Print the best values and what pruning saved, and write the winning experiment and the pictures."""
     best = trials.best(count)
     if best is None:
         reasons = {trial.user_attrs.get("error") for trial in trials.left(count)}
-        raise UserError(f"No trial came to a good end; {_AGAIN}: {'; '.join(sorted(filter(None, reasons)))}")
+        raise UserError(f"No trial succeeded; {_AGAIN}: {'; '.join(sorted(filter(None, reasons)))}")
     console.print(_table(trials, count, best, committed))
     if trials.sweep.early_terminate is not None:
         console.print(saved_by_pruning(trials.ended(count)), markup=False, soft_wrap=True)
@@ -226,12 +226,12 @@ def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
     }
     pruned, complete = seconds.values()
     early = sum(trial.state == TrialState.PRUNED for trial in ended)
-    said = f"Pruning ended {early} of {len(ended)} trials early"
+    line = f"Pruning ended {early} of {len(ended)} trials early"
     if not pruned or not complete:
-        return f"{said}."
+        return f"{line}."
     saved = sum(max(0.0, mean(complete) - of) for of in pruned)
     return (
-        f"{said}, after {mean(pruned):.0f} s instead of {mean(complete):.0f} s on average: "
+        f"{line}, after {mean(pruned):.0f} s instead of {mean(complete):.0f} s on average: "
         f"{saved:.0f} s saved beside {sum(pruned) + sum(complete):.0f} s spent."
     )
 

@@ -1,4 +1,4 @@
-"""Running one trial, which is a run like any other, and ending it early if it is not worth its time."""
+"""Running one trial, which is a run like any other, and ending it early if its scores are bad."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Ended:
 
     Attributes:
         number: The trial.
-        state: Complete, pruned or failed; running if it was interrupted and is to go on later.
+        state: Complete, pruned or failed; running if it was interrupted and is to be resumed.
         score: Its best score, if it was measured.
         measured: How often it was.
-        seconds: How long it took, in all its parts if it was interrupted; None if nobody watched one of them.
+        seconds: How long it took, in all its parts if it was interrupted; None if one of them was not measured.
         error: Why it failed.
     """
 
@@ -46,18 +46,16 @@ def run_trial(
 ) -> Ended:
     """Train a trial in a process of its own, and tell the study how it ended, unless it failed.
 
-    The trial is measured by the best score so far, as its checkpoint is chosen by that.
-
     Args:
         trials: The trials of the sweep.
-        trial: The one to run; a run that was interrupted or failed goes on from its last checkpoint.
+        trial: The one to run; a run that was interrupted or failed is resumed from its last checkpoint.
         environment: Environment variables of its process beside those of this one.
-        stopping: Set when the sweep is to stop, with the trial to go on later.
+        stopping: Set when the sweep is to stop; the trial can be resumed later.
         tell: Called with the trial's name and the phase that it is in, see `execute`.
     """
     planned = trials.planned(trial)
     before = trial.user_attrs.get("seconds", 0.0)
-    trial.set_user_attr("seconds", None)  # what stays if this process is killed
+    trial.set_user_attr("seconds", None)  # which remains if this process is killed
     reported = trials.study.get_trials(deepcopy=False)[trial.number].last_step or 0
     pruned = False
 
@@ -102,7 +100,7 @@ def _state(outcome: Outcome, pruned: bool) -> TrialState:
 
 
 def scores_of(run: Run, metric: str, maximize: bool) -> list[float]:
-    """Read the best score so far after each measurement of a run."""
+    """Read the best score so far after each measurement of a run, as the checkpoint is chosen by that."""
     if not run.metrics.exists():
         return []
     whole_lines = run.metrics.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()

@@ -26,12 +26,12 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Trials:
-    """What a sweep has tried, and what it tries next.
+    """The trials of a sweep, in order, and the choice of the next one.
 
-    A trial is a run in `trials/<number>`. Whoever runs it holds a lock, which ends with its process, so a trial that is
-    said to run but is not locked was left behind by a process that died: the next one to look takes it up again. So is
-    one that failed, as most reasons pass, such as a GPU that others had taken: it is never told to the study, and keeps
-    its place. But nobody takes up a trial twice, so that one that always fails ends no sweep.
+    A trial is a run in `trials/<number>`, and locked by the process that runs it. One that the study takes for running
+    but that is not locked was left by a process that died, or failed, which is never told to the study, as most reasons
+    pass, such as a GPU that others had taken. The next process to look resumes it. No process takes a trial twice, so
+    that one that always fails does not hold a sweep up.
 
     Args:
         sweep: The sweep file.
@@ -67,7 +67,7 @@ class Trials:
         return [parameter for parameter in self.sweep.parameters if parameter.drawn is not None]
 
     def begin(self, experiment: Mapping[str, Any], committed: Mapping[str, Any]) -> str | None:
-        """Make sure that all trials are of one kind; the first one is the experiment as it is written.
+        """Check that all trials are of one kind, and make the experiment as it is written the first one.
 
         Args:
             experiment: What describes the sweep: two that differ here are not one.
@@ -102,29 +102,29 @@ class Trials:
             return None
 
     def ended(self, count: int) -> list[FrozenTrial]:
-        """Those of the first `count` trials that were measured to their end, complete or pruned."""
+        """List those of the first `count` trials that are complete or pruned."""
         return [trial for trial in self.study.get_trials(deepcopy=False, states=ENDED) if trial.number < count]
 
     def left(self, count: int) -> list[FrozenTrial]:
-        """Those of the first `count` trials that began and did not end: they run, were left, or failed."""
+        """List those of the first `count` trials that began and did not end: they run, were left, or failed."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if trial.number < count]
 
     def best(self, count: int) -> FrozenTrial | None:
-        """The complete one with the best score among the first `count` trials; None if there is none."""
+        """Find the complete one with the best score among the first `count` trials; None if there is none."""
         sign = 1 if self.sweep.maximize else -1
         complete = [trial for trial in self.ended(count) if trial.state == TrialState.COMPLETE]
         return max(complete, key=lambda trial: sign * trial.values[0], default=None)
 
     @contextmanager
     def next(self, count: int, stopping: threading.Event) -> Iterator[optuna.Trial | None]:
-        """A trial to run: one that was left behind or failed, or a new one; None when there is nothing left to try.
+        """Choose a trial to run: one that was left or failed, or a new one; None when there is nothing left to try.
 
-        Nobody else is given the trial until the context is left.
+        No other process is given the trial until the context is left.
 
         Args:
             count: Trials in all.
-            stopping: Set when nobody wants to wait any longer for trials that others run.
+            stopping: Set when trials that others run need not be waited for any longer.
         """
         with ExitStack() as held:
             trial = self._take(count, held)
@@ -152,7 +152,7 @@ class Trials:
         self._taken.add(number)
 
     def _sampler(self, seed: int) -> BaseSampler:
-        """A sampler whose draws depend on the number of trials so far, and not on how often it was interrupted."""
+        """Make a sampler whose draws depend on the number of trials so far, and not on interruptions."""
         if self.sweep.method == "grid":
             return _Grid({p.key: p.grid or () for p in self.varied}, seed=0)
         if self.sweep.method == "random":
@@ -161,35 +161,35 @@ class Trials:
 
     @property
     def _at_most(self) -> float:
-        """How many trials there can be: Optuna itself would run the last ones of a grid twice, several at a time."""
+        """The number of trials that there can be: Optuna would run the last ones of a grid twice, several at a time."""
         return math.prod(len(p.grid or ()) for p in self.varied) if self.sweep.method == "grid" else math.inf
 
-    # Who works on what -----------------------------------------------------------------------------------------------
+    # Locks -------------------------------------------------------------------------------------------------------
 
     def _lock(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:03d}.lock"
 
     def _lives(self, number: int) -> bool:
-        """Whether a process holds the trial, or its run."""
+        """Return True if a process holds the trial, or its run."""
         return is_locked(self._lock(number)) or is_locked(self.run(number).output)
 
     def _others_run(self, count: int) -> bool:
-        """Whether any of the first `count` trials is run, or waits to be taken up from here."""
+        """Return True if any of the first `count` trials runs, or waits to be resumed from here."""
         with locked_in_turn(self.folder / "taking.lock"):
             return any(t.number not in self._taken or self._lives(t.number) for t in self.left(count))
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
     def run(self, number: int) -> Run:
-        """Where a trial's run lives."""
+        """Return the run of a trial."""
         return Run(self.folder / "trials" / f"{number:03d}")
 
     def values(self, trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
-        """The value of every parameter in a trial."""
+        """Translate what was drawn for a trial into the values of all parameters."""
         return {p.key: p.value(trial.params.get(p.key)) for p in self.sweep.parameters}
 
     def planned(self, trial: optuna.Trial | FrozenTrial) -> PlannedRun:
-        """The run of a trial."""
+        """Plan the run of a trial."""
         options = (*self.sweep.options, *self.overrides, *as_options(self.values(trial)))
         return PlannedRun(self.sweep.experiment, self.seed, options, self.run(trial.number))
 
@@ -198,4 +198,4 @@ class _Grid(GridSampler):
     """Optuna's grid without its end: it stops a loop of Optuna's after the last trial, and there is none here."""
 
     def after_trial(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to stop."""
+        """Stop nothing."""

@@ -20,7 +20,7 @@ def write_winner(path: Path, experiment: Path, values: Mapping[str, Any], name: 
         experiment: The experiment as it was written.
         values: Values by their dotted names.
         name: What runs of it are to be called.
-        comment: What the file says of itself behind its first line, the command that runs it.
+        comment: The second line of the file, behind the command that runs it.
     """
     config = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     for key, value in values.items():

@@ -231,7 +231,7 @@ def test_ctrl_c_is_answered_with_what_to_do(
     with pytest.raises(SystemExit) as stop:
         main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
     assert stop.value.code == 130
-    assert "\nStopped; the same command goes on.\n" in capsys.readouterr().out
+    assert "\nStopped; the same command continues.\n" in capsys.readouterr().out
 
 
 def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_the_last_two_are_kept(run: Run) -> None:
 def test_truncated_newest_gives_way_to_the_one_before(run: Run, share: float) -> None:
     content = run.last.read_bytes()
     run.last.write_bytes(content[: int(share * len(content))])
-    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*previous\.ckpt"):
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*continues from the newest of the others, .*previous\.ckpt"):
         path, found = newest_checkpoint(run)
     assert (path, found["global_step"]) == (run.previous, 1)
 
@@ -80,7 +80,7 @@ def test_what_slurm_requeued_with_is_taken_where_it_is_newer(
 def test_damaged_last_gives_way_to_what_slurm_requeued_with(run: Run) -> None:
     torch.save(checkpoint(2), run.path / "hpc_ckpt_1.ckpt")
     run.last.write_bytes(b"PK")
-    with pytest.warns(UserWarning, match=r"last\.ckpt .*goes on from the newest of the others, .*hpc_ckpt_1\.ckpt"):
+    with pytest.warns(UserWarning, match=r"last\.ckpt .*continues from the newest of the others, .*hpc_ckpt_1\.ckpt"):
         assert newest_checkpoint(run)[1]["global_step"] == 2
 
 

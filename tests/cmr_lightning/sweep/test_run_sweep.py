@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on_and_ends_like_an_undisturbed_one(
     with pytest.raises(SystemExit) as stop:
         sweep(disturbed, 5)
     assert stop.value.code == 130
-    assert "Stopped after 3 of 5 trials; the same command goes on." in capsys.readouterr().out
+    assert "Stopped after 3 of 5 trials; the same command continues." in capsys.readouterr().out
     assert trials(disturbed)[3].state == TrialState.RUNNING
     assert sweep(disturbed, 5) == 0
     assert quick.started == [0, 1, 2, 3, 3, 4]
@@ -231,7 +231,7 @@ def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(
         "The last one failed because: the GPU is taken"
     ) in capsys.readouterr().err
     assert sweep(path, 2) == 2
-    assert "No trial came to a good end; once the reason is gone" in capsys.readouterr().err
+    assert "No trial succeeded; once the reason is gone" in capsys.readouterr().err
     assert quick.started == [0, 1, 2, 0, 1]
     quick.failing = set()
     assert sweep(path, 3) == 0
