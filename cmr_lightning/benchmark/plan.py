@@ -38,7 +38,7 @@ class Settings:
 
     Attributes:
         values: The settings by their dotted names.
-        pattern: Files or a pattern; None for all experiments of the benchmark whose files have all these settings.
+        pattern: Files or a pattern; None for all experiments whose files have other values of these settings.
     """
 
     values: dict[str, Any]
@@ -57,9 +57,9 @@ class Benchmark:
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
         variants: Some of these experiments once more with other settings, as rows of their own. In the file, below a
             variant's name stand its settings, e.g. `no_adversary: {model.weights.adversarial: 0}` for
-            `wikipedia/daml_no_adversary`, of all experiments that have them; a list of such settings, of which each
-            experiment takes the first that it has; or patterns of experiments with settings below them, e.g.
-            `{experiments/*/daml.yaml: {model.weights.adversarial: 0}}`.
+            `wikipedia/daml_no_adversary`, of all experiments that have other values of them; a list of such settings,
+            of which each experiment takes the first that fits; or patterns of experiments with settings below them,
+            e.g. `{experiments/*/daml.yaml: {model.weights.adversarial: 0}}`.
         reference: The experiments that others are compared with, by their files' names or patterns, such as `triplet`;
             a list where boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
@@ -115,7 +115,7 @@ class Benchmark:
         found: set[Path] = set()
         for settings in self.variants[name]:
             if settings.pattern is None:
-                chosen = [file for file in files if file not in found and _has(file, settings.values)]
+                chosen = [file for file in files if file not in found and _changes(settings.values, file)]
             else:
                 chosen = [file for file in matching(settings.pattern) if file in files]
                 if not chosen:
@@ -124,7 +124,7 @@ class Benchmark:
             yield from ((file, settings.values) for file in chosen)
         if not found:
             keys = ", ".join(key for settings in self.variants[name] for key in settings.values)
-            raise UserError(f"The variant {name} is of no experiment, as none has {keys} in its file.")
+            raise UserError(f"The variant {name} is of no experiment, as none has other values of {keys} in its file.")
 
     def _check_names(self, names: Sequence[str]) -> None:
         if twice := [name for name, times in Counter(names).items() if times > 1]:
@@ -247,7 +247,8 @@ def matching(pattern: str) -> Sequence[Path]:
     return files
 
 
-def _has(file: Path, settings: Mapping[str, Any]) -> bool:
-    """Tell whether an experiment's file has a value for each of these settings."""
+def _changes(settings: dict[str, Any], file: Path) -> bool:
+    """Return True if an experiment's file has a value for each of these settings, and not the very same ones."""
     experiment = read_yaml(file, "experiment")
-    return all(look_up(experiment, key) is not None for key in settings)
+    written = {key: look_up(experiment, key) for key in settings}
+    return None not in written.values() and written != settings

@@ -110,7 +110,12 @@ def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Name runs that failed for one reason, while they are few."""
+    """Name runs that failed for one reason, while they are few.
+
+    Examples:
+        >>> _named(["wikipedia/daml seed 0", "wikipedia/daml seed 1", "wikipedia/daml seed 2", "wikipedia/daml seed 3"])
+        'wikipedia/daml seed 0 and 3 more'
+    """
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
 
 

@@ -6,11 +6,12 @@ imports nothing that takes long, so that a command starts the server first, and 
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, reduction, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from threading import Lock
@@ -34,6 +35,15 @@ def start_server() -> None:
     """Start the server if it does not run yet, without waiting until it has imported everything."""
     with LOCK, _shielded():
         forkserver.ensure_running()
+    atexit.register(_stop_server)
+
+
+def _stop_server() -> None:
+    """Stop a server that nobody needs, which would hold the output open until it has imported everything."""
+    number = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if number is not None and not multiprocessing.active_children():
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
 
 
 def start_process(target: Callable[[], None]) -> ForkServerProcess:

@@ -43,6 +43,11 @@ class Parameter:
 def read_parameters(parameters: Mapping[str, Any], prefix: str = "") -> list[Parameter]:
     """Read the part `parameters` of a sweep file; nested ones are called by their dotted names.
 
+    Examples:
+        >>> (parameter,) = read_parameters({"model": {"parameters": {"dim": {"values": [8, 16]}}}})
+        >>> parameter.key, [parameter.value(word) for word in parameter.grid]
+        ('model.dim', [8, 16])
+
     Raises:
         UserError: If a distribution is unknown, lacks a setting or has one that it does not know.
     """

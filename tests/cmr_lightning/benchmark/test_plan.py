@@ -134,7 +134,7 @@ def test_variants_have_their_form(folder: Path, variant: str) -> None:
             {"wikipedia/daml": ("--model.dim=8", "--model.init_args.margin=0")},
         ),
         (
-            "[{model.margin: 0}, {model.dim: 8}, {model.components: 2}]",
+            "[{model.margin: 0}, {model.dim: 8}, {model.dim: 64}, {model.components: 2}]",
             {
                 "wikipedia/daml": ("--model.margin=0",),
                 "pascal_sentence/daml": ("--model.dim=8",),
@@ -160,7 +160,7 @@ def test_a_variant_is_of_all_experiments_that_have_its_settings(
 
 
 def test_a_variant_that_no_experiment_has_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"variant small is of no experiment, as none has model\.dim in its file"):
+    with pytest.raises(UserError, match=r"variant small is of no experiment, as none has other values of model\.dim"):
         read_benchmark(write(folder, "experiments: [experiments/*/*.yaml]\nvariants: {small: {model.dim: 8}}"))
 
 

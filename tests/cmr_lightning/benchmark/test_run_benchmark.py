@@ -310,14 +310,13 @@ def test_who_stops_a_benchmark_cancels_its_jobs(tmp_path: Path, monkeypatch: pyt
     assert [job.cancelled for job in jobs] == [False, True, True, True]
 
 
-def kill_with_runs(process: subprocess.Popen) -> None:
-    """Kill a benchmark and the processes of its runs, as the end of a machine does."""
-    process.send_signal(signal.SIGSTOP)  # so that it begins no other
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True)
+def kill_with_runs(number: int) -> None:
+    """Kill a process and those that it started, as the end of a machine does."""
+    os.kill(number, signal.SIGSTOP)  # so that it starts no other
+    children = subprocess.run(["pgrep", "-P", str(number)], check=False, capture_output=True, text=True)
     for child in children.stdout.split():
-        os.kill(int(child), signal.SIGKILL)
-    process.kill()
-    process.wait()
+        kill_with_runs(int(child))
+    os.kill(number, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -334,7 +333,8 @@ def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> N
         while not list(runs.rglob(sign)) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(draw.uniform(0, 0.5))
-        kill_with_runs(process)
+        kill_with_runs(process.pid)
+        process.wait()
         assert list(runs.rglob(sign))
         assert len(list(runs.rglob("record.json"))) < 2
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("record.json")}

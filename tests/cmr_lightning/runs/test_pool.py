@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Event
 from typing import Any
 
 import pytest
@@ -194,19 +194,6 @@ def test_a_run_that_another_process_works_on_is_waited_for(
 def test_nobody_waits_longer_than_wanted(planned: PlannedRun) -> None:
     with locked(planned.run.output):
         assert execute(planned, lambda: [planned.fit], {}, ends=lambda: True) == Outcome(planned, 0.0, stopped=True)
-
-
-def test_places_work_at_the_same_time_until_they_are_told_to_stop() -> None:
-    both = Barrier(2, timeout=10)
-
-    def work(environment: dict[str, str], stopping: Event) -> Iterator[str]:
-        both.wait()
-        yield environment["OMP_NUM_THREADS"]
-        assert stopping.wait(10)
-
-    results = side_by_side(2, work)
-    assert all(int(next(results)) >= 1 for _ in range(2))
-    results.close()
 
 
 def test_what_goes_wrong_in_a_place_is_raised() -> None:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmr_lightning.benchmark import jobs
+from cmr_lightning.benchmark.jobs import find_jobs
+from cmr_lightning.experiment import data_checksum, resolved_config
+from cmr_lightning.runs.planned_run import PlannedRun
+from cmr_lightning.runs.run import Run
+from tests.building import write_toy
+from tests.toy import Toy
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands whose configs were resolved."""
+    commands: list[list[str]] = []
+
+    def resolve(fit: list[str]) -> dict[str, Any]:
+        commands.append(fit)
+        return resolved_config(fit)
+
+    monkeypatch.setattr(jobs, "resolved_config", resolve)
+    return commands
+
+
+class Splits(Toy):
+    """The toy data with several splits, which all hold the same."""
+
+    def __init__(self, split: int | str = 0, batch_size: int = 16) -> None:
+        super().__init__(batch_size)
+
+
+def plan(folder: Path, dropout: str = "0.1", variant: str | None = None, splits: Any = (None,) * 4) -> list[PlannedRun]:
+    """Four runs of one experiment."""
+    toy = write_toy(folder / "toy.yaml")
+    text = toy.read_text().replace("dropout: 0.1", f"dropout: {dropout}").replace("tests.toy.Toy", f"{__name__}.Splits")
+    toy.write_text(text)
+    options = ("--trainer.max_epochs=1", "--model.image_encoder.init_args.hidden=[4]")
+    return [PlannedRun(toy, n, options, Run(folder / f"run{n}"), variant, split) for n, split in enumerate(splits)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [
+        ({}, 2),
+        ({"variant": "small"}, 2),
+        ({"splits": (0, "odd", 2, 1)}, 2),
+        ({"dropout": '"0.${seed_everything}"'}, 6),
+    ],
+    ids=["seeds", "variant", "splits", "computed from the seed"],
+)
+def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
+    changes: dict[str, Any], times: int, tmp_path: Path, resolved: list[list[str]]
+) -> None:
+    planned = plan(tmp_path, **changes)
+    todo, outcomes = find_jobs(planned)
+    assert len(resolved) == times
+    assert not outcomes
+    for job, run in zip(todo, planned, strict=True):
+        assert job.planned == run
+        assert job.config == resolved_config(run.fit)
+        assert job.data_checksum == data_checksum(job.config["data"])
+
+
+def test_an_error_is_that_of_all_runs_that_share_it(tmp_path: Path, resolved: list[list[str]]) -> None:
+    todo, outcomes = find_jobs(plan(tmp_path, dropout="much"))
+    assert not todo
+    assert [outcome.planned.seed for outcome in outcomes] == [0, 1, 2, 3]
+    assert len({outcome.error for outcome in outcomes}) == 1
+    assert len(resolved) == 2
