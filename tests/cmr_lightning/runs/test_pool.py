@@ -138,7 +138,7 @@ def test_a_run_ends_when_it_is_told_to_and_can_be_resumed(tmp_path: Path) -> Non
     assert outcome.error is None
     assert planned.run.checkpoints()
     assert not planned.run.finished
-    assert "go on with --resume=true" in planned.run.output.read_text()
+    assert "with --resume=true" in planned.run.output.read_text()
 
 
 def test_ctrl_c_is_passed_on_where_nobody_else_does(planned: PlannedRun, monkeypatch: pytest.MonkeyPatch) -> None:
