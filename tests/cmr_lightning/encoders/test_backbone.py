@@ -34,16 +34,11 @@ def shapes() -> Shapes:
 
 def model(data: Shapes, generator_optimizer: Any = ADAM, schedule: Any = None, **image: Any) -> InfoNCE:
     torch.manual_seed(0)
-    pictures = partial(TimmEncoder, model="test_resnet", **image)
-    words = partial(WordRNN, embedding=8, hidden=8)
-    return InfoNCE(
-        spec=data.spec,
-        image_encoder=pictures,
-        text_encoder=words,
-        dim=8,
-        generator_optimizer=generator_optimizer,
-        schedule=schedule,
-    )
+    encoders = {
+        "image_encoder": partial(TimmEncoder, model="test_resnet", **image),
+        "text_encoder": partial(WordRNN, embedding=8, hidden=8),
+    }
+    return InfoNCE(spec=data.spec, dim=8, generator_optimizer=generator_optimizer, schedule=schedule, **encoders)
 
 
 def state(of: torch.nn.Module) -> dict[str, Tensor]:

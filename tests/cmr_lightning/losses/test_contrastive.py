@@ -6,8 +6,6 @@ from cmr_lightning.losses import batch_classification, info_nce, same_image, sof
 from .loops import mean, scaled
 from .samples import sample
 
-EVERYONE = ~torch.eye(6, dtype=torch.bool)
-
 
 def test_texts_of_one_image_are_never_negatives() -> None:
     ids = torch.tensor([0, 0])
@@ -39,4 +37,6 @@ def test_three_random_strangers_are_expected_to_cost_the_same() -> None:
             drawn = strangers[torch.randperm(len(strangers), generator=draw)[:3]]
             margins = distances[anchor, (anchor + 6) % 12] - distances[anchor, drawn]
             costs.append(torch.nn.functional.softplus(margins).mean().item())
-    assert soft_triplet(batch.images, batch.texts, EVERYONE, scale).item() == pytest.approx(mean(costs), rel=0.01)
+    assert soft_triplet(batch.images, batch.texts, ~torch.eye(6, dtype=torch.bool), scale).item() == pytest.approx(
+        mean(costs), rel=0.01
+    )
