@@ -16,7 +16,7 @@ FILES = [
     path.relative_to(ROOT) for package in ("cmr_lightning", "datamodules") for path in (ROOT / package).rglob("*.py")
 ]
 WITH_EXAMPLES = sorted(path for path in FILES if ">>> " in (ROOT / path).read_text())
-NOT_YET = {f"cmr_lightning/{room}" for room in ("benchmark", "files", "methods", "prepare", "sweep")}
+NOT_YET = {f"cmr_lightning/{room}" for room in ("benchmark", "files", "methods", "prepare")}
 """Folders whose examples are still to be written."""
 
 
