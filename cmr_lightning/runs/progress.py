@@ -75,8 +75,9 @@ class RunsProgress:
     def tell(self, name: str, phase: str | None) -> None:
         """Show what a run is doing, from any thread; None when it has ended."""
         with self._lock:
-            self._phases.pop(name, None)
-            if phase is not None:
+            if phase is None:
+                self._phases.pop(name, None)
+            else:
                 self._phases[name] = phase
             self._bar.update(self._task, phases="; ".join(f"{run}: {doing}" for run, doing in self._phases.items()))
         if phase == STARTING and not self._bar.console.is_terminal:
