@@ -13,34 +13,31 @@ import cmr_lightning
 from cmr_lightning.errors import message_for_user
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "prepare": ("cmr_lightning.prepare.prepare_data", "fetch and verify the files of a data set: <dataset>, or --list"),
-    "fit": ("cmr_lightning.cli", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
-    "validate": (
-        "cmr_lightning.cli",
-        "measure a run's best checkpoint on the validation part: --config RUN/config.yaml",
-    ),
-    "test": ("cmr_lightning.cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
-    "predict": ("cmr_lightning.cli", "write the test part's embeddings: --config RUN/config.yaml"),
-    "search": ("cmr_lightning.model.search", "find the nearest items of every query: RUN/embeddings.npz"),
+    "prepare": ("prepare.prepare_data", "fetch and verify the files of a data set: <dataset>, or --list"),
+    "fit": ("cli", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
+    "validate": ("cli", "measure a run's best checkpoint on the validation part: --config RUN/config.yaml"),
+    "test": ("cli", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
+    "predict": ("cli", "write the test part's embeddings: --config RUN/config.yaml"),
+    "search": ("model.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
-        "cmr_lightning.benchmark.benchmark_command",
+        "benchmark.benchmark_command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",
     ),
     "sweep": (
-        "cmr_lightning.sweep.sweep_command",
+        "sweep.sweep_command",
         "search for an experiment's best settings: --config experiments/sweeps/<dataset>_<method>.yaml --count N",
     ),
     "extract": (
-        "cmr_lightning.extract.extract_features",
+        "extract.extract_features",
         "keep a data set's pretrained features: --config experiments/features/<dataset>_<encoder>.yaml",
     ),
-    "report": ("cmr_lightning.reports.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
+    "report": ("reports.report", "put runs side by side, as a table and as report.html: RUN RUN ..."),
     "results": (
-        "cmr_lightning.reports.results",
+        "reports.results",
         "keep the records of a benchmark in experiments/results, and write the tables: runs/benchmarks/<name>",
     ),
 }
-"""Command -> (module whose `main` runs it, what it does)."""
+"""Command -> (module of this package whose `main` runs it, what it does)."""
 
 _USAGE = """\
 cmr_lightning {version}: adversarial cross-modal retrieval
@@ -59,14 +56,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: Command line without the program's name; that of the process if None.
-
-    Returns:
-        Exit code: 0, or 2 if there is something for the user to fix.
-    """
+    """Run one command, by default that of the process; return 0, or 2 if there is something for the user to fix."""
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -100,7 +90,7 @@ def _run(arguments: list[str]) -> int:
         print("error: cmr_lightning runs on Linux and macOS; on Windows, run it in WSL.", file=sys.stderr)
         return 2
     try:
-        import_module(COMMANDS[command][0]).main(arguments)
+        import_module(f"cmr_lightning.{COMMANDS[command][0]}").main(arguments)
     except Exception as error:
         message = message_for_user(error)
         if message is None:

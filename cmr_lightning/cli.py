@@ -59,9 +59,8 @@ class RetrievalCLI(ExperimentCLI):
                 options.overwrite = not options.resume
             rank_zero_only(self.run.check)(options.resume, options.overwrite)  # other processes find the folder in use
         elif options.ckpt_path is None and not self.run.best.exists():
-            raise UserError(
-                f"{self.run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path."
-            )
+            remedy = "train the experiment with `fit` first, or give --ckpt_path"
+            raise UserError(f"{self.run.best} does not exist; {remedy}.")
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -121,9 +120,8 @@ class RetrievalCLI(ExperimentCLI):
             saving = [self.best, callbacks.LastCheckpoint(self.run), callbacks.Interruption(self.run)]
             return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]
         if self.subcommand == "test":
-            record = callbacks.RecordWriter(
-                self.run, self.options.experiment, self.options.seed_everything, self.resolved()
-            )
+            options = self.options
+            record = callbacks.RecordWriter(self.run, options.experiment, options.seed_everything, self.resolved())
             to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
             return [record, callbacks.RetrievalGallery(self.run), callbacks.ExamplesWriter(self.run), *to_wandb]
         return [callbacks.EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
@@ -157,15 +155,9 @@ class RetrievalCLI(ExperimentCLI):
     def _finish(self) -> None:
         """Write how the run ended, and print what to do next."""
         best = self.best.selection()
-        self.run.write_summary(
-            {
-                "selection": best,
-                "wall_time_s": round(self.timer.time_elapsed("train"), 3),
-                "peak_memory": peak_memory(),
-                "updates": self.trainer.global_step,
-                "epochs": self.trainer.current_epoch,
-            }
-        )
+        lasted = {"wall_time_s": round(self.timer.time_elapsed("train"), 3), "peak_memory": peak_memory()}
+        made = {"updates": self.trainer.global_step, "epochs": self.trainer.current_epoch}
+        self.run.write_summary({"selection": best, **lasted, **made})
         print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
         print(f"Next: python -m cmr_lightning test --config {self.run.config}")
 
@@ -217,9 +209,6 @@ def _log_file(path: Path) -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run one command of Lightning.
-
-    Args:
-        arguments: The command and its options.
 
     Raises:
         UserError: If the config, its files or the run's folder need to be fixed first.

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 import cmr_lightning  # noqa: F401  (before Lightning, which imports torchvision)
+from tests.building import write_toy
 from tests.datamodules.published import write_all
+from tests.toy import Toy
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def invented_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("invented_data")
     write_all(root)
     return root
+
+
+@pytest.fixture
+def data() -> Toy:
+    """Ninety-six pairs of four classes to train on, in six batches."""
+    return Toy()
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """An experiment on them, which runs in a second."""
+    return write_toy(tmp_path / "toy.yaml")
 
 
 @pytest.fixture(autouse=True)

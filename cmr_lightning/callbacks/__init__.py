@@ -1,5 +1,7 @@
 """Callbacks of training and evaluation: checkpoints, signals, progress, and the files that they leave."""
 
+# ruff: noqa: F401 (the public names of this folder)
+
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile
 from cmr_lightning.callbacks.examples_writer import ExamplesWriter
@@ -8,17 +10,3 @@ from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress_bar import RunProgress
 from cmr_lightning.callbacks.record import RecordWriter
 from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, WandbWatch
-
-__all__ = [
-    "BestCheckpoint",
-    "EmbeddingsFile",
-    "ExamplesWriter",
-    "Interruption",
-    "LastCheckpoint",
-    "RecordWriter",
-    "RetrievalGallery",
-    "RunLogger",
-    "RunProgress",
-    "WandbReport",
-    "WandbWatch",
-]

@@ -65,8 +65,8 @@ class BestCheckpoint(_RunCheckpoint):
                 f"trainer.max_steps ends the training before the first validation."
             )
         best = read_checkpoint(Path(self.best_model_path))
-        score = {"monitor": self.monitor, "mode": self.mode, "value": self.best_model_score.item()}
-        return {**score, "epoch": best["epoch"], "step": best["global_step"]}
+        score, when = self.best_model_score.item(), {"epoch": best["epoch"], "step": best["global_step"]}
+        return {"monitor": self.monitor, "mode": self.mode, "value": score, **when}
 
 
 class LastCheckpoint(_RunCheckpoint):

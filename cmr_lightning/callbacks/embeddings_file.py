@@ -26,11 +26,7 @@ class EmbeddingsFile(BasePredictionWriter):
         self.run = run
 
     def write_on_epoch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, predictions: Any, batch_indices: Sequence[Any]
     ) -> None:
         """Write, on the first process, what all processes embedded; their shares follow on one another."""
         images, texts = (torch.cat(list(batches)) for batches in predictions)
@@ -40,13 +36,9 @@ class EmbeddingsFile(BasePredictionWriter):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         part = data.part("test")
+        owner = "source" if data.spec.relevance == "composed" else "owner"
+        arrays = {"image": images.cpu().numpy(), "text": texts.cpu().numpy(), owner: part.owner.numpy()}
         with whole_file(self.run.embeddings) as file:
-            np.savez(
-                file,
-                image=images.cpu().numpy(),
-                text=texts.cpu().numpy(),
-                image_names=np.array(part.image_names),
-                **{"source" if data.spec.relevance == "composed" else "owner": part.owner.numpy()},
-            )
+            np.savez(file, **arrays, image_names=np.array(part.image_names))
         size = f"{len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each"
         print(f"Wrote {self.run.embeddings}: {size}.")

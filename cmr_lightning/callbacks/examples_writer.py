@@ -19,13 +19,10 @@ from cmr_lightning.evaluation import Measurement, Protocol, per_query
 from cmr_lightning.evaluation.examples import RESULTS, Answered, Examples
 from cmr_lightning.runs.run import Run
 
-_POINTS = 300
-_COMPONENTS = 32
-_QUERIES = 200
-_CAPTION = 200
+_POINTS, _COMPONENTS = 300, 32
+_QUERIES, _CAPTION = 200, 200
 _SIDES = (96, 64, 48, 32)
-_PICTURE_BYTES = 1_300_000
-"""With everything else a file then stays below 1.5 MB."""
+_PICTURE_BYTES = 1_300_000  # with everything else a file then stays below 1.5 MB
 
 
 class ExamplesWriter(pl.Callback):

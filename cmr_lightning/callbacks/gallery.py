@@ -64,13 +64,9 @@ class RetrievalGallery(pl.Callback):
             ]
             if direction == "c2i":
                 source, target = int(part.owner[query]), int(part.target[query])
+                start = _tile(data, part, "image", source, _QUERY, "source")
                 change = Tile(None, part.captions[query], _QUERY, "what to change")
-                yield [
-                    _tile(data, part, "image", source, _QUERY, "source"),
-                    change,
-                    *tiles,
-                    _tile(data, part, "image", target, _TARGET, "asked for"),
-                ]
+                yield [start, change, *tiles, _tile(data, part, "image", target, _TARGET, "asked for")]
             else:
                 yield [_tile(data, part, asked, query, _QUERY, "query"), *tiles]
 

@@ -20,9 +20,8 @@ from cmr_lightning.runs.run import Run
 class Interruption(Checkpoint):
     """Ends the training with a checkpoint after the update during which a signal arrived, in all processes alike.
 
-    A validation that is due after that update still takes place, because a resumed run would not make up for it; it
-    has to fit into the time that a cluster leaves after its signal, which for SLURM is 30 seconds or more. If the
-    update is the last of an epoch without a validation, one update of the next epoch follows.
+    A validation that is due after that update still takes place, because a resumed run would not make up for it; SLURM
+    leaves it 30 seconds or more. If the update is the last of an epoch without a validation, one of the next follows.
 
     - Ctrl-C saves `last.ckpt`; a second one stops at once.
     - SIGTERM saves `last.ckpt` and exits with code 143, as is usual for a process that this signal ended.
@@ -50,9 +49,8 @@ class Interruption(Checkpoint):
         self._received = number
         if number == signal.SIGINT:
             signal.signal(number, self._before[number])
-            _print_once(
-                "\nStopping after this update and, if one is due, its validation; press Ctrl-C again to stop at once."
-            )
+            after = "this update and, if one is due, its validation"
+            _print_once(f"\nStopping after {after}; press Ctrl-C again to stop at once.")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,9 +76,8 @@ class Interruption(Checkpoint):
     def _stop(self, trainer: pl.Trainer, number: int) -> None:
         if number not in (signal.SIGINT, signal.SIGTERM):
             self._before[number](number, None)
-            _print_once(
-                f"Saved a checkpoint after {trainer.global_step} updates, and asked SLURM to start the job again."
-            )
+            updates = trainer.global_step
+            _print_once(f"Saved a checkpoint after {updates} updates, and asked SLURM to start the job again.")
             raise SIGTERMException(0)
         trainer.save_checkpoint(self.run.last)
         _print_once(f"Saved {self.run.last} after {trainer.global_step} updates; continue with --resume=true.")

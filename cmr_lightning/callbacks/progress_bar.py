@@ -28,7 +28,6 @@ class RunProgress(ProgressBar):
         self._task = TaskID(0)
         self._enabled = True
         self._started = self._last_line = 0.0
-        self._first = 0
 
     def disable(self) -> None:
         """Print nothing; Lightning calls this on all processes but the first."""

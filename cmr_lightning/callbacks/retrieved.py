@@ -38,15 +38,9 @@ def evaluated(module: pl.LightningModule) -> tuple[EmbeddingModel, Embeddings, M
 
 
 def first_results(part: Any, embedded: Embeddings, main: Protocol, direction: str, queries: Tensor, k: int) -> Results:
-    """Rank the gallery for some queries of a part.
+    """Rank the gallery for the queries in some rows `(Q,)` of a part, by relevance and distance of its main protocol.
 
-    Args:
-        part: The part.
-        embedded: All its images and texts.
-        main: The protocol that defines relevance and distance.
-        direction: One of the protocol's directions.
-        queries: Rows of the queries `(Q,)`.
-        k: Results per query; fewer are returned where the gallery has fewer items.
+    There are fewer than `k` results where the gallery has fewer items.
     """
     if direction == "c2i":
         return _composed_results(part, embedded, main, queries, k)

@@ -20,8 +20,7 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.runs.run import Run
 
-_UPDATES = "trainer/global_step"
-"""Lightning's name of the horizontal axis; it counts the generator's updates."""
+_UPDATES = "trainer/global_step"  # Lightning's name of the horizontal axis; it counts the generator's updates
 
 
 class RunLogger(WandbLogger):
@@ -37,17 +36,12 @@ class RunLogger(WandbLogger):
         run: The run.
         config: Its resolved config.
         settings: The part of it that configures this logger.
-        scores: For each validation score, whether its `max` or its `min` is the summary.
-        resume: Whether to continue the W&B run that the run's folder names.
+        scores: `max` or `min` for each validation score: its summary.
+        resume: Continue the W&B run that the run's folder names.
     """
 
     def __init__(
-        self,
-        run: Run,
-        config: dict[str, Any],
-        settings: Mapping[str, Any],
-        scores: Mapping[str, str],
-        resume: bool,
+        self, run: Run, config: dict[str, Any], settings: Mapping[str, Any], scores: Mapping[str, str], resume: bool
     ) -> None:
         experiment, seed = config["experiment"], config["seed_everything"]
         classes = [config[part]["class_path"].rpartition(".")[2] for part in ("model", "data")]
@@ -149,22 +143,14 @@ class WandbReport(pl.Callback):
 
 
 class WandbWatch(pl.Callback):
-    """Logs histograms of gradients or weights, as `wandb.watch` does.
-
-    Args:
-        log: Which histograms.
-        log_freq: Batches between two histograms.
-
-    Raises:
-        UserError: If the run is not logged to W&B.
-    """
+    """Logs histograms of gradients or weights every `log_freq` batches, as `wandb.watch` does."""
 
     def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 100) -> None:
         self.what = log  # Lightning gives every callback a method `log`
         self.log_freq = log_freq
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Register the model with W&B."""
+        """Register the model with W&B; a run that is not logged there raises a `UserError`."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not loggers:
             raise UserError("WandbWatch logs to W&B; set --trainer.logger=WandbLogger, or leave it out.")

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from cmr_lightning.errors import UserError
 
-_BLOCK = 2**16
-"""Rows of the gallery read at once."""
-_TRAIN = 2**18
-"""Rows that an index is trained on at most; FAISS recommends 2**17 for 4,096 cells."""
+_BLOCK = 2**16  # rows of the gallery read at once
+_TRAIN = 2**18  # rows that an index is trained on at most; FAISS recommends 2**17 for 4,096 cells
 
 
 class ApproximateIndex:
@@ -44,7 +42,8 @@ class ApproximateIndex:
         try:
             self._index = faiss.index_factory(gallery.shape[1], description, metric)
             if not self._index.is_trained:
-                self._index.train(self._rows(gallery, _training_rows(len(gallery))))
+                draw = np.random.default_rng(0).choice(len(gallery), min(len(gallery), _TRAIN), replace=False)
+                self._index.train(self._rows(gallery, np.sort(draw)))  # a file is read fastest in its order
             if parameters:
                 faiss.ParameterSpace().set_index_parameters(self._index, parameters)
         except RuntimeError as error:
@@ -82,17 +81,10 @@ def recall(found: NDArray, exact: NDArray) -> float:
     return float(np.mean([np.isin(nearest, those).mean() for nearest, those in zip(exact, found, strict=True)]))
 
 
-def _training_rows(count: int) -> NDArray:
-    """Draw the rows that an index is trained on, sorted, because a file is read fastest in its order."""
-    return np.sort(np.random.default_rng(0).choice(count, min(count, _TRAIN), replace=False))
-
-
 def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise UserError(
-            "An approximate index takes FAISS: pip install 'cmr_lightning[faiss]'; or leave --index out to search "
-            "exactly."
-        ) from None
+        install = "pip install 'cmr_lightning[faiss]'"
+        raise UserError(f"An approximate index takes FAISS: {install}; or omit --index to search exactly.") from None
     return faiss

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +52,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--distance", choices=("cos", "l2"), default="cos", help="distance (default: cos)")
     parser.add_argument("--index", help="approximate index of FAISS, such as HNSW32 or IVF4096,Flat (default: exact)")
     parser.add_argument("--parameters", default="", help="parameters of the index, such as efSearch=128 or nprobe=32")
-    parser.add_argument(
-        "--sample", type=int, default=1000, help="queries that are searched exactly, too (default: 1000)"
-    )
+    parser.add_argument("--sample", type=int, default=1000, help="queries also searched exactly (default: 1000)")
     options = parser.parse_args(arguments[1:])
     if options.k < 1 or options.sample < 1:
         raise UserError("--k and --sample must be at least 1.")
@@ -82,16 +81,13 @@ def _read(path: Path, queries: str) -> tuple[NDArray, NDArray, NDArray | None]:
 
 
 def _exact(queries: NDArray, gallery: NDArray, source: NDArray | None, distance: str, k: int) -> tuple[NDArray, float]:
-    """Return positions in the gallery, `(Q, k)`, and the time in seconds."""
     start = time.perf_counter()
     excluded = None if source is None else torch.from_numpy(source)
     found = top(torch.from_numpy(queries), torch.from_numpy(gallery), distance, k, excluded=excluded).numpy()
     return found, time.perf_counter() - start
 
 
-def _approximate(
-    queries: NDArray, gallery: NDArray, source: NDArray | None, options: argparse.Namespace, k: int
-) -> NDArray:
+def _approximate(queries: NDArray, gallery: NDArray, source: NDArray | None, options: Any, k: int) -> NDArray:
     """Return positions in the gallery, `(Q, k)`, and print time and recall of the index."""
     start = time.perf_counter()
     index = ApproximateIndex(gallery, options.distance, options.index, options.parameters)
@@ -99,8 +95,8 @@ def _approximate(
     found = index.top(queries, k) if source is None else drop_item(source, index.top(queries, k + 1))
     seconds = time.perf_counter() - built
     sample = np.sort(np.random.default_rng(0).permutation(len(queries))[: options.sample])
-    of_sample = None if source is None else source[sample]
-    exact, exact_seconds = _exact(queries[sample], gallery, of_sample, options.distance, k)
+    skipped = None if source is None else source[sample]
+    exact, exact_seconds = _exact(queries[sample], gallery, skipped, options.distance, k)
     print(
         f"Built {options.index} of {len(gallery):,} items in {built - start:.3g} s, and searched it in "
         f"{1000 * seconds / len(queries):.3g} ms a query; the exact search takes "

@@ -17,9 +17,7 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class SyncBatchNorm(LayerSync):
     """Replaces batch normalisation layers by torch's and timm's synchronised ones on GPUs, elsewhere by our own.
 
-    Args:
-        device: Where the model runs.
-        complete: Parts of the model that receive the rows of all processes anyway, and are left as they are.
+    The parts of the model in `complete` receive the rows of all processes anyway, and are left as they are.
     """
 
     def __init__(self, device: torch.device, complete: Iterable[nn.Module] = ()) -> None:
@@ -49,10 +47,7 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 
 
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Normalises over the batches of all processes on any device; torch's own layer needs a GPU.
-
-    Mean and variance are differentiable sums over all processes.
-    """
+    """Normalises over the batches of all processes on any device; torch's own layer needs a GPU."""
 
     @classmethod
     def of(cls, module: nn.modules.batchnorm._BatchNorm) -> CPUSyncBatchNorm:
@@ -79,16 +74,14 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def _normalised(self, input: Tensor) -> Tensor:
         dims = [dim for dim in range(input.ndim) if dim != 1]
         shape = [1, -1, *[1] * (input.ndim - 2)]
-        count = all_reduce(input.new_tensor(input.numel() / input.shape[1]))
+        count = all_reduce(input.new_tensor(input.numel() / input.shape[1]))  # differentiable, like all these sums
         mean = all_reduce(input.sum(dims)) / count
         centred = input - mean.view(shape)
         # The second pass over the data avoids the cancellation of E[x^2] - E[x]^2.
         variance = all_reduce(centred.square().sum(dims)) / count
         self._update_statistics(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.affine:
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
-        return normalised
+        return normalised * self.weight.view(shape) + self.bias.view(shape) if self.affine else normalised
 
     def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:

@@ -25,10 +25,10 @@ def gather_batch(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     that of parameters in the losses.
 
     Args:
-        tensors: Tensors with `N` rows each, `N` the same in all processes; of any shape and type.
+        tensors: Tensors `(N, ...)`, `N` the same in all processes; of any type.
 
     Returns:
-        The tensors with `W N` rows.
+        The tensors `(W N, ...)`.
     """
     return _GatherBatch.apply(*tensors)
 
@@ -37,11 +37,7 @@ def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Gather the rows of the first process, then those of the second, and so on, without gradients.
 
     Args:
-        tensors: Tensors with the same number of rows, which may differ between processes; of any shape and type, but
-            the same in all processes.
-
-    Returns:
-        The tensors with the rows of all processes.
+        tensors: Tensors `(N, ...)`, `N` perhaps another in each process; of any type.
     """
     rows = _pack(tensors)
     counts = _gathered(torch.tensor([[len(rows)]], device=rows.device)).flatten().tolist()
@@ -67,11 +63,7 @@ def gather_objects(own: T) -> list[T]:
 
 
 class Processes:
-    """Splits the queries of an evaluation between the processes of a training.
-
-    Args:
-        device: Where this process exchanges tensors with the others.
-    """
+    """Splits the queries of an evaluation between the processes, which exchange tensors on `device`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -124,5 +116,4 @@ def _unpack(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _width(tensor: Tensor) -> int:
-    """Count the numbers in a row."""
     return math.prod(tensor.shape[1:])

@@ -16,22 +16,18 @@ from torch import distributed as dist
 
 from cmr_lightning.errors import UserError
 
-_FIRST = "CMR_FIRST_PROCESS"
-"""Environment variable with the id of the process that started the others."""
-
+_FIRST = "CMR_FIRST_PROCESS"  # environment variable with the id of the process that started the others
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
 """Time for a process to notice by itself that another was lost, as gloo does and NCCL often does not."""
-
 _LOST = ("gloo/transport", "ncclRemoteError")
 """Parts of the messages with which the backends report that a process on the other side has gone."""
 
 
 class GroupLauncher(_SubprocessScriptLauncher):
-    """Starts one process per device of this machine, as Lightning does, and ends all with a message when one is lost.
+    """Starts one process per device of this machine, and ends all with a message when one is lost.
 
-    Lightning's own launcher, too, polls for processes that failed, but kills all others, this one included, without a
-    message.
+    Lightning's own launcher then kills all of them, this one included, without a message.
     """
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
@@ -53,12 +49,11 @@ class GroupLauncher(_SubprocessScriptLauncher):
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            lost = another_was_lost(error)
-            message = self._message() if lost else ""
+            message = self._message() if another_was_lost(error) else None
             self._kill_others()
-            if lost:
-                raise UserError(message) from error
-            raise
+            if message is None:
+                raise
+            raise UserError(message) from error
 
     def _watch(self, first: int) -> None:
         """Wait until a process is lost, then end this one, which might wait for it for ever."""

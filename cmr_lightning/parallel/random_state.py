@@ -19,10 +19,8 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
         "python": _encoded(random.getstate()),
         "numpy": _encoded([kind, np.asarray(key).tolist(), *rest]),
     }
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()  # of the current device, Lightning's
     return states
 
 
@@ -41,10 +39,8 @@ def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     random.setstate((version, tuple(internal), gauss))
     kind, key, *rest = _decoded(state["numpy"])
     np.random.set_state((kind, np.array(key, dtype=np.uint32), *rest))  # noqa: NPY002
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-    if device.type == "mps" and "mps" in state:
-        torch.mps.set_rng_state(state["mps"].cpu())
+    if device.type != "cpu" and device.type in state:
+        torch.get_device_module(device).set_rng_state(state[device.type].cpu())
 
 
 def _encoded(state: Any) -> Tensor:

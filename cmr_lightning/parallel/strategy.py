@@ -15,8 +15,7 @@ from torch.optim import Optimizer
 from cmr_lightning.parallel.batch_norm import SyncBatchNorm
 from cmr_lightning.parallel.launcher import GroupLauncher
 
-_BUCKET_BYTES = 2**25
-"""Gradients that are averaged in one call."""
+_BUCKET_BYTES = 2**25  # of gradients that are averaged in one call
 
 
 class TwoPlayerDDP(DDPStrategy):
@@ -25,8 +24,7 @@ class TwoPlayerDDP(DDPStrategy):
     torch's DistributedDataParallel averages during the backward pass, and therefore expects one pass per update that
     reaches every parameter. Here each player has a pass of its own, the discriminator perhaps several, frozen parts and
     terms of weight 0 leave parameters out, and closed forms have no pass at all. So whatever has a gradient when its
-    player steps is averaged then, in a few large pieces. Accumulated batches cost no communication before the last; the
-    price is that communication does not overlap with the backward pass.
+    player steps is averaged then, in a few large pieces, which do not overlap with the backward pass.
 
     Importing this module registers it under the names `ddp`, `ddp_spawn`, `ddp_fork` and `ddp_notebook`, and so for
     `auto` where there are several devices.

@@ -25,20 +25,13 @@ class TwoPlayerPrecision(MixedPrecision):
     announces whose turn it is, and each player keeps a scale of its own. Gradients are unscaled before clipping for
     every optimizer, fused ones included.
 
-    A loss or gradient that overflows costs its player that update and halves its scale.
-
-    Args:
-        device: Type of the device, `cuda` (or `cpu`, which is slow and meant for tests).
-
-    Attributes:
-        skipped: Number of updates that each player has missed.
+    A loss or gradient that overflows costs its player that update, which `skipped` counts, and halves its scale.
+    Without CUDA, `cpu` is slow and meant for tests.
     """
 
     def __init__(self, device: str = "cuda") -> None:
-        self._scalers: dict[Player, torch.amp.GradScaler] = {
-            "generator": torch.amp.GradScaler(device),
-            "discriminator": torch.amp.GradScaler(device),
-        }
+        players: tuple[Player, ...] = ("generator", "discriminator")
+        self._scalers = {player: torch.amp.GradScaler(device) for player in players}
         super().__init__("16-mixed", device, scaler=self._scalers["generator"])
         self.skipped: Counter[Player] = Counter()
         self._turn: Player = "generator"

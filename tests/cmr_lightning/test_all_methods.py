@@ -382,12 +382,7 @@ def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("method", METHODS)
 def test_life_on_a_gpu(
-    method: str,
-    precision: str,
-    invented_data: Path,
-    no_pictures: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    method: str, precision: str, invented_data: Path, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`fit`, more of it from its checkpoint, and `test`."""
     monkeypatch.setenv("CMR_DATA", str(invented_data))

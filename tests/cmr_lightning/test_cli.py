@@ -31,11 +31,6 @@ SCORE = "val/map@all/cos/label/mean"
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Path:
-    return write_toy(tmp_path / "toy.yaml")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, six updates each, that no test may change."""

@@ -44,10 +44,7 @@ def test_items_are_embedded_once_and_measured_together(level: str, captions: int
     assert model.seen == {"image": 24, "text": 24 * captions}
     part = data.part("test")
     images, texts = part.image[:, :5], part.text[:, :5]
-    keys = {
-        "label": (part.label, part.label[part.owner]),
-        "instance": (torch.arange(24), part.owner),
-    }
+    keys = {"label": (part.label, part.label[part.owner]), "instance": (torch.arange(24), part.owner)}
     expected = measure(images, texts, keys, data.protocols)
     assert model.embedded is not None
     assert torch.equal(model.embedded.image, images)
@@ -59,8 +56,7 @@ def test_items_are_embedded_once_and_measured_together(level: str, captions: int
             assert logged.item() == pytest.approx(value, rel=1e-5)
 
 
-def test_validation_measures_the_ranking_of_the_main_protocol_only() -> None:
-    data = Toy()
+def test_validation_measures_the_ranking_of_the_main_protocol_only(data: Toy) -> None:
     model = Cut(data.spec)
     trainer(limit_val_batches=None).validate(model, data, verbose=False)
     assert model.measurement is not None

@@ -72,7 +72,7 @@ def test_closed_pipe_is_no_error() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_main(command: str) -> None:
-    assert callable(import_module(COMMANDS[command][0]).main)
+    assert callable(import_module(f"cmr_lightning.{COMMANDS[command][0]}").main)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

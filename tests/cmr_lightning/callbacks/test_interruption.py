@@ -15,7 +15,7 @@ import torch
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.runs.run import Run
-from tests.building import ROOT, write_toy
+from tests.building import ROOT
 from tests.cmr_lightning.runs.killing import differences
 
 
@@ -30,11 +30,6 @@ class SendSignal(pl.Callback):
         if self.batches_left == 0:
             for _ in range(self.times):
                 signal.raise_signal(self.number)  # handled before the next one, unlike os.kill
-
-
-@pytest.fixture
-def toy(tmp_path: Path) -> Path:
-    return write_toy(tmp_path / "toy.yaml")
 
 
 def send(batch: int, times: int = 1, number: int = signal.SIGINT) -> list[str]:

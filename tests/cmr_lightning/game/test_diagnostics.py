@@ -62,20 +62,14 @@ class Noted(CSVLogger):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_looks_every_few_generator_updates(tmp_path: Path, accumulate: int) -> None:
     data = Toy(batch_size=16 // accumulate)
-    model = toy_model(
-        DAML,
-        data,
-        discriminator=ModalityClassifier,
-        accumulate=accumulate,
-    )
+    model = toy_model(DAML, data, discriminator=ModalityClassifier, accumulate=accumulate)
     logger = Noted(tmp_path)
     trainer(max_epochs=2, logger=logger, callbacks=[AdversarialDiagnostics(every_n_updates=4)]).fit(model, data)
     names = {"discriminator_accuracy", "discriminator_entropy", "gradient_share", "modality_gap"}
     assert logger.rows == [(step, {f"game/{name}" for name in names}) for step in (0, 4, 8)]
 
 
-def test_without_a_discriminator_there_is_the_gap_alone(tmp_path: Path) -> None:
-    data = Toy()
+def test_without_a_discriminator_there_is_the_gap_alone(tmp_path: Path, data: Toy) -> None:
     logger = Noted(tmp_path)
     model = toy_model(Triplet, data)
     trainer(max_epochs=1, logger=logger, callbacks=[AdversarialDiagnostics(every_n_updates=4)]).fit(model, data)

@@ -15,14 +15,12 @@ from tests.cmr_lightning.game.playing import NotANumber, daml, trainer
 from tests.toy import Toy, toy_model
 
 
-def test_nan_loss_stops_and_names_the_term() -> None:
-    data = Toy()
+def test_nan_loss_stops_and_names_the_term(data: Toy) -> None:
     with pytest.raises(UserError, match=r"after 3 updates, because the generator's loss `log` \(nan\) went out"):
         trainer(max_epochs=3).fit(toy_model(NotANumber, data), data)
 
 
-def test_diverged_weights_stop_and_name_the_embeddings() -> None:
-    data = Toy()
+def test_diverged_weights_stop_and_name_the_embeddings(data: Toy) -> None:
     with pytest.raises(UserError, match=r"embeddings of `image` \(nan\), `text` \(nan\)"):
         trainer(max_epochs=3).fit(daml(data, generator_optimizer=sgd(float("nan"))), data)
 

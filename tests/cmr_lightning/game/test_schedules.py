@@ -17,8 +17,7 @@ from tests.cmr_lightning.game.playing import Pull, daml, trainer
 from tests.toy import Toy, toy_model
 
 
-def test_schedules_are_stepped_after_each_epoch_for_both_players() -> None:
-    data = Toy()
+def test_schedules_are_stepped_after_each_epoch_for_both_players(data: Toy) -> None:
     model = daml(data, schedule=lambda optimizer: StepLR(optimizer, 1, gamma=0.1), generator_optimizer=sgd(1.0))
     fit = trainer(max_epochs=2)
     fit.fit(model, data)
@@ -26,8 +25,7 @@ def test_schedules_are_stepped_after_each_epoch_for_both_players() -> None:
     assert rates == pytest.approx([1e-2, 1e-5])  # Adam's own default is 1e-3
 
 
-def test_plateau_schedule_watches_the_validation_score() -> None:
-    data = Toy()
+def test_plateau_schedule_watches_the_validation_score(data: Toy) -> None:
 
     def plateau(optimizer: torch.optim.Optimizer) -> ReduceLROnPlateau:
         return ReduceLROnPlateau(optimizer, "score", mode="max", patience=0, factor=0.5)
@@ -39,8 +37,9 @@ def test_plateau_schedule_watches_the_validation_score() -> None:
 
 
 @pytest.mark.parametrize(("metric", "right", "wrong"), [("r-precision", "max", "min"), ("median-rank", "min", "max")])
-def test_plateau_schedule_that_takes_better_for_worse_is_refused(metric: str, right: str, wrong: str) -> None:
-    data = Toy()
+def test_plateau_schedule_that_takes_better_for_worse_is_refused(
+    metric: str, right: str, wrong: str, data: Toy
+) -> None:
     data.protocols = (Protocol(metric, "label", "cos"),)
     trainer(max_epochs=1).fit(daml(data, schedule=partial(ReduceLROnPlateau, monitor="score", mode=right)), data)
     with pytest.raises(UserError, match=rf"{metric}.*set model\.schedule\.init_args\.mode to {right}"):
@@ -55,12 +54,6 @@ def test_schedule_counts_updates_where_it_is_told_to() -> None:
             seen.append(optimizer.param_groups[0]["lr"])
 
     warm = partial(WarmupCosine, warmup=2, total=6)
-    model = toy_model(
-        Pull,
-        data,
-        generator_optimizer=sgd(1.0),
-        schedule=warm,
-        schedule_every="update",
-    )
+    model = toy_model(Pull, data, generator_optimizer=sgd(1.0), schedule=warm, schedule_every="update")
     trainer(max_epochs=1, callbacks=[Watch()]).fit(model, data)
     assert seen == pytest.approx([0.5, 1.0, 1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])

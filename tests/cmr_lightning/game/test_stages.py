@@ -143,8 +143,7 @@ def test_in_a_stage_of_the_discriminator_neither_weights_nor_statistics_of_encod
     assert watch.moved(1, 2) == names(model, "discriminator.")
 
 
-def test_a_frozen_network_keeps_its_statistics_while_the_rest_of_its_encoder_learns() -> None:
-    data = Toy()
+def test_a_frozen_network_keeps_its_statistics_while_the_rest_of_its_encoder_learns(data: Toy) -> None:
     model, watch = miite(data), Watch()
     fit(model, data, [Stage("half", frozen=["image_encoder.layers.0"])], watch, max_epochs=1)
     assert not watch.moved(0, 0) & names(model, "image_encoder.layers.0.")
@@ -165,8 +164,7 @@ def test_frozen_parameters_are_in_their_optimizer_without_gradients(watched: tup
     assert next(steps, None) is None
 
 
-def test_optimizers_hold_all_parameters_whatever_is_frozen() -> None:
-    data = Toy()
+def test_optimizers_hold_all_parameters_whatever_is_frozen(data: Toy) -> None:
     model = miite(data)
     fitted = fit(model, data, STAGES, max_epochs=1)
     held = {id(p) for optimizer in fitted.optimizers for group in optimizer.param_groups for p in group["params"]}
@@ -183,8 +181,7 @@ def test_the_ramp_restarts_with_the_stage(watched: tuple[MIITE, Watch]) -> None:
     assert last == [0.5] * BATCHES
 
 
-def test_stages_and_ramp_survive_accumulation() -> None:
-    data = Toy()
+def test_stages_and_ramp_survive_accumulation(data: Toy) -> None:
     watch = Watch()
     fitted = fit(miite(data, accumulate=4), data, STAGES, watch)
     assert watch.epochs == [epoch for epoch in range(6) for _ in range(BATCHES)]
@@ -194,8 +191,7 @@ def test_stages_and_ramp_survive_accumulation() -> None:
     assert both[-1] == pytest.approx(0.5, rel=2e-3)  # three of four updates are done
 
 
-def test_max_steps_ends_the_last_ramp() -> None:
-    data = Toy()
+def test_max_steps_ends_the_last_ramp(data: Toy) -> None:
     watch = Watch()
     stages = [Stage("alone", 1, players=["discriminator"]), Stage("both", ramp=True)]
     fitted = fit(miite(data), data, stages, watch, max_epochs=100, max_steps=10)
@@ -210,8 +206,7 @@ def test_stages_set_rates_and_give_the_configured_ones_back(watched: tuple[MIITE
     assert watch.rates == [expected[epoch] for epoch in watch.epochs]
 
 
-def test_a_schedule_goes_on_through_stages_without_rates() -> None:
-    data = Toy()
+def test_a_schedule_goes_on_through_stages_without_rates(data: Toy) -> None:
     watch = Watch()
     model = miite(data, schedule=partial(StepLR, step_size=1, gamma=0.5))
     fit(model, data, [Stage("one", 1, frozen=[BACKBONE]), Stage("two")], watch, max_epochs=3)
@@ -239,8 +234,7 @@ def test_after_the_training_the_model_is_as_it_was(watched: tuple[MIITE, Watch])
     assert all(module.training for module in model.modules())
 
 
-def test_parameters_that_were_frozen_before_stay_so() -> None:
-    data = Toy()
+def test_parameters_that_were_frozen_before_stay_so(data: Toy) -> None:
     model, watch = miite(data), Watch()
     model.text_encoder.requires_grad_(False)
     model.text_encoder.eval()
@@ -288,8 +282,7 @@ def test_the_last_checkpoint_is_saved_after_each_validation_also_where_global_st
     assert saved == [0, 1, 2]
 
 
-def test_the_discriminators_losses_are_logged_while_it_moves_alone(tmp_path: Path) -> None:
-    data = Toy()
+def test_the_discriminators_losses_are_logged_while_it_moves_alone(tmp_path: Path, data: Toy) -> None:
     stages = [Stage("discriminator", 2, players=["discriminator"]), Stage("both")]
     logger = MetricsFile(Run(tmp_path))
     fit(miite(data), data, stages, max_epochs=3, logger=logger, log_every_n_steps=BATCHES)
@@ -300,8 +293,7 @@ def test_the_discriminators_losses_are_logged_while_it_moves_alone(tmp_path: Pat
     assert 0.8 > losses[0] > losses[1] > 0
 
 
-def test_the_game_can_be_watched_while_an_encoder_is_frozen(tmp_path: Path) -> None:
-    data = Toy()
+def test_the_game_can_be_watched_while_an_encoder_is_frozen(tmp_path: Path, data: Toy) -> None:
     stages = [Stage("half", frozen=["text_encoder"])]
     logger = MetricsFile(Run(tmp_path))
     fit(miite(data, ramp=False), data, stages, AdversarialDiagnostics(1), max_epochs=1, logger=logger)
@@ -345,36 +337,33 @@ def test_impossible_stages_are_refused(stages: list[Stage], message: str) -> Non
         (Stage("one", 5), {}, r"trainer\.max_epochs is 6, but the stages end after 5"),
     ],
 )
-def test_stages_that_do_not_fit_the_model_are_refused(stage: Stage, settings: dict[str, Any], message: str) -> None:
-    data = Toy()
+def test_stages_that_do_not_fit_the_model_are_refused(
+    stage: Stage, settings: dict[str, Any], message: str, data: Toy
+) -> None:
     if settings.get("discriminator", "") is None:
         settings = {**settings, "weights": {"adversarial": 0.0}}
     with pytest.raises(UserError, match=message):
         fit(miite(data, **settings), data, [stage])
 
 
-def test_a_term_whose_network_was_not_built_is_refused() -> None:
-    data = Toy()
+def test_a_term_whose_network_was_not_built_is_refused(data: Toy) -> None:
     model = InfoMax(spec=data.spec, image_encoder=FeatureMLP, text_encoder=FeatureMLP, weights={"text_image": 0.0})
     stages = TrainingStages([Stage("apart", 1), Stage("informed", weights={"text_image": 1.0})])
     with pytest.raises(UserError, match=r"'informed'.* gives text_image a weight.* in model\.weights too"):
         trainer(max_epochs=2, callbacks=[stages]).fit(model, data)
 
 
-def test_stages_need_an_end_in_epochs() -> None:
-    data = Toy()
+def test_stages_need_an_end_in_epochs(data: Toy) -> None:
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
         fit(miite(data), data, [Stage("one")], max_epochs=-1, max_steps=5)
 
 
-def test_stages_that_are_never_reached_are_named() -> None:
-    data = Toy()
+def test_stages_that_are_never_reached_are_named(data: Toy) -> None:
     with pytest.warns(UserWarning, match="never reached: both, all"):
         fit(miite(data), data, STAGES, max_epochs=2)
 
 
-def test_a_closed_form_has_no_stages() -> None:
-    data = Toy()
+def test_a_closed_form_has_no_stages(data: Toy) -> None:
     model = CCA(data.spec, components=2)
     with pytest.raises(UserError, match="CCA"):
         trainer(max_epochs=1, limit_train_batches=1, callbacks=[TrainingStages([Stage("one")])]).fit(model, data)

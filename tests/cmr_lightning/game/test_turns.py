@@ -18,16 +18,14 @@ from tests.toy import Toy, toy_model
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_global_step_counts_generator_updates(steps: int) -> None:
-    data = Toy()
+def test_global_step_counts_generator_updates(steps: int, data: Toy) -> None:
     fit = trainer(max_epochs=1)
     fit.fit(daml(data, discriminator_steps=steps), data)
     assert fit.global_step == len(data.train_dataloader()) == 6
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_max_steps_stops_after_that_many_generator_updates(steps: int) -> None:
-    data = Toy()
+def test_max_steps_stops_after_that_many_generator_updates(steps: int, data: Toy) -> None:
     updates = CountSteps()
     fit = trainer(max_steps=9, max_epochs=-1, callbacks=[updates])
     fit.fit(daml(data, discriminator_steps=steps), data)
@@ -54,8 +52,7 @@ def test_no_player_finds_gradients_of_an_update_before() -> None:
     assert left == [[]] * 6
 
 
-def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest() -> None:
-    data = Toy()
+def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest(data: Toy) -> None:
     fit = trainer(max_epochs=1)
     fit.fit(daml(data, accumulate=4), data)
     assert fit.global_step == 2
@@ -67,12 +64,7 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
     for batch_size, batches in ((large, 1), (12, accumulate)):
         data = Toy(batch_size=batch_size)
         torch.manual_seed(0)
-        model = toy_model(
-            Pull,
-            data,
-            generator_optimizer=sgd(0.5),
-            accumulate=batches,
-        )
+        model = toy_model(Pull, data, generator_optimizer=sgd(0.5), accumulate=batches)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0
@@ -89,8 +81,9 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
         (8, None, 8),  # an epoch has six batches, so that two of the next wait
     ],
 )
-def test_validation_in_the_middle_of_an_update_is_refused(interval: int | str, every: int | None, batches: int) -> None:
-    data = Toy()
+def test_validation_in_the_middle_of_an_update_is_refused(
+    interval: int | str, every: int | None, batches: int, data: Toy
+) -> None:
     fit = trainer(max_epochs=4, val_check_interval=interval, check_val_every_n_epoch=every)
     with pytest.raises(UserError, match=r"model\.accumulate = 3 .*trainer\.val_check_interval to a multiple"):
         fit.fit(daml(data, accumulate=3), data)
@@ -98,22 +91,19 @@ def test_validation_in_the_middle_of_an_update_is_refused(interval: int | str, e
 
 
 @pytest.mark.parametrize("settings", [{"val_check_interval": 3}, {"max_time": {"seconds": 0}}])
-def test_validation_between_updates_or_at_the_end_is_none_of_these(settings: dict[str, Any]) -> None:
-    data = Toy()
+def test_validation_between_updates_or_at_the_end_is_none_of_these(settings: dict[str, Any], data: Toy) -> None:
     model = daml(data, accumulate=3)
     trainer(max_epochs=2, **settings).fit(model, data)
     assert model.measurement is not None
 
 
-def test_test_part_is_not_read_by_fit() -> None:
-    data = Toy()
+def test_test_part_is_not_read_by_fit(data: Toy) -> None:
     trainer(max_epochs=1).fit(daml(data), data)
     assert set(data.parts_read) == {"train", "val"}
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_gradients_are_clipped_per_player(player: str) -> None:
-    data = Toy()
+def test_gradients_are_clipped_per_player(player: str, data: Toy) -> None:
     norms = Norms()
     clip = {f"{player}_clip": 1e-3}
     trainer(max_epochs=1, callbacks=[norms]).fit(daml(data, **clip), data)
@@ -122,8 +112,7 @@ def test_gradients_are_clipped_per_player(player: str) -> None:
     assert max(norms.norms[other]) > 1e-3
 
 
-def test_adversarial_weight_follows_the_ramp() -> None:
-    data = Toy()
+def test_adversarial_weight_follows_the_ramp(data: Toy) -> None:
     model = daml(data, weights={"adversarial": 0.5})
     seen: list[float] = []
 
@@ -138,15 +127,13 @@ def test_adversarial_weight_follows_the_ramp() -> None:
     assert seen[-1] == pytest.approx(0.5 * (2 / (1 + torch.exp(torch.tensor(-10 * q)).item()) - 1))
 
 
-def test_ramp_needs_an_end() -> None:
-    data = Toy()
+def test_ramp_needs_an_end(data: Toy) -> None:
     with pytest.raises(UserError, match=r"trainer\.max_epochs"):
         trainer(max_epochs=-1, max_time={"seconds": 20}).fit(daml(data), data)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
-def test_precisions_train(precision: str) -> None:
-    data = Toy()
+def test_precisions_train(precision: str, data: Toy) -> None:
     model = daml(data)
     fit = trainer(max_epochs=8, precision=precision)
     fit.fit(model, data)
@@ -179,10 +166,7 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_at", [4, 9, 12])
 def test_resumed_in_the_middle_of_an_epoch_equals_the_undisturbed_run(tmp_path: Path, stop_at: int) -> None:
     """Bit for bit, with dropout, two players and a schedule; an epoch has six batches."""
-    settings = {
-        "discriminator_steps": 2,
-        "schedule": lambda optimizer: StepLR(optimizer, 1, gamma=0.5),
-    }
+    settings = {"discriminator_steps": 2, "schedule": lambda optimizer: StepLR(optimizer, 1, gamma=0.5)}
 
     def run(**kwargs: Any) -> tuple[dict[str, Tensor], pl.Trainer]:
         data = Toy()

@@ -26,8 +26,7 @@ def fp16(growth_interval: int) -> TwoPlayerPrecision:
     return precision
 
 
-def test_fp16_keeps_a_scale_for_each_player() -> None:
-    data = Toy()
+def test_fp16_keeps_a_scale_for_each_player(data: Toy) -> None:
     precision = fp16(growth_interval=2)
     model = daml(data, discriminator_steps=2, accumulate=2, generator_clip=1.0)
     trainer(max_epochs=1, plugins=[precision]).fit(model, data)
@@ -83,8 +82,7 @@ class NeverANumber(Pull):
         return {"pair": super().generator_losses(batch, embeddings)["pair"] * torch.nan}
 
 
-def test_fp16_gives_up_where_no_scale_helps() -> None:
-    data = Toy()
+def test_fp16_gives_up_where_no_scale_helps(data: Toy) -> None:
     with pytest.raises(UserError, match="generator's gradients went out of range 4 times, and no scale helps"):
         model = toy_model(NeverANumber, data)
         trainer(max_epochs=1, plugins=[fp16(growth_interval=1000)]).fit(model, data)
