@@ -27,6 +27,8 @@ from datamodules.reading.listing import Listing, no_labels
 from tests.benchmarks.photographs import write_photograph
 
 RESIZE, CROP = 256, 224
+COUNT, BATCH, ROUNDS = 256, 64, 5
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Folder(ListedData):
@@ -60,60 +62,47 @@ class Files(Dataset):
             return self.transform(picture.convert("RGB"))
 
 
-def bare(paths: list[Path], model: str, batch_size: int, workers: int, device: torch.device) -> float:
+def bare(paths: list[Path], model: str, workers: int) -> float:
     """Seconds that a bare loop takes."""
-    backbone = timm.create_model(model, num_classes=0).eval().to(device)
+    backbone = timm.create_model(model, num_classes=0).eval().to(DEVICE)
     files = Files(paths, timm.data.resolve_model_data_config(backbone))
     started = time.perf_counter()
     with torch.inference_mode():
-        torch.cat([backbone(batch.to(device)).cpu() for batch in DataLoader(files, batch_size, num_workers=workers)])
+        torch.cat([backbone(batch.to(DEVICE)).cpu() for batch in DataLoader(files, BATCH, num_workers=workers)])
     return time.perf_counter() - started
 
 
-def ours(root: Path, names: list[str], model: str, batch_size: int, workers: int, device: torch.device) -> float:
+def ours(root: Path, names: list[str], model: str, workers: int) -> float:
     """Seconds that extraction takes, its files written."""
     data = Folder(root, names, workers)
     assert data.spec.num_images
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        extract(
-            data,
-            "benchmark",
-            {"image": model},
-            image=lambda source, dim: TimmEncoder(source, dim, model),
-            batch_size=batch_size,
-            device=str(device),
-            folder=folder,
-        )
+        encoder = {"image": lambda source, dim: TimmEncoder(source, dim, model)}
+        extract(data, "benchmark", {"image": model}, **encoder, batch_size=BATCH, device=DEVICE, folder=folder)
         return time.perf_counter() - started
 
 
 def main() -> None:
-    """Draw pictures if there are none, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, help="folder of JPEGs; drawn ones if it is not given")
     parser.add_argument("--model", default="mobilenetv2_100")
-    parser.add_argument("--count", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     with TemporaryDirectory() as drawn:
         if options.pictures is None:
             options.pictures = Path(drawn)
-            for row in range(options.count):
+            for row in range(COUNT):
                 write_photograph(row, options.pictures)
         measure(options)
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Both in turn, and print."""
-    names = sorted(path.name for path in options.pictures.glob("*.jpg"))[: options.count]
+    names = sorted(path.name for path in options.pictures.glob("*.jpg"))[:COUNT]
     paths = [options.pictures / name for name in names]
-    settings = options.model, options.batch_size, options.workers, torch.device(options.device)
+    settings = options.model, options.workers
     ratios = []
-    for _ in range(options.rounds):
+    for _ in range(ROUNDS):
         theirs, own = bare(paths, *settings), ours(options.pictures, names, *settings)
         ratios.append(own / theirs)
         print(f"bare loop {len(names) / theirs:7.1f}/s   extract {len(names) / own:7.1f}/s   time x {ratios[-1]:.3f}")

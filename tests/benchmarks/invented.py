@@ -11,15 +11,14 @@ from datamodules.reading.loaders import Part
 CLASSES = 20
 
 
-class Invented(CrossModalData):
-    """The same random features for every part.
+def encoder_options(**settings: object) -> list[str]:
+    """What the command line says to give both encoders the same settings."""
+    prefixes = [f"--model.init_args.{side}_encoder.init_args" for side in ("image", "text")]
+    return [f"{prefix}.{key}={value}" for prefix in prefixes for key, value in settings.items()]
 
-    Args:
-        image: Size of the image features.
-        text: Size of the text features.
-        pairs: Pairs of a part.
-        batch_size: Training pairs in a batch.
-    """
+
+class Invented(CrossModalData):
+    """The same random features, `image` and `text` numbers a pair, for every part."""
 
     classes = tuple(f"class {c}" for c in range(CLASSES))
     protocols = CLASS_LEVEL

@@ -66,15 +66,12 @@ def write_data(root: Path, pictures: int) -> None:
                 {"tokens": raw.lower().strip(".").split(), "raw": raw, "imgid": row, "sentid": number}
                 for number, raw in zip(ids, captions, strict=True)
             ]
-            images.append(
-                {"sentids": ids, "imgid": row, "sentences": sentences, "split": split, "filename": f"{row}.jpg"}
-            )
+            image = {"sentids": ids, "imgid": row, "split": split, "filename": f"{row}.jpg"}
+            images.append({**image, "sentences": sentences})
     write_karpathy(listing, "flickr30k", images)
 
 
 class Meter(pl.Callback):
-    """Measures the training."""
-
     def __init__(self) -> None:
         self.marks: list[tuple[float, float]] = []
         self.steps: list[Callable[[], float]] = []
@@ -82,19 +79,16 @@ class Meter(pl.Callback):
         self._training = threading.Event()
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
-        """The batch is on the device."""
         if batch_idx == WARM_UP and model.device.type == "cuda":
             self._training.set()
             threading.Thread(target=self._watch, daemon=True).start()
         self._started, self._elapsed = time.perf_counter(), stopwatch(model.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Both players have moved."""
         self.steps.append(self._elapsed())
         self.marks.append((self._started, time.perf_counter()))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, model: Any) -> None:
-        """The last batch is done."""
         self._training.clear()
 
     def _watch(self) -> None:
@@ -139,14 +133,12 @@ class Alternation(Meter):
     """Takes the adversary out of every other step."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
-        """With it, or without."""
         playing = len(self.steps) % 2 == 0
         model.active = {"generator", "discriminator"} if playing else {"generator"}
         model.weights["adversarial"] = float(playing)
         super().on_train_batch_start(trainer, model, batch, batch_idx)
 
     def share(self) -> float:
-        """What the adversary costs of a step."""
         seconds = [step() for step in self.steps[WARM_UP:]]  # which is an even number of steps
         costs = [playing - alone for playing, alone in zip(seconds[::2], seconds[1::2], strict=False)]
         return statistics.median(costs) / statistics.median(seconds[::2])
@@ -186,7 +178,6 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
 
 
 def train(root: Path, run_dir: Path, options: argparse.Namespace, way: Way, meter: Measured) -> tuple[Built, Measured]:
-    """Train while somebody measures."""
     built = experiment(root, run_dir, options, *way)
     built.trainer.callbacks.append(meter)
     built.trainer.fit(built.model, built.datamodule)
@@ -232,7 +223,6 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the pictures, measure in turn, print."""
     options = parsed()
     sys.argv = sys.argv[:1]  # the command line that builds the models warns of arguments that it is not given
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -255,7 +245,6 @@ def main() -> None:
 
 
 def named(way: Way) -> str:
-    """A way of training in words."""
     return f"{way[0]}{', compiled' if way[1] else ''}"
 
 

@@ -5,7 +5,6 @@ python -m tests.benchmarks.pool
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -18,6 +17,9 @@ from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.runs.pool import execute, share
 from cmr_lightning.runs.run import Run
 from tests.building import ROOT
+
+EXPERIMENT = ROOT / "experiments" / "shapes" / "random.yaml"
+ROUNDS = 3
 
 
 def seconds_in_pool(planned: PlannedRun) -> float:
@@ -37,15 +39,9 @@ def seconds_alone(planned: PlannedRun) -> float:
 
 
 def main() -> None:
-    """Measure in turn, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiment", type=Path, default=ROOT / "experiments/shapes/random.yaml")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    sys.argv = sys.argv[:1]
     ratios = []
     with TemporaryDirectory() as folder:
-        runs = [PlannedRun(options.experiment, n, (), Run(Path(folder, str(n)))) for n in range(2 * options.rounds + 1)]
+        runs = [PlannedRun(EXPERIMENT, n, (), Run(Path(folder, str(n)))) for n in range(2 * ROUNDS + 1)]
         print(f"the first run, for which the server starts: {seconds_in_pool(runs.pop()):.1f} s")
         while runs:
             alone, forked = seconds_alone(runs.pop()), seconds_in_pool(runs.pop())

@@ -45,14 +45,12 @@ BLOCK = 2**24
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def embeddings(rows: int, seed: int) -> Tensor:
-    """Random points."""
     return torch.randn(rows, DIM, generator=torch.Generator().manual_seed(seed))
 
 
@@ -136,21 +134,15 @@ def others() -> dict[str, Callable[[], object]]:
         run = {str(q): {str(g): s for g, s in enumerate(scores[q].tolist())} for q in range(500)}
         return float(evaluate(Qrels(qrels), Run(run), "map"))
 
-    def by_sklearn() -> float:
-        return float(
-            np.mean([average_precision_score(h, s) for h, s in zip(hits.numpy(), scores.numpy(), strict=True)])
-        )
-
     return {
         "ours": lambda: score(rank(queries, gallery, relevant, "cos"), Protocol("map", "label")),
         "torchmetrics": lambda: RetrievalMAP()(scores.flatten(), hits.flatten(), indexes=index.flatten()).item(),
-        "scikit-learn": by_sklearn,
+        "scikit-learn": lambda: np.mean(list(map(average_precision_score, hits.numpy(), scores.numpy()))),
         "ranx": by_ranx,
     }
 
 
 def main(rounds: int) -> None:
-    """Measure, and print."""
     warnings.simplefilter("ignore")
     for threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.methods import METHODS
+from tests.benchmarks.invented import encoder_options
 from tests.building import EXPERIMENTS, Built, method_of, trainer
 
 BATCH = 128
@@ -35,33 +36,25 @@ class StepTimes(pl.Callback):
         self.seconds: list[float] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Start the clock."""
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stop the clock."""
         self.seconds.append(time.perf_counter() - self.start)
 
 
 def options(experiment: Path) -> list[str]:
     """Overrides that give all methods the same data and encoders."""
-    encoders = [
-        f"--model.init_args.{side}_encoder.init_args.{key}={value}"
-        for side in ("image", "text")
-        for key, value in ENCODER.items()
-    ]
     return [
         "fit",
         f"--config={experiment}",
         "--data=tests.benchmarks.invented.Invented",
         f"--data.init_args.batch_size={BATCH}",
         "--model.init_args.dim=200",
-        *encoders,
+        *encoder_options(**ENCODER),
     ]
 
 
 def median_step(experiment: Path) -> float:
-    """Median seconds of a training step."""
     built = Built([*options(experiment), "--run_dir=unused", "--trainer.accelerator=cpu"])
     times = StepTimes()
     fit = trainer(max_epochs=100, limit_train_batches=WARM_UP + STEPS, max_steps=WARM_UP + STEPS, callbacks=[times])
@@ -70,7 +63,6 @@ def median_step(experiment: Path) -> float:
 
 
 def main(rounds: int) -> None:
-    """Measure all methods that are trained by gradients, and print the ratios."""
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     pascal = [path for path in EXPERIMENTS if path.parent.name == "pascal_sentence" and "_clip" not in path.stem]

@@ -5,7 +5,6 @@ python -m tests.benchmarks.store
 
 from __future__ import annotations
 
-import argparse
 import time
 from itertools import islice
 from pathlib import Path
@@ -19,14 +18,17 @@ from cmr_lightning.store import FeatureStore, Manifest, Rows, StoreWriter
 from datamodules.inputs.stored_features import StoredRows
 from datamodules.reading.loaders import PairLoader, Part
 
+COUNT, SIZE, BATCH = 100_000, 2048, 128
+STEPS, ROUNDS = 50, 7
 
-def write_store(folder: Path, count: int, size: int) -> FeatureStore:
+
+def write_store(folder: Path) -> FeatureStore:
     """A finished store of random rows."""
-    rows = Rows([str(n) for n in range(count)], ["0"] * count)
-    manifest = Manifest("random", "0", "none", "32", rows.checksum(), "float16", (count, size))
+    rows = Rows([str(n) for n in range(COUNT)], ["0"] * COUNT)
+    manifest = Manifest("random", "0", "none", "32", rows.checksum(), "float16", (COUNT, SIZE))
     with StoreWriter(folder, rows, manifest) as writer:
         for claimed in writer.claims():
-            writer.write(claimed, torch.randn(len(claimed), size))
+            writer.write(claimed, torch.randn(len(claimed), SIZE))
         writer.finish()
     return FeatureStore(folder)
 
@@ -34,22 +36,21 @@ def write_store(folder: Path, count: int, size: int) -> FeatureStore:
 class Steps:
     """A model of two layers a modality, trained on batches as they come."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         torch.manual_seed(0)
-        self.model = nn.ModuleList(
-            nn.Sequential(nn.Linear(size, 1024), nn.ReLU(), nn.Linear(1024, 200)) for _ in range(2)
-        )
+        layers = (nn.Sequential(nn.Linear(SIZE, 1024), nn.ReLU(), nn.Linear(1024, 200)) for _ in range(2))
+        self.model = nn.ModuleList(layers)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
 
-    def seconds(self, part: Part, batch_size: int, steps: int) -> float:
+    def seconds(self, part: Part) -> float:
         """Seconds a step, the first ones left out."""
-        batches = iter(PairLoader(part, batch_size, seed=0))
+        batches = iter(PairLoader(part, BATCH, seed=0))
         for batch in islice(batches, 3):
             self._step(batch.image, batch.text)
         started = time.perf_counter()
-        for batch in islice(batches, steps):
+        for batch in islice(batches, STEPS):
             self._step(batch.image, batch.text)
-        return (time.perf_counter() - started) / steps
+        return (time.perf_counter() - started) / STEPS
 
     def _step(self, image: torch.Tensor, text: torch.Tensor) -> None:
         self.optimizer.zero_grad()
@@ -58,27 +59,15 @@ class Steps:
 
 
 def main() -> None:
-    """Measure in turn, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--size", type=int, default=2048)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        store = write_store(Path(folder), options.count, options.size)
-        numbers = torch.arange(options.count)
+        store = write_store(Path(folder))
+        numbers = torch.arange(COUNT)
         stored = StoredRows(store, numbers)
         memory = store.read(numbers)  # warms the pages, too
-        parts = [
-            Part(content, content, torch.zeros(options.count, dtype=torch.int64), numbers, ("",), ("",))
-            for content in (memory, stored)
-        ]
-        steps = Steps(options.size)
-        seconds = [
-            [steps.seconds(part, options.batch_size, options.steps) for part in parts] for _ in range(options.rounds)
-        ]
+        label = torch.zeros(COUNT, dtype=torch.int64)
+        parts = [Part(content, content, label, numbers, ("",), ("",)) for content in (memory, stored)]
+        steps = Steps()
+        seconds = [[steps.seconds(part) for part in parts] for _ in range(ROUNDS)]
         for in_memory, from_store in seconds:
             ratio = from_store / in_memory
             print(f"memory {in_memory * 1e3:6.2f} ms   store {from_store * 1e3:6.2f} ms   time x {ratio:.3f}")

@@ -26,6 +26,7 @@ from cmr_lightning.batch import Batch
 from cmr_lightning.game.turns import frozen
 from cmr_lightning.losses import modality_loss
 from datamodules.reading.loaders import Part
+from tests.benchmarks.invented import encoder_options
 from tests.building import ROOT, Built
 
 PAIRS, BATCH = 6400, 64
@@ -42,33 +43,27 @@ class Clock(pl.Callback):
     """Seconds of an update, after the first ones."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
-        """Start after the warm-up."""
         if trainer.global_step == WARM_UP:
             self.start = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, model: Any) -> None:
-        """Stop."""
         self.seconds = (time.perf_counter() - self.start) / (trainer.global_step - WARM_UP)
 
 
 def built(case: tuple[int, int, int, int, int], folder: Path) -> Built:
     """The parts as `fit` builds them."""
     image, text, hidden, dim, updates = case
-    encoders = [
-        f"--model.init_args.{side}_encoder.init_args.{key}={value}"
-        for side in ("image", "text")
-        for key, value in {"hidden": f"[{hidden}]", "input_norm": "none", "dropout": "0.0"}.items()
-    ]
+    data = {"image": image, "text": text, "pairs": PAIRS, "batch_size": BATCH}
     return Built(
         [
             "fit",
             f"--config={EXPERIMENT}",
             f"--run_dir={folder}",
             "--overwrite=true",
-            f'--data={{"class_path": "tests.benchmarks.invented.Invented", "init_args": {{"image": {image}, '
-            f'"text": {text}, "pairs": {PAIRS}, "batch_size": {BATCH}}}}}',
+            "--data=tests.benchmarks.invented.Invented",
+            *(f"--data.init_args.{key}={value}" for key, value in data.items()),
             f"--model.init_args.dim={dim}",
-            *encoders,
+            *encoder_options(hidden=f"[{hidden}]", input_norm="none", dropout=0.0),
             "--trainer.accelerator=cpu",
             "--trainer.max_epochs=-1",
             f"--trainer.max_steps={updates}",
@@ -118,7 +113,6 @@ def by_hand(parts: Built, updates: int) -> float:
 
 
 def main(rounds: int) -> None:
-    """Measure in turn, and print."""
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     print("speed of the trainer relative to the loop by hand, median (lowest to highest)")

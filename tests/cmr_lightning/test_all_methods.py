@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ OF_METHOD = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def data_root(invented_data: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMR_DATA", str(invented_data))
+        yield
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_method_has_an_experiment(method: str) -> None:
     assert OF_METHOD[method], f"no experiments/<dataset>/*.yaml names {method}"
@@ -61,7 +68,7 @@ Parts = Callable[..., tuple[Retriever, CrossModalData]]
 
 
 @pytest.fixture(scope="module")
-def parts(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     """Method and data set of the fullest experiment of a method, or of one on Shapes at another level."""
     built: dict[tuple[str, str | None], Any] = {}
 
@@ -73,9 +80,7 @@ def parts(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Part
             if not experiments:
                 pytest.skip(f"{method} has no experiment on Shapes, the data set that serves every level")
             options = [] if level is None else [f"--data.level={level}"]
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("CMR_DATA", str(invented_data))
-                cli = build(experiments[0], tmp_path_factory.mktemp(method), options)
+            cli = build(experiments[0], tmp_path_factory.mktemp(method), options)
             simplify(cli.model)
             built[method, level] = cli.model, cli.datamodule
         model, data = built[method, level]
@@ -92,9 +97,8 @@ def simplify(model: Retriever) -> None:
     model.accumulate = 1
 
 
-def fit(model: Retriever, data: CrossModalData, batches: int, callback: pl.Callback | None = None) -> None:
-    callbacks = [callback] if callback else []
-    trainer(max_epochs=1, limit_train_batches=batches, callbacks=callbacks).fit(model, data)
+def fit(model: Retriever, data: CrossModalData, batches: int, callback: pl.Callback) -> None:
+    trainer(max_epochs=1, limit_train_batches=batches, callbacks=callback).fit(model, data)
 
 
 def copies(model: Retriever) -> dict[str, Tensor]:
@@ -232,13 +236,9 @@ def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("method", RETRIEVERS)
-def test_a_term_without_a_weight_is_computed_or_built_on_demand(
-    method: str, invented_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_term_without_a_weight_is_computed_or_built_on_demand(method: str, tmp_path: Path) -> None:
     """So that what a training stage gives a weight is either there, or known to be missing."""
-    monkeypatch.setenv("CMR_DATA", str(invented_data))
     kind = METHODS[method]
-    assert issubclass(kind, Retriever)
     nothing = json.dumps(dict.fromkeys(kind.terms, 0.0))
     experiment = max(experiments_of(method), key=lambda path: "shapes" in path.parent.name)  # pictures, not features
     cli = build(experiment, tmp_path, [f"--model.init_args.weights={nothing}"])
@@ -318,13 +318,20 @@ def test_a_batch_without_negatives_is_no_trouble(method: str, crowd: str, level:
 # The life of a run ---------------------------------------------------------------------------------------------------
 
 
+def measured(run: Path) -> dict[str, Any]:
+    """Test a run, and return its record."""
+    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
+    record = json.loads((run / "record.json").read_text())
+    values = [value for directions in record["metrics"].values() for value in directions.values()]
+    assert values
+    assert all(math.isfinite(value) for value in values)
+    return record
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_life_of_a_run(
-    method: str, invented_data: Path, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_life_of_a_run(method: str, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`fit`, which does not touch the test part, then more of it, then `test`, which leaves a record."""
-    monkeypatch.setenv("CMR_DATA", str(invented_data))
     experiment, run = experiments_of(method)[-1], tmp_path / "run"
     parts_read: list[str] = []
     part = CrossModalData.part
@@ -343,13 +350,9 @@ def test_life_of_a_run(
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == epochs - 1
     assert set(parts_read) == {"train", "val"}
 
-    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
-    record = json.loads((run / "record.json").read_text())
+    record = measured(run)
     assert record["method"] == method
     assert record["experiment"] == f"{experiment.parent.name}/{experiment.stem}"
-    values = [value for directions in record["metrics"].values() for value in directions.values()]
-    assert values
-    assert all(math.isfinite(value) for value in values)
 
 
 # On a GPU ------------------------------------------------------------------------------------------------------------
@@ -381,17 +384,11 @@ def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(
 @on_gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("method", METHODS)
-def test_life_on_a_gpu(
-    method: str, precision: str, invented_data: Path, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_life_on_a_gpu(method: str, precision: str, no_pictures: None, tmp_path: Path) -> None:
     """`fit`, more of it from its checkpoint, and `test`."""
-    monkeypatch.setenv("CMR_DATA", str(invented_data))
     experiment, run = experiments_of(method)[-1], tmp_path / "run"
     on = ["--trainer.accelerator=cuda", "--trainer.devices=1", f"--trainer.precision={precision}"]
     command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment), *on]
     assert main(command) == 0
     assert main([*command, "--trainer.max_epochs=3", "--resume=true"]) == 0
-    assert main(["test", f"--config={run / 'config.yaml'}"]) == 0
-    record = json.loads((run / "record.json").read_text())
-    assert record["hardware"]["gpus"]
-    assert all(math.isfinite(value) for directions in record["metrics"].values() for value in directions.values())
+    assert measured(run)["hardware"]["gpus"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -19,14 +21,20 @@ from tests.toy import Toy, ToyComposed, encoder, toy_model
 FUSIONS = [ImageOnly, TextOnly, Concatenation, TIRGFusion]
 
 
+@pytest.fixture
+def data() -> ToyComposed:
+    data = ToyComposed()
+    data.eval_batch_size = 10
+    return data
+
+
 def toy_tirg(data: ToyComposed, **arguments: object) -> TIRG:
     torch.manual_seed(0)
-    return toy_model(TIRG, data, generator_optimizer=sgd(0.05), **arguments)  # type: ignore[arg-type]
+    return toy_model(TIRG, data, generator_optimizer=sgd(0.05), **arguments)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_a_query_depends_on_what_its_fusion_reads_alone(fusion: type) -> None:
-    data = ToyComposed()
+def test_a_query_depends_on_what_its_fusion_reads_alone(fusion: type, data: ToyComposed) -> None:
     model = toy_tirg(data, fusion=fusion).eval()
     batch = next(iter(data.train_dataloader()))
     query = model.embed_queries(batch.text)
@@ -37,19 +45,16 @@ def test_a_query_depends_on_what_its_fusion_reads_alone(fusion: type) -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_all_that_is_trained_gets_a_gradient(fusion: type) -> None:
+def test_all_that_is_trained_gets_a_gradient(fusion: type, data: ToyComposed) -> None:
     """Processes that train together wait for the gradient of every parameter that wants one."""
-    data = ToyComposed()
     model = toy_tirg(data, fusion=fusion)
     batch = next(iter(data.train_dataloader()))
     model.generator_losses(batch, model.embed(batch))["metric"].backward()
-    without = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
-    assert not without
+    assert not {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
     assert all(p.requires_grad == (fusion is not ImageOnly) for p in model.text_encoder.parameters())
 
 
-def test_targets_are_the_images_and_queries_the_texts() -> None:
-    data = ToyComposed()
+def test_targets_are_the_images_and_queries_the_texts(data: ToyComposed) -> None:
     model = toy_tirg(data).eval()
     batch = next(iter(data.train_dataloader()))
     embeddings = model.embed(batch)
@@ -88,16 +93,12 @@ def test_methods_and_data_of_different_tasks_are_refused() -> None:
         TIRG(spec=Toy().spec, image_encoder=encoder, text_encoder=encoder)
 
 
-def test_a_part_of_the_gallery_is_not_measured() -> None:
-    data = ToyComposed()
-    data.eval_batch_size = 10
+def test_a_part_of_the_gallery_is_not_measured(data: ToyComposed) -> None:
     with pytest.raises(UserError, match="20 of 96 images and 20 of 72 queries were embedded; leave"):
         trainer(limit_test_batches=2).test(toy_tirg(data), data, verbose=False)
 
 
-def test_a_sanity_check_of_a_part_is_no_trouble() -> None:
-    data = ToyComposed()
-    data.eval_batch_size = 10
+def test_a_sanity_check_of_a_part_is_no_trouble(data: ToyComposed) -> None:
     model = toy_tirg(data)
     trainer(max_steps=1, num_sanity_val_steps=1, limit_val_batches=1.0, val_check_interval=1.0).fit(model, data)
     assert model.measurement is None
@@ -108,13 +109,12 @@ def test_gating_on_the_last_map_runs_on_pictures() -> None:
     torch.manual_seed(0)
     model = TIRG(
         spec=data.spec,
-        image_encoder=lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
-        text_encoder=lambda source, dim: WordRNN(source, dim),  # type: ignore[arg-type]
+        image_encoder=partial(TimmEncoder, model="test_resnet"),
+        text_encoder=WordRNN,
         fusion=TIRGLastMap,
         dim=8,
     )
     assert model.encoder_names() == {"image": "TimmEncoder", "text": "WordRNN", "fusion": "TIRGLastMap"}
     batch = next(iter(data.train_dataloader()))
-    losses = model.generator_losses(batch, model.embed(batch))
-    losses["metric"].backward()
+    model.generator_losses(batch, model.embed(batch))["metric"].backward()
     assert all(p.grad is not None for p in model.parameters())

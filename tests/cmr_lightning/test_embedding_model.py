@@ -22,15 +22,15 @@ class Cut(EmbeddingModel):
         self.seen = {"image": 0, "text": 0}
 
     def embed_images(self, images: Tensor) -> Tensor:
-        assert images.shape[1] == IMAGE
-        self.seen["image"] += len(images)
-        return images[:, : len(self.scale)] * self.scale
+        return self._cut(images, "image", IMAGE)
 
     def embed_texts(self, texts: Text) -> Tensor:
-        assert isinstance(texts, Tensor)
-        assert texts.shape[1] == TEXT
-        self.seen["text"] += len(texts)
-        return texts[:, : len(self.scale)] * self.scale
+        return self._cut(texts, "text", TEXT)
+
+    def _cut(self, items: Tensor, modality: str, size: int) -> Tensor:
+        assert items.shape[1] == size
+        self.seen[modality] += len(items)
+        return items[:, : len(self.scale)] * self.scale
 
 
 @pytest.mark.parametrize(("level", "captions"), [("label", 1), ("label", 3), ("instance", 3)])
@@ -46,20 +46,16 @@ def test_items_are_embedded_once_and_measured_together(level: str, captions: int
     images, texts = part.image[:, :5], part.text[:, :5]
     keys = {"label": (part.label, part.label[part.owner]), "instance": (torch.arange(24), part.owner)}
     expected = measure(images, texts, keys, data.protocols)
-    assert model.embedded is not None
     assert torch.equal(model.embedded.image, images)
-    assert model.measurement is not None
     assert model.measurement.metrics == expected.metrics
     for protocol, directions in expected.metrics.items():
-        for direction, value in directions.items():
-            logged = tester.callback_metrics[f"test/{protocol}/{direction}"]
-            assert logged.item() == pytest.approx(value, rel=1e-5)
+        logged = {direction: tester.callback_metrics[f"test/{protocol}/{direction}"].item() for direction in directions}
+        assert logged == pytest.approx(directions, rel=1e-5)
 
 
 def test_validation_measures_the_ranking_of_the_main_protocol_only(data: Toy) -> None:
     model = Cut(data.spec)
     trainer(limit_val_batches=None).validate(model, data, verbose=False)
-    assert model.measurement is not None
     main = data.protocols[0]
     expected = {p.id for p in data.protocols if (p.distance, p.relevance) == (main.distance, main.relevance)}
     assert set(model.measurement.metrics) == expected
@@ -77,7 +73,6 @@ def test_judgements_of_the_data_are_measured_in_test() -> None:
     data.protocols = (*data.protocols, *ECCV)
     model = Cut(data.spec)
     trainer().test(model, data, verbose=False)
-    assert model.measurement is not None
     assert model.measurement.ranks["i2t/cos/eccv"].num_queries == 2
     part = data.part("test")
     expected = measure(part.image[:, :5], part.text[:, :5], {}, ECCV, judgements={"eccv": judgements})
@@ -99,7 +94,7 @@ def test_prediction_is_float32_and_chooses_by_loader() -> None:
 
 
 def checkpoint_of(model: EmbeddingModel) -> dict[str, object]:
-    checkpoint: dict[str, object] = {"state_dict": model.state_dict()}
+    checkpoint = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)
     return checkpoint
 
@@ -125,9 +120,9 @@ def test_attributes_are_set_as_torch_sets_them() -> None:
     model._current_fx_name = None
     assert model._current_fx_name is None
     with pytest.raises(TypeError, match="cannot assign"):
-        model.scale = "text"  # type: ignore[assignment]
+        model.scale = "text"
     assert len(list(model.parameters())) == 1
-    model.scale = None  # type: ignore[assignment]
+    model.scale = None
     assert not list(model.parameters())
-    model._current_fx_name = torch.nn.Parameter(torch.ones(2))  # type: ignore[assignment]
+    model._current_fx_name = torch.nn.Parameter(torch.ones(2))
     assert [name for name, _ in model.named_parameters()] == ["_current_fx_name"]

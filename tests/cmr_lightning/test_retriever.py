@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +13,14 @@ from tests.cmr_lightning.game.playing import daml, trainer
 from tests.toy import Toy
 
 
-def test_unknown_weight_is_refused() -> None:
-    with pytest.raises(UserError, match="innter"):
-        daml(Toy(), weights={"innter": 1.0})
-
-
-def test_adversarial_weight_without_adversary_is_refused() -> None:
-    with pytest.raises(UserError, match=r"model\.discriminator"):
-        daml(Toy(), discriminator=None)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"weights": {"innter": 1.0}}, "innter"), ({"discriminator": None}, r"model\.discriminator")],
+    ids=["unknown weight", "adversarial weight without adversary"],
+)
+def test_impossible_setting_is_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        daml(Toy(), **setting)
 
 
 @pytest.mark.parametrize(

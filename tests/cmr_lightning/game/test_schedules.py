@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
-import torch
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.cli import ReduceLROnPlateau
 from torch.optim.lr_scheduler import StepLR
 
@@ -18,7 +16,7 @@ from tests.toy import Toy, toy_model
 
 
 def test_schedules_are_stepped_after_each_epoch_for_both_players(data: Toy) -> None:
-    model = daml(data, schedule=lambda optimizer: StepLR(optimizer, 1, gamma=0.1), generator_optimizer=sgd(1.0))
+    model = daml(data, schedule=partial(StepLR, step_size=1, gamma=0.1), generator_optimizer=sgd(1.0))
     fit = trainer(max_epochs=2)
     fit.fit(model, data)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in fit.optimizers]
@@ -27,9 +25,7 @@ def test_schedules_are_stepped_after_each_epoch_for_both_players(data: Toy) -> N
 
 def test_plateau_schedule_watches_the_validation_score(data: Toy) -> None:
 
-    def plateau(optimizer: torch.optim.Optimizer) -> ReduceLROnPlateau:
-        return ReduceLROnPlateau(optimizer, "score", mode="max", patience=0, factor=0.5)
-
+    plateau = partial(ReduceLROnPlateau, monitor="score", mode="max", patience=0, factor=0.5)
     model = daml(data, schedule=plateau, generator_optimizer=sgd(0.0), discriminator_optimizer=sgd(1.0))
     fit = trainer(max_epochs=3)
     fit.fit(model, data)  # the generator does not move, so the score never improves on the first epoch's
@@ -46,14 +42,12 @@ def test_plateau_schedule_that_takes_better_for_worse_is_refused(
         trainer(max_epochs=1).fit(daml(data, schedule=partial(ReduceLROnPlateau, monitor="score", mode=wrong)), data)
 
 
-def test_schedule_counts_updates_where_it_is_told_to() -> None:
-    data, seen = Toy(), []
-
-    class Watch(pl.Callback):
-        def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
-            seen.append(optimizer.param_groups[0]["lr"])
-
+def test_schedule_counts_updates_where_it_is_told_to(data: Toy) -> None:
+    seen: list[float] = []
+    watch = LambdaCallback(
+        on_before_optimizer_step=lambda _, __, optimizer: seen.append(optimizer.param_groups[0]["lr"])
+    )
     warm = partial(WarmupCosine, warmup=2, total=6)
     model = toy_model(Pull, data, generator_optimizer=sgd(1.0), schedule=warm, schedule_every="update")
-    trainer(max_epochs=1, callbacks=[Watch()]).fit(model, data)
+    trainer(max_epochs=1, callbacks=[watch]).fit(model, data)
     assert seen == pytest.approx([0.5, 1.0, 1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])

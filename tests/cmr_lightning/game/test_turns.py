@@ -6,50 +6,35 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import EMAWeightAveraging, LambdaCallback, ModelCheckpoint
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.turns import frozen
-from tests.building import sgd
+from tests.building import sgd, without_dropout
 from tests.cmr_lightning.game.playing import Norms, Pull, daml, trainer
 from tests.toy import Toy, toy_model
 
 
+@pytest.mark.parametrize(("end", "updates"), [({"max_epochs": 1}, 6), ({"max_epochs": -1, "max_steps": 9}, 9)])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_global_step_counts_generator_updates(steps: int, data: Toy) -> None:
-    fit = trainer(max_epochs=1)
+def test_global_step_and_max_steps_count_generator_updates(
+    steps: int, end: dict[str, int], updates: int, data: Toy
+) -> None:
+    turns: list[str] = []
+    watch = LambdaCallback(on_before_optimizer_step=lambda trainer, model, optimizer: turns.append(model.player))
+    fit = trainer(**end, callbacks=[watch])
     fit.fit(daml(data, discriminator_steps=steps), data)
-    assert fit.global_step == len(data.train_dataloader()) == 6
+    assert fit.global_step == updates
+    assert turns == (["discriminator"] * steps + ["generator"]) * updates
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_max_steps_stops_after_that_many_generator_updates(steps: int, data: Toy) -> None:
-    updates = CountSteps()
-    fit = trainer(max_steps=9, max_epochs=-1, callbacks=[updates])
-    fit.fit(daml(data, discriminator_steps=steps), data)
-    assert fit.global_step == 9
-    assert updates.turns == (["discriminator"] * steps + ["generator"]) * 9
-
-
-class CountSteps(pl.Callback):
-    def __init__(self) -> None:
-        self.turns: list[str] = []
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.turns.append(pl_module.player)
-
-
-def test_no_player_finds_gradients_of_an_update_before() -> None:
-    data, left = Toy(), []
-
-    class Watch(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
-            left.append([name for name, p in model.named_parameters() if p.grad is not None])
-
-    trainer(max_epochs=1, callbacks=[Watch()]).fit(daml(data, discriminator_steps=2), data)
-    assert left == [[]] * 6
+def test_no_player_finds_gradients_of_an_update_before(data: Toy) -> None:
+    model, left = daml(data, discriminator_steps=2), []
+    watch = LambdaCallback(on_train_batch_end=lambda *_: left.append([p.grad for p in model.parameters()]))
+    trainer(max_epochs=1, callbacks=[watch]).fit(model, data)
+    assert left == [[None] * len(list(model.parameters()))] * 6
 
 
 def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest(data: Toy) -> None:
@@ -65,9 +50,7 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
         data = Toy(batch_size=batch_size)
         torch.manual_seed(0)
         model = toy_model(Pull, data, generator_optimizer=sgd(0.5), accumulate=batches)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0
+        without_dropout(model)
         trainer(max_epochs=1).fit(model, data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.allclose(*weights, atol=1e-6)
@@ -105,22 +88,16 @@ def test_test_part_is_not_read_by_fit(data: Toy) -> None:
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 def test_gradients_are_clipped_per_player(player: str, data: Toy) -> None:
     norms = Norms()
-    clip = {f"{player}_clip": 1e-3}
-    trainer(max_epochs=1, callbacks=[norms]).fit(daml(data, **clip), data)
+    trainer(max_epochs=1, callbacks=[norms]).fit(daml(data, **{f"{player}_clip": 1e-3}), data)
     other = {"generator": "discriminator", "discriminator": "generator"}[player]
     assert max(norms.norms[player]) <= 1e-3 * 1.001
     assert max(norms.norms[other]) > 1e-3
 
 
 def test_adversarial_weight_follows_the_ramp(data: Toy) -> None:
-    model = daml(data, weights={"adversarial": 0.5})
-    seen: list[float] = []
-
-    class Watch(pl.Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
-            seen.append(model.weight("adversarial"))
-
-    trainer(max_epochs=2, callbacks=[Watch()]).fit(model, data)
+    model, seen = daml(data, weights={"adversarial": 0.5}), []
+    watch = LambdaCallback(on_train_batch_start=lambda *_: seen.append(model.weight("adversarial")))
+    trainer(max_epochs=2, callbacks=[watch]).fit(model, data)
     assert seen[0] == 0
     assert seen == sorted(seen)
     q = 11 / 12
@@ -137,7 +114,6 @@ def test_precisions_train(precision: str, data: Toy) -> None:
     model = daml(data)
     fit = trainer(max_epochs=8, precision=precision)
     fit.fit(model, data)
-    assert model.measurement is not None
     assert model.measurement.metrics["map@all/cos/label"]["mean"] > 0.5
 
 
@@ -168,10 +144,9 @@ def test_resumed_in_the_middle_of_an_epoch_equals_the_undisturbed_run(tmp_path: 
     """Bit for bit, with dropout, two players and a schedule; an epoch has six batches."""
     settings = {"discriminator_steps": 2, "schedule": lambda optimizer: StepLR(optimizer, 1, gamma=0.5)}
 
-    def run(**kwargs: Any) -> tuple[dict[str, Tensor], pl.Trainer]:
+    def run(resume: Path | None = None, **kwargs: Any) -> tuple[dict[str, Tensor], pl.Trainer]:
         data = Toy()
         model = daml(data, **settings)
-        resume = kwargs.pop("resume", None)
         fit = trainer(max_epochs=3, **kwargs)
         pl.seed_everything(5, verbose=False)
         if resume:
