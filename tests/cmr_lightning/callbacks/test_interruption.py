@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -67,20 +68,13 @@ def validations(run: Path) -> list[str]:
     ],
 )
 def test_training_ends_after_the_update_in_hand_and_a_validation_that_is_due(
-    batch: int,
-    options: list[str],
-    updates: int,
-    validated: list[str],
-    toy: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    batch: int, options: list[str], updates: int, validated: list[str], toy: Path, tmp_path: Path, capsys: Any
 ) -> None:
     """An epoch has six batches; of those four make an update, then two another, where four are accumulated."""
     run = Run(tmp_path / "run")
+    often = "--trainer.log_every_n_steps=1"
     with pytest.raises(SystemExit) as stop:
-        main(
-            ["fit", f"--config={toy}", f"--run_dir={run.path}", "--trainer.log_every_n_steps=1", *options, *send(batch)]
-        )
+        main(["fit", f"--config={toy}", f"--run_dir={run.path}", often, *options, *send(batch)])
     assert stop.value.code not in (0, None)
     assert torch.load(run.last, weights_only=True)["global_step"] == updates
     assert f"after {updates} updates; continue with --resume=true" in capsys.readouterr().out
@@ -152,13 +146,8 @@ def test_job_that_slurm_starts_again_resumes_or_starts_over(
     assert validations(run.path) == ["6", "12"]
 
 
-SLURM = {
-    "SLURM_NTASKS": "1",
-    "SLURM_JOB_NAME": "train",
-    "SLURM_JOB_ID": "77",
-    "SLURM_JOB_NODELIST": "localhost",
-    **{f"SLURM_{name}ID": "0" for name in ("NODE", "LOCAL", "PROC")},
-}
+JOB = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "77", "JOB_NODELIST": "localhost"}
+SLURM = {f"SLURM_{name}": value for name, value in {**JOB, "NODEID": "0", "LOCALID": "0", "PROCID": "0"}.items()}
 """What SLURM tells the one process of a job."""
 
 

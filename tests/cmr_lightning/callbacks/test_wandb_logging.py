@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import wandb
 import yaml
+from PIL import Image
 
 from cmr_lightning.__main__ import main
 from tests.building import ROOT, write_toy
@@ -22,7 +23,7 @@ from tests.cmr_lightning.sweep.made import write_sweep
 
 SCORE = "val/map@all/cos/label/mean"
 STEP = "trainer/global_step"
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_gallery")]
 
 
 def account(server: WandbServer, folder: Path) -> dict[str, str]:
@@ -39,8 +40,15 @@ def fit(folder: Path, *options: str) -> int:
     return main(["fit", f"--config={toy}", f"--run_dir={folder / 'run'}", "--trainer.logger=WandbLogger", *options])
 
 
-def measure(folder: Path) -> int:
-    return main(["test", f"--config={folder / 'run' / 'config.yaml'}"])
+def measured(folder: Path) -> dict[str, Any]:
+    """Test the run in `folder/run`, and return its record."""
+    assert main(["test", f"--config={folder / 'run' / 'config.yaml'}"]) == 0
+    return json.loads((folder / "run" / "record.json").read_text())
+
+
+def run_wandb(words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "wandb", *words]
+    subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True, timeout=300)
 
 
 def unwrapped(server: WandbServer, run: str) -> dict[str, Any]:
@@ -57,14 +65,13 @@ def steps(server: WandbServer, run: str, key: str) -> list[int]:
     return [row[STEP] for row in server.history[run] if key in row]
 
 
-def check_report(server: WandbServer, run: str, folder: Path, directions: set[str]) -> None:
+def check_report(server: WandbServer, run: str, record: dict[str, Any], directions: set[str]) -> None:
     """What `test` measured is logged under its names, and each validation score has a definition."""
     # W&B sends numbers for the names of fields; 1 is the name of a metric.
     defined = {metric["1"] for metric in unwrapped(server, run)["_wandb"]["m"] if "1" in metric}
     assert {name for name in defined if name.startswith("val/")} == {
         key for key in logged(server, run) if key.startswith("val/")
     }
-    record = json.loads((folder / "run" / "record.json").read_text())
     assert json.loads(server.files["record.json"]) == record
     for protocol, values in record["metrics"].items():
         assert {name: server.summary[run][f"test/{protocol}/{name}"] for name in values} == values
@@ -89,13 +96,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbSer
 
 
 @pytest.fixture
-def gallery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture in the place of the gallery that `no_pictures` leaves out."""
-    from PIL import Image
-
-    monkeypatch.setattr(
-        "cmr_lightning.callbacks.gallery.draw_gallery", lambda rows, title, path: Image.new("RGB", (8, 8)).save(path)
-    )
+def small_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture in the place of the gallery, which takes most of the time of a test."""
+    drawn = "cmr_lightning.callbacks.gallery.draw_gallery"
+    monkeypatch.setattr(drawn, lambda rows, title, path: Image.new("RGB", (8, 8)).save(path))
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 
 
 def test_fit_resume_and_test_are_one_run_that_says_everything(
-    tmp_path: Path, server: WandbServer, gallery: None, artifacts: list[tuple[str, list[str]]]
+    tmp_path: Path, server: WandbServer, artifacts: list[tuple[str, list[str]]]
 ) -> None:
     watch = ["--trainer.callbacks+=WandbWatch", "--trainer.callbacks.log_freq=4"]
     assert fit(tmp_path, "--trainer.logger.log_model=true", *watch) == 0
@@ -133,10 +137,10 @@ def test_fit_resume_and_test_are_one_run_that_says_everything(
     assert any(key.startswith("gradients/") for key in logged(server, run))
 
     assert fit(tmp_path, "--trainer.max_epochs=3", "--resume=true") == 0
-    assert measure(tmp_path) == 0
+    record = measured(tmp_path)
     assert list(server.runs) == [run]
     assert steps(server, run, SCORE) == [6, 12, 18]
-    check_report(server, run, tmp_path, {"i2t", "t2i"})
+    check_report(server, run, record, {"i2t", "t2i"})
     assert {"test/gallery", "test/classes"} <= logged(server, run)
     assert any(name.startswith("media/images/test/gallery") for name in server.files)
 
@@ -168,38 +172,34 @@ def write_composed(path: Path) -> None:
     path.write_text(yaml.safe_dump(toy))
 
 
+@pytest.mark.usefixtures("artifacts")
 @pytest.mark.parametrize("kind", ["instance", "composed"])
-def test_whatever_is_measured_is_reported_under_its_name(
-    kind: str, tmp_path: Path, server: WandbServer, gallery: None, artifacts: list[tuple[str, list[str]]]
-) -> None:
+def test_whatever_is_measured_is_reported_under_its_name(kind: str, tmp_path: Path, server: WandbServer) -> None:
     if kind == "composed":
         write_composed(tmp_path / "toy.yaml")
     options = ["--data.level=instance", "--data.captions=2"] if kind == "instance" else []
     assert fit(tmp_path, "--trainer.max_epochs=1", *options) == 0
-    assert measure(tmp_path) == 0
+    record = measured(tmp_path)
     (run,) = server.runs
-    check_report(server, run, tmp_path, {"i2t", "t2i"} if kind == "instance" else {"c2i"})
+    check_report(server, run, record, {"i2t", "t2i"} if kind == "instance" else {"c2i"})
 
 
 def test_what_was_logged_offline_is_sent_later(
-    tmp_path: Path, server: WandbServer, gallery: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("API_KEY", "MODE"):
         monkeypatch.delenv(f"WANDB_{name}")
     offline = "--trainer.logger.offline=true"
     assert fit(tmp_path, offline) == 0
     assert fit(tmp_path, offline, "--trainer.max_epochs=3", "--resume=true") == 0
-    assert measure(tmp_path) == 0
+    record = measured(tmp_path)
     assert not server.operations
     parts = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(parts) == 3
-    environment = {**os.environ, **account(server, tmp_path)}
-    words = [sys.executable, "-m", "wandb", "sync", *map(str, parts)]
-    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=120)
+    run_wandb(["sync", *map(str, parts)], tmp_path, account(server, tmp_path))
     assert list(server.runs) == [json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]]
     (run,) = server.runs
     assert steps(server, run, SCORE) == [6, 12, 18]
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert server.summary[run]["test/map@all/cos/label/mean"] == record["metrics"]["map@all/cos/label"]["mean"]
 
 
@@ -238,11 +238,9 @@ def test_wandb_sweep_and_agent_start_our_command_which_reports_to_the_server(tmp
         trial = {"type": "run", "run_id": "trial1", "program": content["program"], "args": args}
         server.commands = [[trial], [{"type": "exit"}]]
         paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        environment = {**os.environ, **account(server, tmp_path), **paths}
         agent = ["agent", "--count", "1", f"{ENTITY}/{PROJECT}/{SWEEP}"]
         for words in (["sweep", "--project", PROJECT, str(path)], agent):
-            command = [sys.executable, "-m", "wandb", *words]
-            subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
+            run_wandb(words, tmp_path, {**account(server, tmp_path), **paths})
     assert yaml.safe_load(server.sweep["config"])["parameters"] == content["parameters"]
     assert {"UpsertSweep", "CreateAgent", "Heartbeat", "UpsertBucket"} <= set(server.operations)
     assert (server.runs["trial1"]["sweep"], server.runs["trial1"]["exitcode"]) == (SWEEP, 0)

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,32 +16,22 @@ ENTITY, PROJECT, SWEEP = "tester", "cmr_lightning", "sweep1"
 
 
 class WandbServer:
-    """Answers the GraphQL operations and the file stream that `wandb sweep`, `wandb agent` and a run use.
-
-    Attributes:
-        runs: By run id, the variables of all `UpsertBucket` operations, later ones replacing earlier ones.
-        history: By run id, the rows logged.
-        summary: By run id, the last summary.
-        files: Contents of the files that were sent.
-        operations: Names of all operations that were asked for.
-        commands: Commands for agents, a list for each heartbeat.
-    """
+    """Answers the GraphQL operations and the file stream that `wandb sweep`, `wandb agent` and a run use."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.history: dict[str, list[dict[str, Any]]] = {}
-        self.summary: dict[str, dict[str, Any]] = {}
+        self.runs: dict[str, dict[str, Any]] = {}  # by id, the variables of all `UpsertBucket`, the later instead
+        self.history: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by run id
+        self.summary: dict[str, dict[str, Any]] = {}  # the last one by run id
         self.files: dict[str, bytes] = {}
         self.operations: list[str] = []
-        self.commands: list[list[dict[str, Any]]] = []
+        self.commands: list[list[dict[str, Any]]] = []  # for agents, a list for each heartbeat
         self.sweep: dict[str, Any] = {}
         self.url = ""
 
     def graphql(self, operation: str, given: dict[str, Any]) -> dict[str, Any]:
         """The part `data` of the answer."""
         self.operations.append(operation)
-        answer = getattr(self, f"on_{operation}", None)
-        return {} if answer is None else answer(given)
+        return getattr(self, f"on_{operation}", lambda given: {})(given)
 
     def on_Viewer(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         viewer = {"id": "1", "entity": ENTITY, "username": ENTITY, "email": "", "flags": "{}"}
@@ -58,7 +49,7 @@ class WandbServer:
             "config": known.get("config"),
             "sweepName": known.get("sweep"),
             "project": _project(given["project"]),
-            "historyLineCount": len(self.history.get(given["name"], [])),
+            "historyLineCount": len(self.history[given["name"]]),
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
@@ -66,20 +57,18 @@ class WandbServer:
         name = given["name"]
         if name not in self.runs:
             return {"model": {**_project(PROJECT), "bucket": None}}
-        rows, known = self.history.get(name, []), self.runs[name]
+        rows, known = self.history[name], self.runs[name]
         bucket = {
             "id": "1",
             "name": name,
             "summaryMetrics": json.dumps(self.summary.get(name, {})),
             "displayName": known.get("displayName"),
-            "logLineCount": 0,
-            "historyLineCount": len(rows),
-            "eventsLineCount": 0,
+            "tags": known.get("tags"),
+            "config": known.get("config", "{}"),
+            "wandbConfig": known.get("config", "{}"),
             "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
             "eventsTail": "[]",
-            "config": known.get("config", "{}"),
-            "tags": known.get("tags"),
-            "wandbConfig": known.get("config", "{}"),
+            **{"logLineCount": 0, "historyLineCount": len(rows), "eventsLineCount": 0},
         }
         return {"model": {**_project(PROJECT), "bucket": bucket}}
 
@@ -114,7 +103,7 @@ class WandbServer:
         files = content.get("files", {})
         if "wandb-history.jsonl" in files:
             part = files["wandb-history.jsonl"]
-            self.history.setdefault(run, [])[part["offset"] :] = [json.loads(line) for line in part["content"]]
+            self.history[run][part["offset"] :] = [json.loads(line) for line in part["content"]]
         if "wandb-summary.json" in files:
             self.summary[run] = json.loads(files["wandb-summary.json"]["content"][-1])
         if "exitcode" in content:
@@ -157,13 +146,10 @@ def wandb_server() -> Iterator[WandbServer]:
 
         do_GET = do_POST = do_PUT = answer  # noqa: N815
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield state
+        finally:
+            server.shutdown()

@@ -65,12 +65,10 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
     observer = Observer()
     parallel = {"strategy": "ddp", "devices": together, "plugins": [TorchElasticEnvironment()]} if together > 1 else {}
     callbacks = [observer, *settings.pop("callbacks", [])]
-    limits = {"max_epochs": -1, "max_steps": UPDATES, "limit_val_batches": 1.0, "num_sanity_val_steps": 0}
-    if not isinstance(model, Retriever):
-        limits["max_epochs"] = 1
-    fit = trainer(
-        **{**limits, **settings}, callbacks=callbacks, log_every_n_steps=10**6, precision="64-true", **parallel
-    )
+    epochs = -1 if isinstance(model, Retriever) else 1
+    limits = {"max_epochs": epochs, "max_steps": UPDATES, "limit_val_batches": 1.0, "num_sanity_val_steps": 0}
+    exact = {"precision": "64-true", "log_every_n_steps": 10**6}
+    fit = trainer(**{**limits, **settings}, callbacks=callbacks, **exact, **parallel)
     fit.fit(model, data)
     fit.validate(model, data, verbose=False)
     return {
@@ -113,15 +111,13 @@ def toy(together: int, train_settings: dict[str, Any] | None = None, **settings:
     """DAML on the toy data, with encoders that standardise features over the batch."""
     data = Toy(num_train=83)
     pl.seed_everything(1, verbose=False)
-    optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
-    model = DAML(
-        spec=data.spec,
-        image_encoder=normalised,
-        text_encoder=normalised,
-        dim=8,
-        discriminator=ModalityClassifier,
-        **{**optimizers, **settings},
-    )
+    encoders = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8}
+    players = {
+        "discriminator": ModalityClassifier,
+        "generator_optimizer": sgd(0.1),
+        "discriminator_optimizer": sgd(0.1),
+    }
+    model = DAML(spec=data.spec, **{**encoders, **players, **settings})
     return train(model, data, together, **(train_settings or {}))
 
 

@@ -53,11 +53,7 @@ def alive(process: int) -> bool:
 
 
 def kill_one(folder: Path, which: int, *options: str) -> tuple[int, str]:
-    """Kill a process by SIGKILL once a checkpoint has been written, and wait until both have ended.
-
-    Returns:
-        The exit code of the first process, and the errors that were printed.
-    """
+    """Kill a process once a checkpoint was written, and wait for both; the first's exit code, and the errors."""
     run = Run(folder / "run")
     written = run.last.stat().st_mtime_ns if run.last.exists() else 0
     first = start(folder, *options)
