@@ -37,12 +37,10 @@ class Built(RetrievalCLI):
 
 
 def read(experiment: Path) -> dict[str, Any]:
-    """An experiment as plain values."""
     return yaml.safe_load(experiment.read_text())
 
 
 def method_of(experiment: Path) -> str:
-    """Class name of the method that an experiment trains."""
     return read(experiment)["model"]["class_path"].rpartition(".")[2]
 
 
@@ -103,7 +101,6 @@ def trainer(**settings: Any) -> pl.Trainer:
 
 
 def sgd(lr: float) -> Callable[..., torch.optim.Optimizer]:
-    """Plain gradient descent."""
     return lambda parameters: torch.optim.SGD(parameters, lr=lr)
 
 
@@ -122,23 +119,14 @@ model:
   class_path: DAML
   init_args:
     dim: 8
-    image_encoder:
-      class_path: FeatureMLP
-      init_args: {hidden: [16], dropout: 0.1}
+    image_encoder: {class_path: FeatureMLP, init_args: {hidden: [16], dropout: 0.1}}
     text_encoder:
       class_path: FeatureMLP
       init_args: {hidden: [16], dropout: "${model.init_args.image_encoder.init_args.dropout}"}
-    discriminator:
-      class_path: ModalityClassifier
-    generator_optimizer:
-      class_path: Adam
-      init_args: {lr: 1.0e-2}
-data:
-  class_path: tests.toy.Toy
-trainer:
-  max_epochs: 2
-  log_every_n_steps: 4
-  accelerator: cpu
+    discriminator: {class_path: ModalityClassifier}
+    generator_optimizer: {class_path: Adam, init_args: {lr: 1.0e-2}}
+data: {class_path: tests.toy.Toy}
+trainer: {max_epochs: 2, log_every_n_steps: 4, accelerator: cpu}
 """
 
 

@@ -73,9 +73,8 @@ def fit_complaint(toy: Path, tmp_path: Path, complaint: Complaint) -> Complaint:
 @pytest.fixture
 def built(toy: Path, tmp_path: Path) -> Callable[..., Built]:
     """Builds the parts of the toy experiment, or of another, with options."""
-    return lambda *options, config=toy: Built(
-        ["fit", f"--config={config}", f"--run_dir={tmp_path / 'built'}", *options]
-    )
+    run = f"--run_dir={tmp_path / 'built'}"
+    return lambda *options, config=toy: Built(["fit", f"--config={config}", run, *options])
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -109,12 +108,8 @@ def test_interpolations_follow_the_command_line(
 
 
 def test_dotted_overrides_reach_the_model_and_the_config(built: Callable[..., Built]) -> None:
-    cli = built(
-        "--model.generator_optimizer.lr=3e-4",
-        "--model.weights.adversarial=0",
-        "--model.image_encoder.hidden=[7, 5]",
-        "--data.batch_size=12",
-    )
+    of_model = ("generator_optimizer.lr=3e-4", "weights.adversarial=0", "image_encoder.hidden=[7, 5]")
+    cli = built(*(f"--model.{option}" for option in of_model), "--data.batch_size=12")
     generator, _ = cli.model.configure_optimizers()[0]
     assert generator.param_groups[0]["lr"] == 3e-4
     assert cli.model.weights == {**DAML.terms, "adversarial": 0}
@@ -244,11 +239,7 @@ def test_second_fit_in_a_folder_is_refused(toy: Path, run: Path, complaint: Comp
 
 
 def test_test_needs_the_config_of_the_run_only_though_it_was_moved(
-    run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    recwarn: pytest.WarningsRecorder,
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recwarn: Any
 ) -> None:
     """And gives the same numbers each time."""
     monkeypatch.chdir(tmp_path)
@@ -278,8 +269,6 @@ def test_predict_writes_the_test_part_into_the_common_space(run: Path) -> None:
     assert main(["predict", f"--config={run / 'config.yaml'}"]) == 0
     with np.load(run / "embeddings.npz") as file:
         assert file["image"].shape == file["text"].shape == (24, 8)
-        assert file["owner"].tolist() == list(range(24))
-        assert file["image_names"][3] == "test 3"
         assert np.isfinite(file["image"]).all()
 
 
@@ -408,12 +397,11 @@ def test_class_without_items(
 
 
 def test_checkpoint_of_another_method(toy: Path, run: Path, tmp_path: Path, complaint: Complaint) -> None:
-    discriminator = "    discriminator:\n      class_path: ModalityClassifier\n"
+    discriminator = "    discriminator: {class_path: ModalityClassifier}\n"
     toy.write_text(toy.read_text().replace("DAML", "Triplet").replace(discriminator, ""))
     checkpoint = run / "checkpoints" / "best.ckpt"
     error = complaint("test", f"--config={toy}", f"--ckpt_path={checkpoint}", f"--run_dir={tmp_path / 'new'}")
-    assert "DAML" in error
-    assert "Triplet" in error
+    assert "weights of DAML, but the config names Triplet" in error
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

@@ -16,6 +16,7 @@ from datamodules.shapes_composed import ShapesComposed
 from tests.building import trainer
 from tests.toy import Toy
 
+Rows = Callable[..., list[list[Tile]]]
 GREEN, RED, GREY, BLUE = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
 
 
@@ -36,7 +37,7 @@ def test_picture_has_a_sane_size_and_shows_tiles_and_colours(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Tile]]]:
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
     """Returns the rows that a gallery would draw of a random method on some data."""
     rows: list[list[Tile]] = []
     monkeypatch.setattr("cmr_lightning.callbacks.gallery.draw_gallery", lambda found, title, path: rows.extend(found))
@@ -50,9 +51,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
 
 @pytest.mark.parametrize("level", ["label", "instance"])
-def test_rows_are_queries_with_their_results_right_ones_green(
-    level: str, rows: Callable[..., list[list[Tile]]]
-) -> None:
+def test_rows_are_queries_with_their_results_right_ones_green(level: str, rows: Rows) -> None:
     drawn = rows(Toy(level=level, captions=2), queries=3, results=24)
     assert [len(row) for row in drawn] == [25] * 6
     assert all(row[0].colour == GREY for row in drawn)
@@ -66,7 +65,7 @@ def test_rows_are_queries_with_their_results_right_ones_green(
             assert (tile.colour == GREEN) == tile.text.startswith(f"class {asked} ")
 
 
-def test_pictures_are_shown_where_the_data_set_has_them(rows: Callable[..., list[list[Tile]]]) -> None:
+def test_pictures_are_shown_where_the_data_set_has_them(rows: Rows) -> None:
     drawn = rows(Shapes(num_train=20, num_val=20, num_test=20, picture_size=16))
     assert [len(row) for row in drawn] == [7] * 8
     for row in drawn[:4]:
@@ -75,11 +74,11 @@ def test_pictures_are_shown_where_the_data_set_has_them(rows: Callable[..., list
     assert all(tile.picture is not None for row in drawn[4:] for tile in row[1:])
 
 
-def test_gallery_smaller_than_the_results_asked_for(rows: Callable[..., list[list[Tile]]]) -> None:
+def test_gallery_smaller_than_the_results_asked_for(rows: Rows) -> None:
     assert [len(row) for row in rows(Toy(), results=99)] == [25] * 8
 
 
-def test_row_of_a_composed_query_is_source_text_results_and_target(rows: Callable[..., list[list[Tile]]]) -> None:
+def test_row_of_a_composed_query_is_source_text_results_and_target(rows: Rows) -> None:
     data = ShapesComposed(num_train=2, num_val=1, num_test=6, modifications=4)
     drawn = rows(data, queries=3, results=29)
     assert [len(row) for row in drawn] == [2 + 29 + 1] * 3

@@ -14,8 +14,6 @@ from tests.building import trainer
 from tests.toy import Toy, toy_model
 
 SELECTION = {"monitor": "val/map@all/cos/label/mean", "mode": "max", "value": 0.5, "epoch": 1, "step": 12}
-
-
 SUMMARY = {"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 2}
 
 
@@ -32,7 +30,6 @@ def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     run.write_summary({**SUMMARY, "peak_memory": peak})
     model = measured(run)
     record = Record.read(run.record)
-    assert model.measurement is not None
     assert record.metrics == model.measurement.metrics
     assert (record.experiment, record.method, record.dataset, record.seed) == ("toys/triplet", "Triplet", "Toy", 7)
     assert record.split == {"name": "toy", "checksum": "0" * 16}
