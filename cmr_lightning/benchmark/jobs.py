@@ -18,7 +18,14 @@ Found = TypeVar("Found")
 
 
 def find_jobs(plan: Sequence[PlannedRun]) -> tuple[list[Job], list[Outcome]]:
-    """Separate the runs of a plan that are to be done from those that are finished or cannot be done."""
+    """Separate the runs of a plan that are to be done from those that are finished or cannot be done.
+
+    Examples:
+        >>> from cmr_lightning.runs.run import Run
+        >>> jobs, outcomes = find_jobs([PlannedRun(Path("nowhere.yaml"), 0, (), Run(Path("seed0")))])
+        >>> len(jobs), [outcome.error is None for outcome in outcomes]
+        (0, [False])
+    """
     groups: dict[Any, list[PlannedRun]] = defaultdict(list)
     for planned in plan:
         groups[planned.experiment, planned.options, planned.variant].append(planned)

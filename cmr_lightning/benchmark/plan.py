@@ -239,6 +239,11 @@ def matching(pattern: str) -> Sequence[Path]:
 
     Raises:
         UserError: If there is none.
+
+    Examples:
+        >>> matching("/no.yaml")
+        Traceback (most recent call last):
+        cmr_lightning.errors.UserError: No experiment matches /no.yaml; patterns are relative to the working directory.
     """
     root = Path(pattern).anchor
     files = [file for file in sorted(Path(root).glob(str(Path(pattern).relative_to(root)))) if file.is_file()]

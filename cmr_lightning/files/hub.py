@@ -28,6 +28,10 @@ def from_hub(load: Callable[[bool], Loaded], hub_id: str, files: str, option: st
 
     Raises:
         UserError: If the files are neither in the cache nor can be fetched.
+
+    Examples:
+        >>> from_hub(lambda cached: {"cached": cached}, "timm/resnet18", "weights", "model.weights, a file")
+        {'cached': True}
     """
     try:
         return load(True)

@@ -172,6 +172,11 @@ def quarter_turns(images: Tensor) -> list[Tensor]:
 
     Returns:
         Four tensors `(N, 3, H, H)` or `(N, D)`.
+
+    Examples:
+        >>> picture = torch.arange(4).view(1, 1, 2, 2)
+        >>> [turned.flatten().tolist() for turned in quarter_turns(picture)]
+        [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0], [2, 0, 3, 1]]
     """
     if images.ndim == 3:
         return list(images.unbind(1))

@@ -34,6 +34,10 @@ def data_set(name: str) -> type[CrossModalData]:
 
     Raises:
         UserError: If there is none of that name.
+
+    Examples:
+        >>> data_set("pascal_sentence").__name__
+        'PascalSentence'
     """
     known = published()
     if name in known:
