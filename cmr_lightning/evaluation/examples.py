@@ -42,7 +42,7 @@ class Examples:
     """Examples that `test` keeps of one run.
 
     Attributes:
-        classes: Names of the label classes.
+        classes: Names of the classes.
         label: Labels of the M images, class indices `(M,)` or multi-hot `(M, C)`.
         owner: Image of each of the P texts, or source of each composed query, `(P,)`.
         asking: For `i2t` the images, for `t2i` and `c2i` the texts that are queries, in the order of the ranks.
@@ -50,8 +50,8 @@ class Examples:
         point_rows: Items to which these belong, `(n,)` each.
         answered: Some queries of each direction with their results.
         names: Names, as people know them, of the images that occur in `answered`.
-        captions: The texts that occur there; empty strings where the data set has none.
-        pictures: Small JPEGs of the images that occur there, if the data set has pictures.
+        captions: The texts there; empty strings where the data set has none.
+        pictures: Small JPEGs of the images there, if the data set has pictures.
     """
 
     classes: tuple[str, ...]

@@ -113,10 +113,7 @@ def _folds(
 
 
 def measure_composed(
-    images: Tensor,
-    queries: Tensor,
-    compositions: Compositions,
-    protocols: Sequence[Protocol],
+    images: Tensor, queries: Tensor, compositions: Compositions, protocols: Sequence[Protocol]
 ) -> Measurement:
     """Rank the other images for every composed query, and measure under all protocols.
 
@@ -130,8 +127,7 @@ def measure_composed(
         protocols: The protocols.
 
     Raises:
-        UserError: Embeddings are not finite, or a protocol asks for a relevance that has no keys, or for folds that the
-            data do not have.
+        UserError: Embeddings are not finite, or a protocol asks for a relevance or folds that the data do not have.
     """
     source, target, keys, fold = compositions
     _check_keys(protocols, ("target", *keys))
@@ -173,6 +169,7 @@ def _measured(protocols: Sequence[Protocol], ranked: Callable[[Protocol], Iterat
     """Compute metrics under all protocols, given the function that ranks the folds of a protocol."""
     rankings: dict[str, list[ByDirection]] = {}
     metrics: dict[str, dict[str, float]] = {}
+    ranks: dict[str, Ranks] = {}
     for protocol in protocols:
         if protocol.ranking not in rankings:
             rankings[protocol.ranking] = list(ranked(protocol))
@@ -182,10 +179,6 @@ def _measured(protocols: Sequence[Protocol], ranked: Callable[[Protocol], Iterat
         metrics[protocol.id] = {**values, "mean": total / len(values)}
         if protocol.metric == "rsum":
             metrics[protocol.id]["sum"] = total
-    ranks = {
-        f"{direction}/{name}/{number}" if len(folds) > 1 else f"{direction}/{name}": found
-        for name, folds in rankings.items()
-        for number, fold in enumerate(folds, 1)
-        for direction, found in fold.items()
-    }
+        for d in protocol.directions:
+            ranks |= {name: fold[d] for name, fold in zip(protocol.rankings(d), folds, strict=True)}
     return Measurement(metrics, ranks)

@@ -6,9 +6,8 @@ what chance does. Under "rank = number of strictly better items" it would reach 
 A query without any relevant item counts: as average precision, precision and recall 0 (as in the code of DSCMR), and as
 first relevant item the place behind the last one.
 
-In the formulas, R is the number of relevant items in the gallery, h_r that of relevant items in the first r places,
-P_r = h_r / r, and S_K the sum of P_r over the relevant items in the first K places. The examples rank five items for
-one query; those in the places 2 and 5 are relevant:
+The formulas use the letters of `Protocol`. The examples rank five items for one query; those in the places 2 and 5 are
+relevant:
 
     >>> import numpy as np
     >>> from cmr_lightning.evaluation import Protocol, Ranks
@@ -111,15 +110,7 @@ def _per_query(ranks: Ranks, protocol: Protocol) -> Floats:
 
 
 def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
-    """Compute S_K over R, min(R, K) or h_K, see `Protocol`, `(Q,)`.
-
-    Examples:
-        >>> ranks = Ranks(np.array([0, 2]), *np.int32([[1, 4], [1, 1], [1, 1]]), gallery_size=5)  # places 2 and 5
-        >>> [round(float(_average_precision(ranks, 5, n)[0]), 6) for n in ("total", "min", "hits", "first")]
-        [0.45, 0.45, 0.45, 0.45]
-        >>> [round(float(_average_precision(ranks, 2, n)[0]), 6) for n in ("total", "min", "hits", "first")]
-        [0.25, 0.25, 0.5, 0.45]
-    """
+    """Compute S_K over R, min(R, K) or h_K, see `Protocol`, `(Q,)`."""
     match normaliser:
         case None | "total":
             return _precision_sum(ranks, k) / np.maximum(ranks.num_relevant, 1)
@@ -138,8 +129,8 @@ def _average_precision(ranks: Ranks, k: int, normaliser: str | None) -> Floats:
 
 def _precision_sum(ranks: Ranks, k: ArrayLike) -> Floats:
     """Compute E S_K, with one K or one of each query, `(Q,)`."""
-    places = _places(ranks, k)
-    return _per_query_sum(ranks, _precisions(_hits_above(ranks), ranks.above, ranks.size, ranks.relevant, places))
+    hits = sums_before(ranks.relevant, ranks.offsets)
+    return _per_query_sum(ranks, _precisions(hits, ranks.above, ranks.size, ranks.relevant, _places(ranks, k)))
 
 
 def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
@@ -148,7 +139,7 @@ def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
     Of the group that place `k` cuts, c relevant items are in the list, where c is hypergeometric; all groups above it
     are whole, so that given c, h_K is known and S_K has a closed expectation.
     """
-    hits, query = _hits_above(ranks), ranks.query
+    hits, query = sums_before(ranks.relevant, ranks.offsets), ranks.query
     whole = ranks.above + ranks.size <= k
     precisions = _precisions(hits, ranks.above, ranks.size, ranks.relevant, ranks.size)
     total = _per_query_sum(ranks, np.where(whole, precisions, 0))
@@ -165,7 +156,7 @@ def _mean_precision_of_hits(ranks: Ranks, k: int) -> Floats:
 
 def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
     """Compute the expected sum of P_r over the first min(R, k) relevant items, however deep they are, `(Q,)`."""
-    hits = _hits_above(ranks)
+    hits = sums_before(ranks.relevant, ranks.offsets)
     wanted = np.clip(k - hits, 0, ranks.relevant)
     whole = wanted == ranks.relevant
     sums = np.where(whole, _precisions(hits, ranks.above, ranks.size, ranks.relevant, ranks.size), 0)
@@ -178,13 +169,7 @@ def _precision_sum_of_first(ranks: Ranks, k: int) -> Floats:
 
 
 def _expected_hits(ranks: Ranks, k: ArrayLike) -> Floats:
-    """Compute E h_K, with one K or one of each query, `(Q,)`.
-
-    Examples:
-        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [4], [2]]), gallery_size=5)  # two of places 2 to 5
-        >>> [float(_expected_hits(tie, k)[0]) for k in (1, 3, 5)]
-        [0.0, 1.0, 2.0]
-    """
+    """Compute E h_K, with one K or one of each query, `(Q,)`."""
     return _per_query_sum(ranks, ranks.relevant * (_places(ranks, k) / ranks.size))
 
 
@@ -195,13 +180,7 @@ def _places(ranks: Ranks, k: ArrayLike) -> NDArray[np.int64]:
 
 
 def _recall(ranks: Ranks, k: int) -> Floats:
-    """Compute the probability that h_K > 0, `(Q,)`.
-
-    Examples:
-        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [4], [2]]), gallery_size=5)  # two of places 2 to 5
-        >>> [round(float(_recall(tie, k)[0]), 9) for k in (1, 2, 4)]
-        [0.0, 0.5, 1.0]
-    """
+    """Compute the probability that h_K > 0, `(Q,)`."""
     answered, first = _first_groups(ranks)
     size = ranks.size[first]
     places = np.clip(k - ranks.above[first], 0, size)
@@ -211,13 +190,7 @@ def _recall(ranks: Ranks, k: int) -> Floats:
 
 
 def _first_rank(ranks: Ranks) -> Floats:
-    """Compute the expected rank of the first relevant item, counted from 1, `(Q,)`.
-
-    Examples:
-        >>> tie = Ranks(np.array([0, 1]), *np.int32([[1], [5], [2]]), gallery_size=6)  # two of places 2 to 6
-        >>> float(_first_rank(tie)[0])
-        3.0
-    """
+    """Compute the expected rank of the first relevant item, counted from 1, `(Q,)`."""
     answered, first = _first_groups(ranks)
     expected = np.full(ranks.num_queries, ranks.gallery_size + 1.0)
     expected[answered] = ranks.above[first] + (ranks.size[first] + 1) / (ranks.relevant[first] + 1)
@@ -228,11 +201,6 @@ def _first_groups(ranks: Ranks) -> tuple[NDArray, NDArray]:
     """Return the queries that have a relevant item, and the first tie group of each."""
     answered = np.flatnonzero(np.diff(ranks.offsets))
     return answered, ranks.offsets[answered]
-
-
-def _hits_above(ranks: Ranks) -> NDArray[np.int64]:
-    """Count the relevant items of the same query in the groups before each group, `(M,)`."""
-    return sums_before(ranks.relevant, ranks.offsets)
 
 
 def _per_query_sum(ranks: Ranks, values: NDArray) -> Floats:

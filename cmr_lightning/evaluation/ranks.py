@@ -77,13 +77,8 @@ class Ranks:
             end = int(np.searchsorted(self.offsets, self.offsets[start] + groups, side="right")) - 1
             end = max(end, start + 1)
             low, high = self.offsets[start], self.offsets[end]
-            yield Ranks(
-                self.offsets[start : end + 1] - low,
-                self.above[low:high],
-                self.size[low:high],
-                self.relevant[low:high],
-                self.gallery_size,
-            )
+            above, size, relevant = (column[low:high] for column in (self.above, self.size, self.relevant))
+            yield Ranks(self.offsets[start : end + 1] - low, above, size, relevant, self.gallery_size)
             start = end
 
 
@@ -169,22 +164,11 @@ def rank(
 
 
 def top(
-    queries: Tensor,
-    gallery: Tensor,
-    distance: str,
-    k: int,
-    block_elements: int = 2**24,
-    excluded: Tensor | None = None,
+    queries: Tensor, gallery: Tensor, distance: str, k: int, block_elements: int = 2**24, excluded: Tensor | None = None
 ) -> Tensor:
-    """Find the best gallery items of every query, best first; equal ones in the order of the gallery.
+    """Find the best `k` gallery items of every query, best first; equal ones in the order of the gallery.
 
-    Args:
-        queries: Embeddings `(Q, D)`.
-        gallery: Embeddings `(G, D)`.
-        distance: `cos` or `l2`.
-        k: Number of items.
-        block_elements: Similarities computed at once, which bounds the memory (about 40 bytes each).
-        excluded: As in `rank`.
+    The other arguments are those of `rank`, but a similarity takes about 40 bytes on every device.
 
     Returns:
         Positions in the gallery, `(Q, min(k, G))` int64, on the device of the queries; with `excluded` at most G - 1.
@@ -209,13 +193,7 @@ def top(
 def chance_ranks(
     relevance: Relevance | Positives, block_elements: int = _BLOCK, excluded: Tensor | None = None
 ) -> Ranks:
-    """Return the ranks of a collapsed model: for every query, the whole gallery is one tie group.
-
-    Args:
-        relevance: The relevant gallery items of each query.
-        block_elements: Relevances computed at once, which bounds the memory.
-        excluded: As in `rank`.
-    """
+    """Return the ranks of a collapsed model: the whole gallery is one tie group. Arguments are those of `rank`."""
     counts = []
     step = max(1, block_elements // relevance.gallery_size)
     for start in range(0, len(relevance), step):
@@ -293,12 +271,8 @@ def _packed(ranks: Ranks) -> dict[str, NDArray]:
     """Make arrays that compress well: small integers, and instead of `above` the gaps between a query's groups."""
     ends = np.concatenate(([0], ranks.above + ranks.size))[:-1]
     ends[ranks.offsets[:-1][np.diff(ranks.offsets) > 0]] = 0
-    arrays = {
-        "groups": np.diff(ranks.offsets),
-        "gaps": ranks.above - ends,
-        "size": ranks.size,
-        "relevant": ranks.relevant,
-    }
+    gaps = ranks.above - ends
+    arrays = {"groups": np.diff(ranks.offsets), "gaps": gaps, "size": ranks.size, "relevant": ranks.relevant}
     small = {key: array.astype(np.min_scalar_type(array.max(initial=0))) for key, array in arrays.items()}
     return {**small, "gallery_size": np.array(ranks.gallery_size)}
 

@@ -19,20 +19,16 @@ class Record:
         experiment: Name of the experiment, as `wikipedia/acmr`.
         method: Class name of the method.
         dataset: Class name of the datamodule.
-        split: `name` and `checksum` of the split.
-        data_checksum: Checksum of the data files.
+        split: Its `name` and `checksum`.
         protocol: Id of the main protocol.
-        seed: Seed of the run.
         selection: How the weights were chosen: `monitor`, `mode`, `value`, `epoch`, `step`, or their other origin.
         encoders: Names of the `image` and `text` encoders and of the precomputed `features`, if any.
-        versions: Versions of Python and the libraries.
         git_revision: Revision of the code, with the suffix `-dirty` if files differ from it; None outside a checkout.
         hardware: The machine, see `provenance.hardware`.
         metrics: For each protocol id the values by direction, see `Measurement.metrics`.
         num_parameters: Trainable parameters of the model.
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
-        config: The resolved configuration.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 

@@ -140,12 +140,7 @@ class Positives:
 
 
 class Judgements(NamedTuple):
-    """Human judgements in both directions; the lists of images need not agree with those of texts.
-
-    Attributes:
-        i2t: The texts that are relevant to an image.
-        t2i: The images that are relevant to a text.
-    """
+    """Texts relevant to an image, and images relevant to a text, as humans judged; the two need not agree."""
 
     i2t: Positives
     t2i: Positives

@@ -38,11 +38,6 @@ def similarities(
     Raises:
         UserError: Embeddings are not finite.
         ValueError: There are no queries, or no gallery.
-
-    Examples:
-        >>> points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-        >>> [(rows, block.tolist()) for rows, block in similarities(points[:1], points, "cos", block_elements=8)]
-        [(slice(0, 1, None), [[1073741823, 536870911, 0]])]
     """
     # Equal embeddings must tie, whatever the size of the block, the edge kernels of the matrix product, or the order of
     # the gallery, each of which may change the last bits of a product. So products are computed in float64, where these

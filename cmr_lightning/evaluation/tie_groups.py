@@ -35,12 +35,6 @@ def tie_groups(similarities: Tensor, relevant: Tensor) -> TieGroups:
         similarities: Similarities `(b, G)` int32 in [-1, 2**30), which are overwritten. An item of similarity -1 is not
             in the gallery of the query, and must not be relevant.
         relevant: True for each relevant item, `(b, G)` bool.
-
-    Examples:
-        >>> import torch
-        >>> similarities, relevant = torch.tensor([[5, 9, 5, 2]]).int(), torch.tensor([[1, 0, 0, 1]]).bool()
-        >>> [column.tolist() for column in tie_groups(similarities, relevant)]  # places 2 to 3, and 4
-        [[2], [1, 3], [2, 1], [1, 1]]
     """
     if similarities.device.type != "cpu":
         return _of_sorted_keys((similarities * -2 + ~relevant).sort(dim=1).values.cpu().numpy())

@@ -21,13 +21,7 @@ from cmr_lightning.runs.run import Run
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A run that `test` has measured.
-
-    Attributes:
-        folder: Its folder.
-        record: Its record.
-        evidence: Excerpt of its ranks; None if they are missing or do not fit the record.
-    """
+    """A run that `test` has measured; without evidence if its ranks are missing or do not fit the record."""
 
     folder: Run
     record: Record
@@ -45,14 +39,7 @@ class MeasuredRun:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions that all numbers in one table share.
-
-    Attributes:
-        dataset: The data set.
-        protocol: The main protocol.
-        features: Precomputed features, or other input of the encoders.
-        splits: Name, checksum and checksum of the data of each split.
-    """
+    """The conditions that all numbers in one table share; of each split its name, checksum and checksum of the data."""
 
     dataset: str
     protocol: str
@@ -70,11 +57,9 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment in a table.
+    """One experiment in a table, with its runs by seed.
 
     Attributes:
-        experiment: Its name.
-        runs: Its runs, by seed.
         comparisons: By direction, if it could be compared.
         published: Published numbers with the same protocol and features.
         splits: Number of splits of the table.
@@ -165,8 +150,6 @@ class Board:
     """A leaderboard: experiments that may be compared, best first.
 
     Attributes:
-        conditions: The conditions that they share.
-        rows: The experiments.
         reference: The experiment that the others are compared with.
         refusal: Why they, or some of them, were not compared, if so.
         other_claims: Published numbers of its methods on its data set under other conditions.
@@ -193,29 +176,24 @@ class Board:
 
 
 def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
-    """Read every run with a record at or below a folder.
-
-    Args:
-        folder: The folder.
-        notes: Collects a sentence about each run whose ranks cannot be used.
+    """Read every run with a record at or below a folder; `notes` collects why the ranks of some cannot be used.
 
     Raises:
         UserError: There is none, or a record is broken.
     """
     name = Run(folder).record.name
-    paths = sorted(folder.rglob(name))
-    if not paths:
+    runs = []
+    for path in sorted(folder.rglob(name)):
+        run, evidence = Run(path.parent), None
+        record = Record.read(path)
+        try:
+            evidence = evidence_of(run, record)
+        except UserError as error:
+            notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
+        runs.append(MeasuredRun(run, record, evidence))
+    if not runs:
         raise UserError(f"{folder} holds no {name}; run `test` on its runs first.")
-    return [_read_run(Run(path.parent), notes) for path in paths]
-
-
-def _read_run(run: Run, notes: list[str]) -> MeasuredRun:
-    record = Record.read(run.record)
-    try:
-        return MeasuredRun(run, record, evidence_of(run, record))
-    except UserError as error:
-        notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
-        return MeasuredRun(run, record, None)
+    return runs
 
 
 def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:
@@ -224,11 +202,8 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     Runs of one experiment are one row, whatever their seeds and splits. Experiments share a table if they agree in data
     set, splits, main protocol and features. Experiments that lack some runs of a table are shown in it but not tested.
 
-    Args:
-        runs: All runs.
-        claims: Published numbers.
-        references: Experiments that the others are compared with, by their names or the last parts of them; each table
-            takes the first that it has.
+    Each table takes the first of the `references` that it has, given by their names or the last parts of them; the
+    others are compared with it.
 
     Raises:
         UserError: No run is of a reference.
@@ -312,10 +287,8 @@ def _compare_complete(
 ) -> tuple[Mapping[str, Mapping[str, Comparison]], str | None]:
     """Compare the experiments that have all splits and all ranks; say why there are none, or not all."""
     have = {row.experiment: len(row.conditions.splits) for row in rows}
-    lacking = [f"{name} ({count} of {splits} splits)" for name, count in have.items() if count < splits]
-    refusal = None
-    if lacking:
-        refusal = f"{', '.join(lacking)}, as tests need all splits; finish the missing runs and report again."
+    lacking = ", ".join(f"{name} ({count} of {splits} splits)" for name, count in have.items() if count < splits)
+    refusal = f"{lacking}, as tests need all splits; finish the missing runs and report again." if lacking else None
     scored = {
         row.experiment: [run.evidence.scored for run in row.runs if run.evidence is not None]
         for row in rows

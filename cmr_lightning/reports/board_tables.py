@@ -22,6 +22,11 @@ LEGEND = (
 )
 
 
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", **{mark: f"\\{mark}" for mark in "\\*_[]"}}
+)
+
+
 def number(value: float, beside: float | None = None) -> str:
     """Format a metric, or a number that is shown `beside` one: three digits up to 1, one digit above.
 
@@ -112,7 +117,7 @@ def markdown(boards: Sequence[Board]) -> str:
             rows.append([row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds, *cost])
             rows += [_published_cells(published, columns) for published in row.published]
         header = ["experiment", "method", "encoders", *columns, "seeds", "fit", "memory"]
-        lines += [*markdown_table(header, (map(cell, cells) for cells in rows)), ""]
+        lines += [markdown_table(header, (map(cell, cells) for cells in rows)), ""]
     return "\n".join(lines)
 
 
@@ -170,30 +175,23 @@ def _marks(row: Row, direction: str) -> str:
 
 
 def _published_cells(published: PublishedResult, columns: Sequence[str]) -> list[str]:
-    claim, differences = published.claim, published.differences
-    scores = [
-        f"{number(claim.values[d])} (ours − published {difference(differences[d])})" if d in claim.values else ""
-        for d in columns
-    ]
+    claim = published.claim
+    scores = published_scores(published, columns, "ours − published")
     return [f"published: {claim.source}", claim.method, claim.encoder, *scores, claim.standing, "", ""]
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lay out cells, which are Markdown already, as the lines of a table.
+def published_scores(published: PublishedResult, columns: Sequence[str], ours: str) -> list[str]:
+    """Format published numbers, each with its difference from ours; empty where nothing was published."""
+    values, differences = published.claim.values, published.differences
+    return [f"{number(values[d])} ({ours} {difference(differences[d])})" if d in values else "" for d in columns]
 
-    Examples:
-        >>> markdown_table(["method", "mAP"], [["DAML", "0.31"]])
-        ['| method | mAP |', '|---|---|', '| DAML | 0.31 |']
-    """
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]
+
+def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lay out cells, which are Markdown already, as a table."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
+    return "\n".join([first, f"|{'---|' * len(header)}", *others])
 
 
 def cell(text: str) -> str:
     """Escape text for a cell of a Markdown table: it neither ends the cell nor is read as HTML."""
-    flat = " ".join(str(text).split())
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
-        flat = flat.replace(character, entity)
-    for character in "\\*_[]":
-        flat = flat.replace(character, f"\\{character}")
-    return flat
+    return " ".join(str(text).split()).translate(_ESCAPES)

@@ -23,14 +23,9 @@ COLOURS = 10
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
+    """One line of a chart: its points and the corners of the band around it as SVG writes them.
 
-    Attributes:
-        experiment: Its experiment.
-        style: Its classes in the style sheet.
-        points: Its points as SVG writes them.
-        band: Corners of the band around it, in the same form; empty if the band has no width.
-        single: Its only point, if it has no other.
+    The band is empty if it has no width. `single` is the only point, if there is no other.
     """
 
     experiment: str
@@ -57,12 +52,7 @@ def style(position: int) -> str:
 
 
 def draw(chart: Chart, styles: dict[str, str]) -> Drawing:
-    """Compute the coordinates of a chart.
-
-    Args:
-        chart: A chart with at least one curve.
-        styles: Style of each experiment's line.
-    """
+    """Compute the coordinates of a chart with at least one curve, given the style of each experiment's line."""
     xs = sorted({x for curve in chart.curves for x in curve.x})
     ys = [y for curve in chart.curves for y in (*curve.low, *curve.high)]
     y_ticks = ticks(min(ys), max(ys))

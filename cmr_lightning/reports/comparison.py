@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,22 +35,10 @@ from cmr_lightning.reports.statistics import (
 _RESAMPLES_PER_PAIR = 100
 """Keeps the smallest possible p-value at a fifth of `LEVEL` after Holm's correction over all pairs."""
 
-_CONDITIONS: dict[str, Callable[[Record], str]] = {
-    "data set": lambda record: record.dataset,
-    "protocol": lambda record: record.protocol,
-    "features": lambda record: str(record.encoders["features"]),
-}
-"""Conditions that all runs of a comparison must share."""
-
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run and its main metric by unit, see the head of this file.
-
-    Attributes:
-        record: The record of the run.
-        scores: For each of the protocol's columns the values of the units, `(U,)`; their mean is that in the record.
-    """
+    """A run and, for each of the protocol's columns, its main metric by unit, `(U,)`, with the mean of the record."""
 
     record: Record
     scores: dict[str, Floats]
@@ -88,7 +76,7 @@ def compare(
     Args:
         experiments: The runs of each experiment.
         reference: The experiment that the others are compared with; None for letters alone.
-        seed: Seed of the random sign flips: the same runs and seed give the same numbers.
+        seed: Seed of the random sign flips.
 
     Returns:
         For each experiment, in the order given, for each direction its comparison.
@@ -147,19 +135,21 @@ def check_comparable(experiments: Mapping[str, Sequence[Record]]) -> None:
     All runs must agree in data set, main protocol and features, all runs on one split also in the checksum of the data;
     and all experiments must have run on the same splits, once with each seed.
 
-    Args:
-        experiments: The records of each experiment.
-
     Raises:
         UserError: They do not agree; the message names two experiments and the difference.
     """
     runs = [(f"{name} (seed {record.seed})", record) for name, records in experiments.items() for record in records]
-    for what, value in _CONDITIONS.items():
-        _check_equal(what, [(name, value(record)) for name, record in runs])
+    _check_equal("data set", [(name, record.dataset) for name, record in runs])
+    _check_equal("protocol", [(name, record.protocol) for name, record in runs])
+    _check_equal("features", [(name, str(record.encoders["features"])) for name, record in runs])
     for split in dict.fromkeys(record.split["checksum"] for _, record in runs):
         on_split = [(name, record.data_checksum) for name, record in runs if record.split["checksum"] == split]
         _check_equal("data (checksum)", on_split)
-    _check_equal("split", [(name, ", ".join(_splits(records))) for name, records in experiments.items()])
+    splits = {
+        name: sorted({f"{record.split['name']} ({record.split['checksum']})" for record in records})
+        for name, records in experiments.items()
+    }
+    _check_equal("split", [(name, ", ".join(of_experiment)) for name, of_experiment in splits.items()])
     for name, records in experiments.items():
         (seed, split), count = Counter((r.seed, r.split["name"]) for r in records).most_common(1)[0]
         if count > 1:
@@ -170,22 +160,12 @@ def _check_equal(what: str, values: Sequence[tuple[str, str]]) -> None:
     (first, expected), *others = values
     for name, value in others:
         if value != expected:
-            raise UserError(
-                f"{first} and {name} cannot be compared, as they differ in {what}: {expected} against {value}; compare "
-                "only what agrees in it."
-            )
-
-
-def _splits(records: Sequence[Record]) -> list[str]:
-    return sorted({f"{record.split['name']} ({record.split['checksum']})" for record in records})
+            differ = f"{first} and {name} cannot be compared, as they differ in {what}: {expected} against {value}"
+            raise UserError(f"{differ}; compare only what agrees in it.")
 
 
 def score_run(record: Record, ranks: Mapping[str, Ranks]) -> ScoredRun:
-    """Compute the main metric of a run by unit from the ranks of its queries; recall and rsum in percent.
-
-    Args:
-        record: The record of the run.
-        ranks: The ranks in the file beside it, as `load_ranks` returns them.
+    """Compute the main metric of a run by unit from its record and ranks; recall and rsum in percent.
 
     Raises:
         UserError: The metric is no mean over queries (`median-rank`, `map@K-hits-nonempty`), or the ranks are not
@@ -193,10 +173,8 @@ def score_run(record: Record, ranks: Mapping[str, Ranks]) -> ScoredRun:
     """
     protocol = Protocol.parse(record.protocol)
     if protocol.metric == "median-rank" or protocol.normaliser == "hits-nonempty":
-        raise UserError(
-            f"{record.protocol} is no mean over queries, so there is no paired test for it; choose another protocol as "
-            f"the main one of {record.dataset}."
-        )
+        untested = f"{record.protocol} is no mean over queries, so there is no paired test for it"
+        raise UserError(f"{untested}; choose another protocol as the main one of {record.dataset}.")
     run = f"{record.experiment}, seed {record.seed}, split {record.split['name']}"
     if missing := [name for d in protocol.directions for name in protocol.rankings(d) if name not in ranks]:
         raise UserError(f"The ranks of {run} lack {', '.join(missing)}; run `test` again.")
@@ -211,20 +189,13 @@ def score_run(record: Record, ranks: Mapping[str, Ranks]) -> ScoredRun:
     for direction, values in scores.items():
         recorded = record.metrics[record.protocol][direction]
         if not math.isclose(values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9):
-            raise UserError(
-                f"The ranks of {run} give {direction} {values.mean():.6g} under {record.protocol} and its record says "
-                f"{recorded:.6g}; run `test` again."
-            )
+            found = f"{direction} {values.mean():.6g} under {record.protocol}"
+            raise UserError(f"The ranks of {run} give {found} and its record says {recorded:.6g}; run `test` again.")
     return ScoredRun(record, scores)
 
 
 def _by_unit(folds: Sequence[Floats], units: Sequence[int]) -> Floats:
-    """Sum the queries of each unit, scaled so that the mean over units is the mean of the folds' means, `(U,)`.
-
-    Args:
-        folds: Values of the queries of each fold.
-        units: Number of units in each fold.
-    """
+    """Sum the queries of each unit, scaled so that the mean over units is the mean of the folds' means, `(U,)`."""
     sums = []
     for values, n in zip(folds, units, strict=True):
         unit = np.arange(len(values)) * n // len(values)

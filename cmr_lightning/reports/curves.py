@@ -7,10 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import mean
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cmr_lightning.reports.board import Board, MeasuredRun
 
@@ -24,6 +24,9 @@ GAME = {
 
 _POINTS = 160
 """Points of a curve that are drawn; longer ones are thinned evenly."""
+
+Points = dict[float, list[float]]
+"""Values by their place on the horizontal axis."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over one axis.
-
-    Attributes:
-        title: Title of the chart.
-        x_label: Name of the axis.
-        curves: Those of the experiments that have any.
-        logarithmic: True if the horizontal axis is logarithmic.
-    """
+    """The curves of those experiments that have any, over one axis, which may be logarithmic."""
 
     title: str
     x_label: str
@@ -96,39 +92,32 @@ def _logged(run: MeasuredRun, notes: list[str]) -> dict[str, dict[str, dict[floa
     if not path.exists():
         notes.append(f"{run.folder.path} has no curves by epoch: {path.name} is missing.")
         return {}
-    points: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: {"epoch": [], "update": []})
+    points: dict[str, dict[str, Points]] = defaultdict(
+        lambda: {axis: defaultdict(list) for axis in ("epoch", "update")}
+    )
     with path.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             for name, text in line.items():
                 if name not in ("epoch", "step") and text:
-                    points[name]["update"].append((float(line["step"]), float(text)))
+                    points[name]["update"][float(line["step"])].append(float(text))
                     if line.get("epoch"):
-                        points[name]["epoch"].append((float(line["epoch"]) + 1, float(text)))
+                        points[name]["epoch"][float(line["epoch"]) + 1].append(float(text))
     return {
-        name: {axis: {x: mean(ys) for x, ys in _by_x(found).items()} for axis, found in axes.items()}
+        name: {axis: {x: mean(ys) for x, ys in found.items()} for axis, found in axes.items()}
         for name, axes in points.items()
     }
-
-
-def _by_x(points: Sequence[tuple[float, float]]) -> dict[float, list[float]]:
-    values: dict[float, list[float]] = defaultdict(list)
-    for x, y in points:
-        values[x].append(y)
-    return values
 
 
 def _curves(lines: Mapping[str, Sequence[Mapping[float, float]]]) -> tuple[Curve, ...]:
     """Average the lines of each experiment's runs; an experiment without points has no curve."""
     curves = []
     for experiment, of_runs in lines.items():
-        values = _by_x([(x, y) for line in of_runs for x, y in line.items() if math.isfinite(y)])
-        xs = _thinned(np.array(sorted(values)))
+        values: Points = defaultdict(list)
+        for x, value in chain.from_iterable(line.items() for line in of_runs):
+            if math.isfinite(value):
+                values[x].append(value)
+        thinned = np.linspace(0, len(values) - 1, min(len(values), _POINTS)).round().astype(int)
+        xs = np.array(sorted(values))[thinned].tolist()
         y, low, high = (tuple(of(values[x]) for x in xs) for of in (mean, min, max))
         curves.append(Curve(experiment, tuple(xs), y, low, high))
     return tuple(curve for curve in curves if curve.x)
-
-
-def _thinned(x: NDArray[np.float64]) -> list[float]:
-    if len(x) <= _POINTS:
-        return x.tolist()
-    return x[np.linspace(0, len(x) - 1, _POINTS).round().astype(int)].tolist()

@@ -23,7 +23,7 @@ class Evidence:
 
     Attributes:
         scored: The main metric by unit, for comparisons.
-        queries: The main metric of each query, as in `score_run`, 0 for a query that it drops, `(Q,)`.
+        queries: The main metric of each query, `(Q,)`.
         precision: Precision by recall.
         recall: Recall by cut-off.
     """
@@ -43,10 +43,9 @@ def evidence_of(run: Run, record: Record) -> Evidence:
     ranks, protocol = load_ranks(run.ranks), Protocol.parse(record.protocol)
     scored = score_run(record, ranks)
     folds = {direction: [ranks[name] for name in protocol.rankings(direction)] for direction in protocol.directions}
-    queries = {d: np.concatenate([per_query(fold, protocol) for fold in of]) for d, of in folds.items()}
     return Evidence(
         scored,
-        {direction: protocol.scale * np.nan_to_num(values) for direction, values in queries.items()},
+        {d: protocol.scale * np.concatenate([per_query(fold, protocol) for fold in of]) for d, of in folds.items()},
         {direction: _averaged(precision_by_recall, of) for direction, of in folds.items()},
         {direction: _averaged(recall_by_cutoff, of) for direction, of in folds.items()},
     )

@@ -94,14 +94,7 @@ def gallery(run: Run, higher_is_better: bool, pictures: InlinedPictures) -> dict
 
 
 def differing(one: Run, other: Run, higher_is_better: bool, pictures: InlinedPictures) -> dict[str, list[Entry]]:
-    """Choose the queries on which each of two methods is furthest ahead of the other, by direction.
-
-    Args:
-        one: A run.
-        other: Another run on the same items.
-        higher_is_better: False if a smaller score is better.
-        pictures: Collects the pictures.
-    """
+    """Choose the queries on which each of two methods with the same items is furthest ahead, by direction."""
     entries: dict[str, list[Entry]] = {}
     for direction, mine in one[1].answered.items():
         theirs = other[1].answered[direction]

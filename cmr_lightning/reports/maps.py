@@ -34,7 +34,10 @@ class Dots:
 
 def pca_map(examples: Examples) -> list[Dots]:
     """Map the first two principal components."""
-    points = {modality: _two_columns(found) for modality, found in examples.points.items()}
+    points = {
+        modality: np.pad(found[:, :2].astype(np.float32), ((0, 0), (0, max(0, 2 - found.shape[1]))))
+        for modality, found in examples.points.items()
+    }
     return _dots(points, {m: rows.tolist() for m, rows in examples.point_rows.items()}, examples)
 
 
@@ -67,9 +70,3 @@ def _dots(points: Points, rows: Mapping[str, list[int]], examples: Examples) -> 
             classes = examples.classes_of(row if modality == "image" else int(examples.owner[row]))
             moves[modality, classes[0] if classes else -1].append(f"M{x:.0f} {y:.0f}h0")
     return [Dots(modality, index, "".join(path)) for (modality, index), path in moves.items()]
-
-
-def _two_columns(points: NDArray[np.float16]) -> NDArray[np.float32]:
-    padded = np.zeros((len(points), 2), dtype=np.float32)
-    padded[:, : min(2, points.shape[1])] = points[:, :2]
-    return padded

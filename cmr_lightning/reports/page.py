@@ -28,12 +28,7 @@ _CLASSES_IN_LEGEND = 40
 
 
 def page(boards: Sequence[Board], notes: list[str]) -> str:
-    """Render the report as HTML.
-
-    Args:
-        boards: Its leaderboards.
-        notes: Sentences about missing parts, to which this adds.
-    """
+    """Render the report as HTML, and add sentences about missing parts to `notes`."""
     pictures = InlinedPictures()
     sections = list(_sections(boards, pictures, notes))
     if pictures.left_out:
@@ -78,8 +73,8 @@ def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: list[st
         examples = dict(_examples(board, notes))
         styles = {row.experiment: style(position) for position, row in enumerate(board.rows)}
         charts = {**training_charts(board, notes), "ranking": ranking_charts(board)}
-        first = {row.experiment: next((r for r in row.runs if r.folder.path in examples), None) for row in board.rows}
-        shown = {name: run for name, run in first.items() if run is not None}
+        # Of each experiment the first run with examples: of equal keys, a dictionary keeps the last value.
+        shown = {row.experiment: run for row in board.rows for run in row.runs[::-1] if run.folder.path in examples}
         runs = {name: (name, examples[run.folder.path]) for name, run in shown.items()}
         maps = []
         for name, of_run in runs.values():

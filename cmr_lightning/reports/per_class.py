@@ -22,7 +22,6 @@ class ClassScores:
     A composed query belongs to the classes of its source.
 
     Attributes:
-        classes: Names of the classes.
         queries: Queries of each class in one run.
         scores: For each experiment its scores, NaN for a class without queries.
     """
@@ -38,12 +37,9 @@ class ClassScores:
 
 
 def class_scores(board: Board, examples: Mapping[Path, Examples], notes: list[str]) -> ClassScores | None:
-    """Score the classes by all runs whose labels are known; None without at least two classes.
+    """Score the classes by all runs with examples, given by their folders; None without at least two classes.
 
-    Args:
-        board: The board.
-        examples: Examples of its runs, by their folders.
-        notes: Collects a sentence about each run whose labels do not fit its ranks.
+    `notes` collects a sentence about each run whose labels do not fit its ranks.
     """
     scores: dict[str, NDArray[np.float64]] = {}
     classes: tuple[str, ...] = ()

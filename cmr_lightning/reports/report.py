@@ -17,9 +17,6 @@ from cmr_lightning.reports.claims import CLAIMS, read_claims
 def main(arguments: Sequence[str]) -> None:
     """Print a table of the runs that the command line names, and write the report.
 
-    Args:
-        arguments: The command, and its options.
-
     Raises:
         UserError: A folder holds no record, a record is broken, or no run is of a reference.
     """
@@ -39,10 +36,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments[1:])
     notes: list[str] = []
     runs = {run.folder.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
-    if CLAIMS.is_dir():
-        claims = read_claims(CLAIMS)
-    else:
-        claims = []
+    claims = read_claims(CLAIMS) if CLAIMS.is_dir() else []
+    if not CLAIMS.is_dir():
         notes.append(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
     tables = boards(list(runs.values()), claims, options.reference)
     console = Console()

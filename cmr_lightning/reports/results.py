@@ -18,7 +18,7 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.files.whole_file import whole_file, write_whole
 from cmr_lightning.reports.board import MeasuredRun, boards
 from cmr_lightning.reports.claims import CLAIMS, read_claims
-from cmr_lightning.reports.results_tables import all_tables, insert, is_marked, overview
+from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
 from cmr_lightning.runs.run import Run
 
 RESULTS = Path("experiments/results")
@@ -30,9 +30,6 @@ _DIGITS = 6
 
 def main(arguments: Sequence[str]) -> None:
     """Keep the records of a benchmark, if one is named, and write the tables of all that are kept.
-
-    Args:
-        arguments: The command, and its options.
 
     Raises:
         UserError: There are no records, a record is broken, or a run is kept twice.
@@ -58,16 +55,14 @@ def written(root: Path) -> dict[Path, str]:
     tables = boards(read_results(root / RESULTS), claims)
     files = {root / TABLES: all_tables(tables, claims)}
     readme = root / README
-    if readme.exists() and is_marked(text := readme.read_text(encoding="utf-8")):
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    if BEGIN in text and END in text:
         files[readme] = insert(text, overview(tables))
     return files
 
 
 def keep(runs: Path, path: Path) -> int:
-    """Replace the content of a file by the records of all runs in a folder, one JSON object a line.
-
-    Returns:
-        The number of records.
+    """Replace the content of a file by the records of all runs in a folder, one a line, and return their number.
 
     Raises:
         UserError: There is none, or one is broken.

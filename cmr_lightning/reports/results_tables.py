@@ -12,11 +12,11 @@ from statistics import mean
 from cmr_lightning.reports.board import Board, MeasuredRun, PublishedResult, Row
 from cmr_lightning.reports.board_tables import (
     cell,
-    difference,
     duration,
     markdown_table,
     memory,
     number,
+    published_scores,
     scores_of,
     spread,
 )
@@ -40,12 +40,7 @@ _SAME_MEANS = (
 
 
 def all_tables(boards: Sequence[Board], claims: Sequence[Claim]) -> str:
-    """Write the whole of `experiments/README.md`.
-
-    Args:
-        boards: The leaderboards.
-        claims: Published numbers, of which those on the boards' data sets are shown.
-    """
+    """Write the whole of `experiments/README.md`, with those claims that are on the boards' data sets."""
     standings = "\n".join(f"- *{standing}*: {meaning}" for standing, meaning in STANDINGS.items())
     blocks = [_HEAD.read_text(encoding="utf-8").rstrip(), standings]
     for dataset in sorted({board.conditions.dataset for board in boards}):
@@ -73,16 +68,11 @@ def overview(boards: Sequence[Board]) -> str:
     return "\n\n".join(
         [
             f"{protocols} on the test part, mean ± standard deviation.",
-            _table(header, lines),
+            markdown_table(header, lines),
             "\n".join(f"- {name}: {_runs(board)}. {_conditions(board)}." for name, board in chosen.items()),
             *_ablations_side_by_side(chosen),
         ]
     )
-
-
-def is_marked(text: str) -> bool:
-    """Return True if a README marks the place of its table."""
-    return BEGIN in text and END in text
 
 
 def insert(text: str, content: str) -> str:
@@ -106,18 +96,14 @@ def _board(board: Board) -> list[str]:
     return [
         f"### {cell(board.conditions.protocol)}",
         f"{_conditions(board)}. {_provenance(board)}",
-        _table(header, rows),
+        markdown_table(header, rows),
         *_ablations_of(board),
         *_other_protocols(board),
     ]
 
 
 def _published(published: PublishedResult, directions: Sequence[str]) -> list[str]:
-    claim = published.claim
-    scores = [
-        f"{number(claim.values[d])} (ours {difference(published.differences[d])})" if d in claim.values else ""
-        for d in directions
-    ]
+    claim, scores = published.claim, published_scores(published, directions, "ours")
     source = cell(f"{claim.source} ({claim.standing})")
     return [f"*published: {source}*", cell(claim.method), *scores, cell(claim.encoder), *[""] * 4]
 
@@ -172,7 +158,7 @@ def _ablations_of(board: Board) -> list[str]:
         same, pairs = ablation.identical, len(ablation.pairs)
         count = f"{pairs}, {same} of them {_SAME}" if 0 < same < pairs else str(pairs)
         rows.append([ablation.method.experiment, ablation.removed, *gains, count])
-    table = _table(["experiment", "less its variant", *directions, "pairs"], (map(cell, row) for row in rows))
+    table = markdown_table(["experiment", "less its variant", *directions, "pairs"], (map(cell, row) for row in rows))
     explained = [_SAME_MEANS] if any(ablation.identical for ablation in found) else []
     return ["Difference of a method and its variant, paired over seeds:", table, *explained]
 
@@ -190,7 +176,7 @@ def _ablations_side_by_side(chosen: Mapping[str, Board]) -> list[str]:
     rows = [map(cell, [*pair, *(of_boards.get(name, "–") for name in chosen)]) for pair, of_boards in gains.items()]
     explained = [_SAME_MEANS] if any(_SAME in of_boards.values() for of_boards in gains.values()) else []
     title = "Difference of a method and its variant, paired over seeds, with the 95 % interval of its mean:"
-    return [title, _table(["method", "less its variant", *chosen], rows), *explained]
+    return [title, markdown_table(["method", "less its variant", *chosen], rows), *explained]
 
 
 def _other_protocols(board: Board) -> list[str]:
@@ -204,8 +190,8 @@ def _other_protocols(board: Board) -> list[str]:
     for row in chain(*_families(board.rows).values()):
         means = [[mean(run.record.metrics[p][d] for run in row.runs) for d in directions] for p in protocols]
         rows.append([cell(row.experiment), *(" / ".join(map(number, values)) for values in means)])
-    summary_line = f"Under other protocols, mean over runs, {' / '.join(directions)}"
-    return _folded(summary_line, ["experiment", *map(cell, protocols)], rows)
+    title = f"Under other protocols, mean over runs, {' / '.join(directions)}"
+    return _folded(title, ["experiment", *map(cell, protocols)], rows)
 
 
 def _claims(claims: Sequence[Claim]) -> list[str]:
@@ -222,12 +208,8 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     return _folded(f"Published numbers under other or unknown conditions ({len(claims)})", header, rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    return "\n".join(markdown_table(header, rows))
-
-
-def _folded(summary_line: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    return [f"<details><summary>{summary_line}</summary>", _table(header, rows), "</details>"]
+def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", markdown_table(header, rows), "</details>"]
 
 
 def _bases(rows: Sequence[Row]) -> dict[str, list[str]]:

@@ -25,14 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Summary:
-    """A metric over the runs of an experiment.
-
-    Attributes:
-        n: Number of runs.
-        mean: Their mean.
-        std: Their sample standard deviation (with n - 1); None for one run.
-        interval: Ends of the 95 % confidence interval of the mean; None for one run.
-    """
+    """A metric over n runs: mean, sample standard deviation (with n - 1), 95 % confidence interval of the mean."""
 
     n: int
     mean: float
@@ -89,29 +82,25 @@ def pairwise_permutation_test(scores: Floats, rng: np.random.Generator, resample
     total = centred.sum(axis=0)
     observed = np.abs(total[:, None] - total)
     observed -= 1e-10 * np.abs(centred).sum(axis=0).max()  # sums that are equal but for rounding count as equal
-    as_far, drawn = np.zeros(observed.shape, dtype=np.int64), 0
-    for chosen in _all_subsets(len(centred)) if exact else _random_subsets(len(centred), rng, resamples):
+    as_far, drawn = np.zeros(observed.shape, dtype=np.int64), 2 ** len(centred) if exact else resamples
+    for chosen in _subsets(len(centred), drawn, None if exact else rng):
         sums = 2 * (chosen.astype(np.float64) @ centred) - total
         for i in range(len(observed)):
             as_far[i, i:] += (np.abs(sums[:, i, None] - sums[:, i:]) >= observed[i, i:]).sum(axis=0)
-        drawn += len(chosen)
     p = np.triu(as_far / drawn if exact else (as_far + 1) / (drawn + 1))
     return np.maximum(p, p.T)
 
 
-def _all_subsets(n: int) -> Iterator[NDArray[np.int64]]:
-    """Yield every subset of n things, as 0 and 1, in blocks `(b, n)`."""
-    step = max(1, _BLOCK // n)
-    for start in range(0, 2**n, step):
-        yield np.arange(start, min(start + step, 2**n))[:, None] >> np.arange(n) & 1
-
-
-def _random_subsets(n: int, rng: np.random.Generator, number: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield random subsets of n things, as 0 and 1, in blocks `(b, n)`."""
+def _subsets(n: int, number: int, rng: np.random.Generator | None) -> Iterator[NDArray]:
+    """Yield the first `number` subsets of n things, or as many random ones, as 0 and 1 in blocks `(b, n)`."""
     step = max(1, _BLOCK // n)
     for start in range(0, number, step):
-        octets = rng.integers(256, size=(min(step, number - start), -(-n // 8)), dtype=np.uint8)
-        yield np.unpackbits(octets, axis=1, count=n)
+        end = min(start + step, number)
+        if rng is None:
+            yield np.arange(start, end)[:, None] >> np.arange(n) & 1
+        else:
+            octets = rng.integers(256, size=(end - start, -(-n // 8)), dtype=np.uint8)
+            yield np.unpackbits(octets, axis=1, count=n)
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -9,13 +9,13 @@ from cmr_lightning.evaluation.ranks import rank
 from cmr_lightning.evaluation.relevance import Judgements, Positives, Relevance
 
 
-def captioned_images():
-    """20 images in 4 classes, 5 texts each, weakly aligned."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(20, 8, generator=generator)
-    texts = images.repeat_interleave(5, dim=0) + torch.randn(100, 8, generator=generator)
-    owner = torch.arange(20).repeat_interleave(5)
-    return images, texts, {"label": (torch.arange(20) % 4, owner % 4), "instance": (torch.arange(20), owner)}
+def captioned_images(images: int = 20, texts_per_image: int = 5, noise: float = 1.0, seed: int = 0):
+    """Images in 4 classes, and weakly aligned texts, with their keys."""
+    generator = torch.Generator().manual_seed(seed)
+    image, number = torch.randn(images, 8, generator=generator), torch.arange(images)
+    owner = number.repeat_interleave(texts_per_image)
+    text = image[owner] + noise * torch.randn(len(owner), 8, generator=generator)
+    return image, text, {"label": (number % 4, owner % 4), "instance": (number, owner)}
 
 
 def test_metrics_and_ranks_have_their_names():

@@ -18,18 +18,15 @@ ALL = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + 
 @pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.id)
 def test_ids_round_trip(protocol):
     assert Protocol.parse(protocol.id) == protocol
-    assert hash(Protocol.parse(protocol.id)) == hash(protocol)
 
 
 @pytest.mark.parametrize(
     ("protocol", "name"),
     [
         (Protocol("map", "label"), "map@all/cos/label"),
-        (Protocol("map", "label", "l2", k=50, normaliser="hits"), "map@50-hits/l2/label"),
         (Protocol("map", "label", k=7, normaliser="hits-nonempty"), "map@7-hits-nonempty/cos/label"),
         (Protocol("precision", "label", k=10), "precision@10/cos/label"),
         (Protocol("median-rank", "instance"), "median-rank/cos/instance"),
-        (Protocol("recall", "instance", k=1, folds=5), "recall@1/cos/instance/5fold"),
         (Protocol("map-at-r", "eccv"), "map-at-r/cos/eccv"),
     ],
 )

@@ -64,11 +64,10 @@ def tied_case(seed: int, queries: int = 30, gallery: int = 90, dim: int = 11, mu
 def test_ranks_are_those_of_counting(distance, block_elements, dtype, multi_hot):
     queries, gallery, relevance = tied_case(0, multi_hot=multi_hot)
     queries, gallery = queries.to(dtype), gallery.to(dtype)
-    before = queries.clone(), gallery.clone()
+    before = torch.cat([queries, gallery])
     ranks = rank(queries, gallery, relevance, distance, block_elements)
     assert_equal(ranks, expected_ranks(queries, gallery, relevance, distance))
-    assert torch.equal(queries, before[0])
-    assert torch.equal(gallery, before[1])
+    assert torch.equal(torch.cat([queries, gallery]), before)
     assert ranks.size.max() > 3
     assert ranks.num_relevant.tolist() == relevance.block(slice(None)).sum(dim=1).tolist()
     assert ranks.num_relevant[0] == 0 or multi_hot
@@ -80,11 +79,6 @@ def test_order_of_items_does_not_matter(distance):
     order = torch.randperm(len(gallery), generator=torch.Generator().manual_seed(1))
     reordered = rank(queries, gallery[order], Relevance(relevance.query, relevance.gallery[order]), distance)
     assert_equal(reordered, rank(queries, gallery, relevance, distance))
-
-    flipped = rank(queries.flip(0), gallery, Relevance(relevance.query.flip(0), relevance.gallery), distance)
-    per_query = np.split(reordered.above, reordered.offsets[1:-1])
-    for above, expected in zip(np.split(flipped.above, flipped.offsets[1:-1])[::-1], per_query, strict=True):
-        np.testing.assert_array_equal(above, expected)
 
 
 @pytest.mark.parametrize("dim", [3, 17, 64, 513])
@@ -98,13 +92,6 @@ def test_noise_of_float64_does_not_split_ties_where_products_cancel(dim):
     for gallery, distance in ((across * noise, "cos"), (point * noise, "l2")):
         for block_elements in (101, 300, 10**6):
             assert_equal(rank(point.expand(13, -1), gallery, keys, distance, block_elements), chance_ranks(keys))
-
-
-def test_a_vector_of_zeros_is_orthogonal_to_everything():
-    gallery = torch.tensor([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
-    relevance = Relevance(torch.tensor([1, 1]), torch.tensor([0, 1, 0]))
-    ranks = rank(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), gallery, relevance, "cos")
-    assert (ranks.above.tolist(), ranks.size.tolist()) == ([1, 0], [1, 3])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

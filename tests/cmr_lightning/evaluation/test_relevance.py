@@ -27,18 +27,10 @@ def test_multi_hot_keys_are_relevant_when_they_share_a_class(classes, at_once, d
     assert 0 < sum(map(sum, expected)) < 7 * 19
 
 
-@pytest.mark.parametrize(
-    ("query", "gallery"),
-    [
-        (torch.zeros(3), torch.zeros(3)),
-        (torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2)),
-        (torch.zeros(3, 4), torch.zeros(3, 2)),
-        (torch.zeros(3, 4, 1), torch.zeros(3, 4, 1)),
-    ],
-)
+@pytest.mark.parametrize(("query", "gallery"), [([3], [3]), ([3], [3, 2]), ([3, 4], [3, 2]), ([3, 4, 1], [3, 4, 1])])
 def test_keys_of_other_forms_are_refused(query, gallery):
     with pytest.raises(ValueError, match="keys"):
-        Relevance(query, gallery)
+        Relevance(torch.zeros(query), torch.zeros(gallery))
 
 
 def test_positives_are_lists_of_the_queries_that_have_one():

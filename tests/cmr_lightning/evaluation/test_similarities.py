@@ -17,19 +17,13 @@ def whole(queries: torch.Tensor, gallery: torch.Tensor, distance: str, block_ele
     return torch.cat([block.clone() for _, block in similarities(queries, gallery, distance, block_elements)])
 
 
-def test_cosines_are_whole_numbers_of_steps():
-    queries, gallery = case()
-    cosine = torch.nn.functional.cosine_similarity(queries.double()[:, None], gallery.double()[None], dim=2)
-    expected = (2**29 * (1 + cosine)).round() - 1
-    assert torch.equal(whole(queries, gallery, "cos"), expected.clamp(min=0).int())
-
-
-def test_squared_distances_are_whole_numbers_of_steps():
-    queries, gallery = (embeddings.double() for embeddings in case(1))
+def test_similarities_are_whole_numbers_of_steps():
+    queries, gallery = (embeddings.double() for embeddings in case())
+    cosine = torch.nn.functional.cosine_similarity(queries[:, None], gallery[None], dim=2)
     farthest = queries.norm(dim=1, keepdim=True) + gallery.norm(dim=1).max()
-    distance = (queries[:, None] - gallery[None]).square().sum(dim=2)
-    expected = (2**30 * (1 - distance / farthest.square())).round() - 1
-    assert torch.equal(whole(queries, gallery, "l2"), expected.clamp(min=0).int())
+    closeness = 1 - (queries[:, None] - gallery[None]).square().sum(dim=2) / farthest.square()
+    for distance, expected in (("cos", 2**29 * (1 + cosine)), ("l2", 2**30 * closeness)):
+        assert torch.equal(whole(*case(), distance), (expected.round() - 1).clamp(min=0).int())
 
 
 @pytest.mark.parametrize("distance", ["cos", "l2"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 
 from cmr_lightning.evaluation import (
@@ -86,6 +87,13 @@ def make_composed_run(folder: Path, noise: float = 1.0, **changes) -> Run:
     answered = replace(examples.answered["t2i"], target=asked.target.numpy().astype(np.int32))
     replace(examples, asking={"c2i": examples.owner}, answered={"c2i": answered}).write(run.examples)
     return run
+
+
+def write_claims(*rows: dict[str, object]) -> None:
+    """Write the rows of published numbers on the data set `Toys` into the working directory."""
+    path = Path("experiments/claims/toys.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump([{"dataset": "Toys", "rows": list(rows)}]))
 
 
 def _write(run: Run, record: Record, measured: Measurement, noise: float, scores: dict[str, float]) -> Run:

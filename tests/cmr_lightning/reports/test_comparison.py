@@ -9,32 +9,16 @@ import torch
 from scipy import stats
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import (
-    Protocol,
-    Ranks,
-    Record,
-    Relevance,
-    load_ranks,
-    measure,
-    per_query,
-    rank,
-    save_ranks,
-    score,
-)
+from cmr_lightning.evaluation import Protocol, Ranks, Record, Relevance, measure, per_query, rank, score
 from cmr_lightning.reports.comparison import ScoredRun, check_comparable, compare, score_run
 from cmr_lightning.reports.statistics import LEVEL, pairwise_permutation_test
+from tests.cmr_lightning.evaluation.test_measurement import captioned_images
 from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split
 
 
 def record(experiment: str = "wikipedia/daml", seed: int = 0, split: str = "a", **changes) -> Record:
-    values = {
-        "dataset": "Wikipedia",
-        "metrics": {MAP: {}},
-        "encoders": {"features": "SIFT; LDA"},
-        **on_split(split),
-        **changes,
-    }
-    return replace(RECORD, experiment=experiment, seed=seed, **values)
+    values = {"dataset": "Wikipedia", "metrics": {MAP: {}}, "encoders": {"features": "SIFT; LDA"}, **on_split(split)}
+    return replace(RECORD, experiment=experiment, seed=seed, **{**values, **changes})
 
 
 def scored(i2t: np.ndarray, t2i: np.ndarray, **changes) -> ScoredRun:
@@ -46,12 +30,7 @@ def scored(i2t: np.ndarray, t2i: np.ndarray, **changes) -> ScoredRun:
 
 def measured(noise: float, seed: int, protocol: Protocol, texts_per_image: int = 1, images: int = 60):
     """Embeddings of pairs with noise, measured: the record and the ranks."""
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(images, 8, generator=generator)
-    owner = torch.arange(images).repeat_interleave(texts_per_image)
-    text = image[owner] + noise * torch.randn(len(owner), 8, generator=generator)
-    keys = {"instance": (torch.arange(images), owner), "label": (torch.arange(images) % 3, owner % 3)}
-    found = measure(image, text, keys, [protocol])
+    found = measure(*captioned_images(images, texts_per_image, noise, seed), [protocol])
     return record(protocol=protocol.id, metrics=found.metrics), found.ranks
 
 
@@ -59,6 +38,12 @@ def answered(hit: np.ndarray) -> Ranks:
     """Ranks of queries with one relevant item each, in the first place or in the second."""
     ones = np.ones(len(hit), dtype=np.int32)
     return Ranks(np.arange(len(hit) + 1), (~hit).astype(np.int32), ones, ones, gallery_size=40)
+
+
+def recorded(ranks: dict[str, Ranks], protocol: Protocol) -> Record:
+    """The record of ranks in two directions."""
+    i2t, t2i = (score(part, protocol) for part in ranks.values())
+    return record(protocol=protocol.id, metrics={protocol.id: {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}})
 
 
 def test_captions_of_one_image_are_not_taken_for_independent():
@@ -74,11 +59,7 @@ def test_captions_of_one_image_are_not_taken_for_independent():
         for _system in range(2):
             hit = np.repeat(rng.random(40) < 0.5, 5) ^ (rng.random(200) < 0.1)
             ranks = {"i2t/cos/instance": answered(rng.random(40) < 0.5), "t2i/cos/instance": answered(hit)}
-            i2t, t2i = (score(part, protocol) for part in ranks.values())
-            recorded = record(
-                protocol=protocol.id, metrics={protocol.id: {"i2t": i2t, "t2i": t2i, "mean": (i2t + t2i) / 2}}
-            )
-            units.append(score_run(recorded, ranks).scores["t2i"])
+            units.append(score_run(recorded(ranks, protocol), ranks).scores["t2i"])
             captions.append(per_query(ranks["t2i/cos/instance"], protocol))
         by_unit += test(units) <= LEVEL
         by_caption += test(captions) <= LEVEL
@@ -88,44 +69,39 @@ def test_captions_of_one_image_are_not_taken_for_independent():
 
 @pytest.mark.parametrize("protocol", [MAP, "recall@5/cos/instance", "rsum/cos/instance", "rsum/cos/instance/5fold"])
 @pytest.mark.parametrize("texts_per_image", [1, 5])
-def test_scores_of_a_run_have_its_metrics_as_mean(tmp_path, protocol, texts_per_image):
-    recorded, ranks = measured(1.0, 0, Protocol.parse(protocol), texts_per_image)
-    save_ranks(tmp_path / "ranks.npz", ranks)
-    run = score_run(recorded, load_ranks(tmp_path / "ranks.npz"))
+def test_scores_of_a_run_have_its_metrics_as_mean(protocol, texts_per_image):
+    of_run, ranks = measured(1.0, 0, Protocol.parse(protocol), texts_per_image)
+    scores = score_run(of_run, ranks).scores
     for direction in ("i2t", "t2i", "mean"):
-        assert run.scores[direction].shape == (60,)
-        assert run.scores[direction].mean() == pytest.approx(recorded.metrics[protocol][direction])
+        assert scores[direction].shape == (60,)
+        assert scores[direction].mean() == pytest.approx(of_run.metrics[protocol][direction])
 
 
 def test_folds_of_unequal_size_count_alike_and_captions_of_an_image_are_one_unit():
-    recorded, ranks = measured(1.0, 0, Protocol.parse("rsum/cos/instance/5fold"), images=58)
-    assert len(score_run(recorded, ranks).scores["mean"]) == 58
-    recorded, ranks = measured(1.0, 0, Protocol.parse("recall@1/cos/instance"), 5)
-    captions = 100 * per_query(ranks["t2i/cos/instance"], Protocol.parse("recall@1/cos/instance"))
-    np.testing.assert_allclose(score_run(recorded, ranks).scores["t2i"], captions.reshape(60, 5).mean(axis=1))
+    assert len(score_run(*measured(1.0, 0, Protocol.parse("rsum/cos/instance/5fold"), images=58)).scores["mean"]) == 58
+    protocol = Protocol.parse("recall@1/cos/instance")
+    of_run, ranks = measured(1.0, 0, protocol, texts_per_image=5)
+    captions = 100 * per_query(ranks["t2i/cos/instance"], protocol)
+    np.testing.assert_allclose(score_run(of_run, ranks).scores["t2i"], captions.reshape(60, 5).mean(axis=1))
 
 
 def test_queries_without_relevant_items_count_as_in_the_metric():
     image, text = torch.randn(4, 3), torch.randn(4, 3)
     keys = Relevance(torch.tensor([0, 1, 2, 9]), torch.tensor([0, 1, 2, 8]))
-    ranks = {
-        "i2t/cos/label": rank(image, text, keys, "cos"),
-        "t2i/cos/label": rank(text, image, keys.transposed(), "cos"),
-    }
-    values = {name[:3]: float(per_query(part, Protocol.parse(MAP)).mean()) for name, part in ranks.items()}
-    recorded = record(metrics={MAP: {**values, "mean": (values["i2t"] + values["t2i"]) / 2}})
-    scores = score_run(recorded, ranks).scores
+    i2t, t2i = rank(image, text, keys, "cos"), rank(text, image, keys.transposed(), "cos")
+    ranks = {"i2t/cos/label": i2t, "t2i/cos/label": t2i}
+    scores = score_run(recorded(ranks, Protocol.parse(MAP)), ranks).scores
     assert scores["i2t"][3] == scores["t2i"][3] == 0
     assert (scores["i2t"][:3] > 0).all()
 
 
 def test_what_has_no_test_and_ranks_of_another_run_are_refused():
-    recorded, _ = measured(0.5, 0, Protocol.parse(MAP))
+    of_run, _ = measured(0.5, 0, Protocol.parse(MAP))
     _, others = measured(0.5, 1, Protocol.parse(MAP))
     with pytest.raises(UserError, match=r"wikipedia/daml, seed 0, split split a give i2t .* record says .*run `test`"):
-        score_run(recorded, others)
+        score_run(of_run, others)
     with pytest.raises(UserError, match="lack i2t/cos/label, t2i/cos/label; run `test` again"):
-        score_run(recorded, {})
+        score_run(of_run, {})
     for protocol in ("median-rank/cos/instance", "map@50-hits-nonempty/cos/label"):
         with pytest.raises(UserError, match="is no mean over queries"):
             score_run(*measured(0.5, 0, Protocol.parse(protocol)))
@@ -200,11 +176,7 @@ BOTH = [record("a", 0, "x"), record("a", 1, "y")]
         ([record("a")], [record("b", data_checksum="ff")], r"differ in data \(checksum\): data of a against ff"),
         ([record("a"), record("a", 1, data_checksum="ff")], [], r"a \(seed 0\) and a \(seed 1\) cannot be compared"),
         ([record("a")], [record("b", split="z")], r"a and b .* split: split a \(a\) against split z \(z\)"),
-        (
-            BOTH,
-            [record("b", 0, "x"), record("b", 1, "x")],
-            r"split: split x \(x\), split y \(y\) against split x \(x\)",
-        ),
+        (BOTH, [record("b", 0, "x"), record("b", 1, "x")], r"split x \(x\), split y \(y\) against split x \(x\)"),
         ([record("a"), record("a")], [], "a has 2 runs with seed 0 on split split a; leave all but one out"),
     ],
 )

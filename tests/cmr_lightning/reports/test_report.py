@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cmr_lightning.__main__ import main as run_command
 from cmr_lightning.errors import UserError
@@ -17,7 +16,7 @@ from cmr_lightning.reports.board_tables import LEGEND
 from cmr_lightning.reports.page import repeating_command
 from cmr_lightning.reports.report import main
 from tests.building import write_toy
-from tests.cmr_lightning.reports.made_runs import make_composed_run, make_run, on_split
+from tests.cmr_lightning.reports.made_runs import make_composed_run, make_run, on_split, write_claims
 
 EVIL = "<script>alert(1)</script>"
 EVIL_NAME = "a\"b'c onerror=alert(1) </style>.jpg"
@@ -108,14 +107,12 @@ def test_what_lacks_runs_is_named_and_its_queries_are_not_set_against_those_of_a
 
 
 def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
-    Path("experiments/claims").mkdir(parents=True)
     rows = [
         {"protocol": "map@all/cos/label", "features": "toy features", "source": f"A paper {EVIL}", "standing": "paper"},
         {"protocol": "not stated", "source": "Hearsay", "standing": "recalled", "note": EVIL},
     ]
     common = {"method": "DAML", "encoder": EVIL, "values": {"mAP": {"i2t": 0.25, "mean": 0.3}}}
-    claims = [{"dataset": "Toys", "rows": [{**row, **common} for row in rows]}]
-    Path("experiments/claims/toys.yaml").write_text(yaml.safe_dump(claims))
+    write_claims(*({**row, **common} for row in rows))
     make_run(Path("runs/a"), noise=0.0)  # a perfect ranking
     page = Page(written())
     assert re.search(r"ours − published\s*DAML, mAP\s+0\.250\+0\.750\s", page.text)

@@ -5,14 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.reports.results import RESULTS, keep, main, read_results, written
 from cmr_lightning.reports.results_tables import BEGIN, END
 from tests.building import ROOT
-from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split
+from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split, write_claims
 
 HARDWARE = {"system": "Linux-6-of-this-machine", "cpu": "abacus", "cores": 2, "threads": 1, "gpus": []}
 VERSIONS = {"python": "3.11", "torch": "2.13"}
@@ -117,13 +116,9 @@ def test_pairs_with_the_same_weights_are_no_measured_zero_and_a_zero_has_no_minu
 
 
 def test_published_numbers_stand_below_ours_or_apart() -> None:
-    Path("experiments/claims").mkdir(parents=True)
     common = {"method": "DAML", "encoder": "toy | encoder", "values": {"mAP": {"i2t": 0.25}}, "standing": "code"}
     agreeing = {"protocol": MAP, "features": "toy features", "source": "A paper"}
-    claims = [
-        {"dataset": "Toys", "rows": [{**common, **agreeing}, {**common, "protocol": "not stated", "source": "B"}]}
-    ]
-    Path("experiments/claims/toys.yaml").write_text(yaml.safe_dump(claims))
+    write_claims({**common, **agreeing}, {**common, "protocol": "not stated", "source": "B"})
     make_run("toys/daml", 0.5)
     text = tables()
     assert "| *published: A paper (code)* | DAML | 0.250 (ours +0.260) |  |  | toy &#124; encoder |" in text

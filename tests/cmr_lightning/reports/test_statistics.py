@@ -19,7 +19,6 @@ from cmr_lightning.reports.statistics import (
 
 
 def paired_permutation_test(a, b, rng: np.random.Generator, resamples: int = 10_000) -> float:
-    """The test of one pair."""
     return pairwise_permutation_test(np.stack([a, b]), rng, resamples)[0, 1]
 
 
@@ -50,15 +49,8 @@ def test_many_queries_are_tested_as_by_scipy_and_ranx():
     rounds, rng = 10_000, np.random.default_rng(2)
     a, b = rng.beta(1, 2, size=(2, 200)).round(2)
     p = paired_permutation_test(a, b + 0.02, rng, rounds)
-    scipys = stats.permutation_test(
-        (a, b + 0.02),
-        lambda x, y, axis: (x - y).mean(axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=rounds,
-        batch=1000,
-        rng=rng,
-    ).pvalue
+    options = {"permutation_type": "samples", "vectorized": True, "n_resamples": rounds, "batch": 1000, "rng": rng}
+    scipys = stats.permutation_test((a, b + 0.02), lambda x, y, axis: (x - y).mean(axis), **options).pvalue
     ranxs, _ = fisher_randomization_test(a, b + 0.02, n_permutations=rounds)
     assert 0.001 < p < 0.9, "p-values at the ends would agree by themselves"
     standard_error = math.sqrt(2 * p * (1 - p) / rounds)
@@ -109,17 +101,11 @@ def test_holm_by_hand(p_values, adjusted):
     np.testing.assert_allclose(holm(p_values), adjusted)
 
 
-@pytest.mark.parametrize(
-    ("different", "expected"),
-    [([(0, 2)], ["a", "ab", "b"]), ([], ["a", "a", "a"]), ([(0, 1), (0, 2), (1, 2)], ["a", "b", "c"])],
-    ids=["a chain", "no difference", "all differ"],
-)
-def test_letters_by_hand(different, expected):
-    matrix = np.zeros((3, 3), dtype=bool)
-    for i, j in different:
-        matrix[i, j] = matrix[j, i] = True
-    groups = letter_groups(matrix)
-    assert [letters(groups, row) for row in range(3)] == expected
+@pytest.mark.parametrize(("apart", "expected"), [(1, ["a", "b", "c"]), (2, ["a", "ab", "b"]), (3, ["a", "a", "a"])])
+def test_letters_of_rows_that_differ_from_some_distance_on(apart, expected):
+    row = np.arange(3)
+    groups = letter_groups(abs(row[:, None] - row) >= apart)
+    assert [letters(groups, system) for system in row] == expected
 
 
 def test_letters_say_exactly_what_differs():
