@@ -156,7 +156,8 @@ class Protocol:
                 if protocol.id == protocol_id:
                     return protocol
                 reason = f"{protocol.id} may be meant."
-        nearest = difflib.get_close_matches(protocol_id, _customary_ids(), n=3, cutoff=0)
+        known = sorted({replace(protocol, distance=d).id for protocol in CUSTOMARY for d in DISTANCES})
+        nearest = difflib.get_close_matches(protocol_id, known, n=3, cutoff=0)
         raise UserError(f"Unknown protocol {protocol_id!r}: {reason} The nearest known ones are {', '.join(nearest)}.")
 
     @property
@@ -203,8 +204,5 @@ COMPOSED_TARGET = tuple(Protocol("recall", "target", k=k) for k in COMPOSED_CUTO
 COMPOSED_CAPTION = tuple(Protocol("recall", "caption", k=k) for k in COMPOSED_CUTOFFS)
 """Protocols of composed retrieval where every image with the target's caption is relevant (TIRG)."""
 
-
-def _customary_ids() -> list[str]:
-    """List the ids to suggest for an unknown one: those that are measured by default, under each distance."""
-    customary = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + COMPOSED_CAPTION
-    return sorted({replace(protocol, distance=d).id for protocol in customary for d in DISTANCES})
+CUSTOMARY = CLASS_LEVEL + INSTANCE_LEVEL + FIVE_FOLD + CXC + ECCV + COMPOSED_TARGET + COMPOSED_CAPTION
+"""Protocols that are measured by default."""

@@ -15,12 +15,12 @@ import numpy as np
 from cmr_lightning.reports.board import Board, MeasuredRun
 
 GAME = {
-    "discriminator_accuracy": "Discriminator accuracy (0.5: fooled)",
-    "discriminator_entropy": "Discriminator entropy (nats, at most 0.693)",
-    "gradient_share": "Adversary's share of the gradient",
-    "modality_gap": "Modality gap",
+    "game/discriminator_accuracy": "Discriminator accuracy (0.5: fooled)",
+    "game/discriminator_entropy": "Discriminator entropy (nats, at most 0.693)",
+    "game/gradient_share": "Adversary's share of the gradient",
+    "game/modality_gap": "Modality gap",
 }
-"""Diagnostics that are logged under `game/`, with their titles in the report."""
+"""Diagnostics that are logged, with their titles in the report."""
 
 _POINTS = 160
 """Points of a curve that are drawn; longer ones are thinned evenly."""
@@ -55,20 +55,16 @@ def training_charts(board: Board, notes: list[str]) -> dict[str, list[Chart]]:
     logged = {row.experiment: [_logged(run, notes) for run in row.runs] for row in board.rows}
     names = sorted({name for runs in logged.values() for run in runs for name in run})
 
-    def charts(titles: Mapping[str, str], x: str) -> list[Chart]:
-        return [
-            Chart(
-                title, x, _curves({row: [run[name][x] for run in runs if name in run] for row, runs in logged.items()})
-            )
-            for name, title in titles.items()
-            if name in names
-        ]
+    def chart(name: str, title: str, x: str) -> Chart:
+        lines = {row: [run[name][x] for run in runs if name in run] for row, runs in logged.items()}
+        return Chart(title, x, _curves(lines))
 
     main = [f"val/{board.conditions.protocol}/{direction}" for direction in board.protocol.directions]
+    losses = [name for name in names if name.startswith("train/")]
     return {
-        "scores": charts({name: name for name in main}, "epoch"),
-        "losses": charts({name: name.removeprefix("train/") for name in names if name.startswith("train/")}, "epoch"),
-        "game": charts({f"game/{key}": title for key, title in GAME.items()}, "update"),
+        "scores": [chart(name, name, "epoch") for name in main if name in names],
+        "losses": [chart(name, name.removeprefix("train/"), "epoch") for name in losses],
+        "game": [chart(name, title, "update") for name, title in GAME.items() if name in names],
     }
 
 
