@@ -12,6 +12,7 @@ from cmr_lightning.evaluation.metrics import chance, per_query, score, weights
 from cmr_lightning.evaluation.protocols import CLASS_LEVEL, INSTANCE_LEVEL, NORMALISERS, Protocol
 from cmr_lightning.evaluation.ranks import Ranks, chance_ranks, rank
 from cmr_lightning.evaluation.relevance import Relevance
+from tests.cmr_lightning.evaluation.test_ranks import similarity
 
 
 def metric_of_order(relevant: list[bool], protocol: Protocol) -> float:
@@ -102,10 +103,10 @@ def test_average_precision_is_that_of_scikit_learn(shift):
     queries, gallery, relevance = ordinary_case(1)
     queries = torch.nn.functional.pad(queries, (0, 1), value=shift)
     gallery = torch.nn.functional.pad(gallery, (0, 1), value=-shift)
-    cosines = torch.nn.functional.cosine_similarity(queries.double()[:, None], gallery.double()[None], dim=2)
+    cosines = similarity(queries, gallery, "cos")
     assert (cosines.max() < 0) == (shift > 0)
     truth = relevance.block(slice(None)).numpy()
-    oracle = [average_precision_score(t, s) for t, s in zip(truth, cosines.numpy(), strict=True)]
+    oracle = [average_precision_score(t, s) for t, s in zip(truth, cosines, strict=True)]
     values = per_query(rank(queries, gallery, relevance, "cos"), Protocol("map", "label"))
     np.testing.assert_allclose(values, oracle, atol=1e-6)
 
@@ -116,24 +117,16 @@ def test_metrics_are_those_of_ranx(distance):
     from ranx import Qrels, Run, evaluate
 
     queries, gallery, relevance = ordinary_case(2)
-    if distance == "cos":
-        scores = torch.nn.functional.cosine_similarity(queries.double()[:, None], gallery.double()[None], dim=2)
-    else:
-        scores = -torch.cdist(queries.double(), gallery.double())
+    scores = similarity(queries, gallery, distance)
     truth = relevance.block(slice(None))
     qrels = Qrels({f"q{q}": {f"d{d}": 1 for d in truth[q].nonzero().flatten().tolist()} for q in range(len(queries))})
     run = Run({f"q{q}": {f"d{d}": float(s) for d, s in enumerate(scores[q])} for q in range(len(queries))})
     ranks = rank(queries, gallery, relevance, distance)
     expected = evaluate(qrels, run, ["map", "map@20", "precision@10", "r-precision", "hit_rate@1", "hit_rate@5"])
-    found = {
-        "map": score(ranks, Protocol("map", "label", distance)),
-        "map@20": score(ranks, Protocol("map", "label", distance, k=20, normaliser="total")),
-        "precision@10": score(ranks, Protocol("precision", "label", distance, k=10)),
-        "r-precision": score(ranks, Protocol("r-precision", "label", distance)),
-        "hit_rate@1": score(ranks, Protocol("recall", "label", distance, k=1)) / 100,
-        "hit_rate@5": score(ranks, Protocol("recall", "label", distance, k=5)) / 100,
-    }
-    assert found == pytest.approx(expected, abs=1e-6)
+    ours = ("map@all", "map@20-total", "precision@10", "r-precision", "recall@1", "recall@5")
+    protocols = [Protocol.parse(f"{metric}/{distance}/label") for metric in ours]
+    found = [score(ranks, protocol) / protocol.scale for protocol in protocols]
+    assert found == pytest.approx(list(expected.values()), abs=1e-6)
 
 
 def test_scores_have_their_documented_units():
