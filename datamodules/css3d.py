@@ -104,13 +104,13 @@ class CSS3D(ListedCompositions):
         pictures = form(read.image)
         if not isinstance(pictures, Pixels):
             raise UserError("CSS3D: data.sources flat needs encoders of pictures; set data.image to Pictures.")
-        published = self._published("test" if part == "test" else "train")
+        published = self._published(part)
         things = {picture_file(number, published.part): scene for number, scene in enumerate(published.things)}
         return replace(read, sources=FlatScenes([things[name] for name in read.image_names], pictures.size))
 
     def list_part(self, part: PartName) -> ComposedListing:
         """List one part, pictures in the order of their numbers."""
-        published, changes = self._published("test" if part == "test" else "train"), self._changes(part)
+        published, changes = self._published(part), self._changes(part)
         numbers = sorted({picture for change in changes for picture in change[:2]})
         if part == "test":
             numbers = list(range(len(published.scenes)))
@@ -147,25 +147,21 @@ class CSS3D(ListedCompositions):
 
     def _changes(self, part: PartName) -> list[Change]:
         """Return all changes of one part, in the order of the file."""
+        changes = self._published(part).changes
         if part == "test":
-            return self._published("test").changes
-        held_out = part == "val"
-        return [
-            change
-            for change in self._published("train").changes
-            if (change.modification % HELD_OUT == HELD_OUT - 1) == held_out
-        ]
+            return changes
+        return [change for change in changes if (change.modification % HELD_OUT == HELD_OUT - 1) == (part == "val")]
 
-    def _published(self, part: Literal["train", "test"]) -> PublishedPart:
-        return self._content[part]
+    def _published(self, part: PartName) -> PublishedPart:
+        """Return the published part that a part is cut from."""
+        return self._content["test" if part == "test" else "train"]
 
     @cached_property
     def _content(self) -> dict[str, PublishedPart]:
         path = find(self.root, _FILE, _SOURCE)
         content = read_pickled(path, _SOURCE)
-        parts: tuple[Literal["train", "test"], ...] = ("train", "test")
         try:
-            return {part: _read(content[part], part) for part in parts}
+            return {part: _read(content[part], part) for part in ("train", "test")}
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(
                 f"{path} should hold mods and objects_img of train and of test, and does not ({error!r}); {_SOURCE}."
@@ -173,13 +169,7 @@ class CSS3D(ListedCompositions):
 
 
 class Change(NamedTuple):
-    """What a modification does to a picture.
-
-    Attributes:
-        source: Number of the picture before.
-        target: Number of the picture afterwards.
-        modification: Number of the modification.
-    """
+    """What a modification does to a picture: the numbers of the pictures before and afterwards, and its own."""
 
     source: int
     target: int
@@ -220,10 +210,5 @@ def _read(content: dict[str, Any], part: str) -> PublishedPart:
     ]
     if len(scenes) != pictures or any(not 0 <= n < pictures for change in changes for n in change[:2]):
         raise ValueError(f"labels or modifications of {part} do not fit its {pictures} pictures")
-    return PublishedPart(
-        part,
-        content["objects_img"],
-        scenes,
-        tuple(str(modification["to_str"]) for modification in modifications),
-        changes,
-    )
+    texts = tuple(str(modification["to_str"]) for modification in modifications)
+    return PublishedPart(part, content["objects_img"], scenes, texts, changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +11,10 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
-from datamodules.families.listed_data import ListedData
+from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import Part
-from datamodules.reading.published_files import find
+from datamodules.reading.published_files import find, read_json_list
 
 _LIST = "reid_raw.json"
 _FOLDERS = ("CUHK01", "CUHK03", "Market", "cam_a", "cam_b", "test_query", "train_query")
@@ -57,10 +56,7 @@ class CUHKPEDES(ListedData):
     """
 
     facts = _FACTS
-    protocols = (
-        *(Protocol("recall", "label", k=k) for k in (1, 5, 10)),
-        Protocol("map", "label"),
-    )
+    protocols = (*(Protocol("recall", "label", k=k) for k in (1, 5, 10)), Protocol("map", "label"))
     split_name = "official by person"
 
     @cached_property
@@ -93,12 +89,8 @@ class CUHKPEDES(ListedData):
     def _pictures(self) -> dict[PartName, list[dict[str, Any]]]:
         """The records of each part, in the order of the list."""
         path = find(self.root, _LIST, _SOURCE)
-        try:
-            records = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {_SOURCE}.") from error
-        parts: dict[PartName, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
-        for number, record in enumerate(records):
+        parts: dict[PartName, list[dict[str, Any]]] = {part: [] for part in PARTS}
+        for number, record in enumerate(read_json_list(path, _SOURCE)):
             if not _is_record(record) or record["split"] not in parts:
                 raise UserError(
                     f"{path}: entry {number}, counted from 0, should have {', '.join(_KEYS)} of one picture, the split "

@@ -11,10 +11,7 @@ from typing import NamedTuple
 class Counts(NamedTuple):
     """Size of one part of a data set as it is published; None for a number that is not known.
 
-    Attributes:
-        pictures: Number of pictures.
-        texts: Number of texts, or of queries in composed data.
-        people: Number of different people in the pictures, where they are the labels.
+    Texts are queries in composed data; people are counted where they are the labels.
     """
 
     pictures: int | None = None
@@ -101,10 +98,9 @@ class Facts:
 
     def layout(self, root: Path) -> list[Origin]:
         """Return the origins of the layout that a folder has: the first one whose first file is there."""
-        signs = {origin.layout: origin.holds[0] for origin in reversed(self.origins) if origin.layout}
-        layouts = list(reversed(signs))
-        layout = next((name for name in layouts if not absent(root, [signs[name]])), layouts[0] if layouts else "")
-        return [origin for origin in self.origins if origin.layout in ("", layout)]
+        marked = [origin for origin in self.origins if origin.layout]
+        there = [origin for origin in marked if not absent(root, origin.holds[:1])] or marked
+        return [origin for origin in self.origins if not origin.layout or origin.layout == there[0].layout]
 
     @property
     def card_file(self) -> str:

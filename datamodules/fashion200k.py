@@ -175,13 +175,7 @@ class Fashion200k(ListedCompositions):
 
 
 class Entry(NamedTuple):
-    """A picture of a label file.
-
-    Attributes:
-        picture: File relative to the root.
-        caption: Its description, marks written out.
-        category: Category of the file.
-    """
+    """A picture of a label file, relative to the root, with its description, marks written out."""
 
     picture: str
     caption: str
@@ -189,10 +183,7 @@ class Entry(NamedTuple):
 
 
 def read_labels(files: Iterable[tuple[str, Path]]) -> list[Entry]:
-    """Read the pictures of some label files, in their order; a repeated line counts once.
-
-    Args:
-        files: Category and path of each.
+    """Read the pictures of label files, given by category and path, in their order; a repeated line counts once.
 
     Raises:
         UserError: If a line is not of the published form, or a picture has two descriptions.
@@ -233,24 +224,16 @@ def written_out(description: str) -> str:
 
 
 def in_validation(picture: str) -> bool:
-    """Return whether a training picture is of a product that is held out for validation.
-
-    Pictures `<product>_<k>.jpeg` of one product go together.
-    """
+    """Return whether a training picture `<product>_<k>.jpeg` is of a product that is held out for validation."""
     stem = PurePosixPath(picture).stem
-    product = stem.rpartition("_")[0] or stem
-    return held_out(product)
+    return held_out(stem.rpartition("_")[0] or stem)
 
 
 def modification(source: Sequence[str], target: Sequence[str]) -> str:
     """Return the text that turns one description into another: `replace <a> with <b>`.
 
     a is the first source word that is not in the target, b the first target word that is not in the source; the last
-    word where there is none, as in TIRG's code.
-
-    Args:
-        source: Words, at least one.
-        target: Words, at least one.
+    word where there is none, as in TIRG's code. Each of both has at least one word.
 
     Examples:
         >>> modification(["red", "lace", "dress"], ["blue", "lace", "dress"])
@@ -270,12 +253,7 @@ def parents_of(caption: str, rule: ParentRule) -> list[str]:
 
 
 class Siblings:
-    """Descriptions that share a parent, and the pictures that they describe.
-
-    Args:
-        captions: Description of each picture.
-        rule: How a description loses a word.
-    """
+    """Descriptions that share a parent by a rule, and the pictures that they describe."""
 
     def __init__(self, captions: Sequence[str], rule: ParentRule) -> None:
         self.captions = captions
@@ -298,11 +276,7 @@ class Siblings:
         """Draw a query from each picture to a picture of a random sibling.
 
         A parent is drawn, then one of its children, both again as long as that is the picture's own description; then
-        one of the child's pictures.
-
-        Args:
-            rows: Pictures to start from; one without siblings is replaced by a random one with siblings.
-            chance: Source of all random numbers.
+        one of the child's pictures. Pictures without siblings are replaced by random ones with siblings.
 
         Raises:
             UserError: If no picture has a sibling.

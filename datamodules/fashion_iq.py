@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -75,7 +74,7 @@ class FashionIQ(ListedCompositions):
                 for triplet in self._triplets(category, published)
                 if part == "test" or held_out(triplet["target"]) == (part == "val")
             ]
-            names = self._gallery(category) if part == "test" else _shown(triplets)
+            names = self._gallery(category) if part == "test" else sorted(_shown(triplets))
             rows = {name: len(pictures) + row for row, name in enumerate(names)}
             queries += [Query(rows[t["candidate"]], relative_text(t["captions"]), rows[t["target"]]) for t in triplets]
             pictures += [self._file(name) for name in names]
@@ -93,15 +92,9 @@ class FashionIQ(ListedCompositions):
                     f"{path}, entry {number}, counted from 0, should have a candidate, a target and captions that are "
                     f"not all empty; {_SOURCE}."
                 )
-        if part == "val":
-            self._check_gallery(path, triplets, category)
+        if part == "val" and (strangers := _shown(triplets) - set(self._gallery(category))):
+            raise UserError(f"{path} names {min(strangers)}, which image_splits does not list; {_SOURCE}.")
         return triplets
-
-    def _check_gallery(self, path: Path, triplets: list[dict[str, Any]], category: str) -> None:
-        known = set(self._gallery(category))
-        strangers = [t[key] for t in triplets for key in ("candidate", "target") if t[key] not in known]
-        if strangers:
-            raise UserError(f"{path} names {strangers[0]}, which image_splits does not list; {_SOURCE}.")
 
     def _gallery(self, category: str) -> list[str]:
         path = find(self.root, f"image_splits/split.{category}.val.json", _SOURCE)
@@ -125,9 +118,9 @@ def relative_text(captions: list[str]) -> str:
     return " and ".join(caption.strip() for caption in captions if caption.strip())
 
 
-def _shown(triplets: list[dict[str, Any]]) -> list[str]:
-    """Return candidates and targets, each once, sorted by name."""
-    return sorted({triplet[key] for triplet in triplets for key in ("candidate", "target")})
+def _shown(triplets: list[dict[str, Any]]) -> set[str]:
+    """Return the names of candidates and targets."""
+    return {triplet[key] for triplet in triplets for key in ("candidate", "target")}
 
 
 def _is_triplet(entry: Any) -> bool:

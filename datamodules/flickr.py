@@ -9,7 +9,7 @@ from pathlib import Path
 from cmr_lightning.errors import UserError
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
-from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_origin, read_entries
+from datamodules.families.karpathy import Entry, KarpathyData, json_origin
 from datamodules.reading.published_files import find
 
 _LISTS: dict[PartName, str] = {
@@ -17,7 +17,7 @@ _LISTS: dict[PartName, str] = {
     "val": "Flickr_8k.devImages.txt",
     "test": "Flickr_8k.testImages.txt",
 }
-_JSON_8K, _JSON_30K, _TOKENS = "dataset_flickr8k.json", "dataset_flickr30k.json", "Flickr8k.token.txt"
+_TOKENS = "Flickr8k.token.txt"
 _JUDGEMENTS = ("ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt")
 _FLICKR8K = Facts(
     name="flickr8k",
@@ -26,7 +26,7 @@ _FLICKR8K = Facts(
     terms="Given on request by a form of the University of Illinois; the photographs are under Flickr's terms, for "
     "research use. Never fetched.",
     origins=(
-        json_origin(_JSON_8K, layout="Karpathy"),
+        json_origin("dataset_flickr8k.json", layout="Karpathy"),
         Origin(
             (_TOKENS, *_LISTS.values(), *_JUDGEMENTS),
             "request the data set from the University of Illinois and unpack Flickr8k_text.zip",
@@ -48,7 +48,7 @@ _FLICKR30K = Facts(
     terms="Given on request by a form of the University of Illinois; Flickr's terms of use, non-commercial research "
     "and education only, copyright stays with the photographers. Never fetched.",
     origins=(
-        json_origin(_JSON_30K),
+        json_origin("dataset_flickr30k.json"),
         Origin(
             ("flickr30k-images",),
             "request the pictures from the University of Illinois and put them, as flickr30k-images/<id>.jpg,",
@@ -74,10 +74,8 @@ class Flickr8k(KarpathyData):
 
     def entries(self) -> list[Entry]:
         """Read Karpathy's file, or the token file where only that is there."""
-        if self.facts.layout(self.root)[0].holds[0] == _TOKENS:
-            return read_token_file(self.root)
-        source = self.facts.source(_JSON_8K)
-        return read_entries(find_json(self.root, _JSON_8K, source), source)
+        in_tokens = self.facts.layout(self.root)[0].holds[0] == _TOKENS
+        return read_token_file(self.root) if in_tokens else super().entries()
 
     def path(self, picture: str) -> str:
         """Return the file in the folder that holds most of the pictures."""
@@ -106,11 +104,6 @@ class Flickr30k(KarpathyData):
     """
 
     facts = _FLICKR30K
-
-    def entries(self) -> list[Entry]:
-        """Read Karpathy's file."""
-        source = self.facts.source(_JSON_30K)
-        return read_entries(find_json(self.root, _JSON_30K, source), source)
 
     def path(self, picture: str) -> str:
         """Return the file in the one folder of all pictures."""

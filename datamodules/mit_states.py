@@ -104,9 +104,9 @@ class MITStates(ListedCompositions):
             raise UserError("MIT-States: no training noun has two adjectives, so there is nothing to ask for.")
         chance.shuffle(able)
         queries: list[Query] = []
-        for row in cycle(able):
-            if len(queries) >= count:
-                break
+        rows = cycle(able)
+        while len(queries) < count:
+            row = next(rows)
             queries += _two_states(row, shown[states[row].noun], chance)
         return queries[:count]
 
@@ -132,13 +132,7 @@ class MITStates(ListedCompositions):
 
 
 class State(NamedTuple):
-    """A picture with what its folder says.
-
-    Attributes:
-        picture: File relative to the root.
-        adjective: The state.
-        noun: The thing.
-    """
+    """A picture, relative to the root, with the state and the thing that its folder names."""
 
     picture: str
     adjective: str

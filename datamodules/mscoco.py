@@ -9,14 +9,14 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
-from datamodules.families.karpathy import Entry, KarpathyData, find_json, json_origin, read_entries
+from datamodules.families.karpathy import KarpathyData, json_origin
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import read_json
 
-_JSON = "dataset_coco.json"
 _JUDGEMENTS = "eccv_caption"
+_PICTURES = "http://images.cocodataset.org/zips"
 _FACTS = Facts(
     name="mscoco",
     title="MSCOCO 2014 (Lin et al., ECCV 2014) in Karpathy's split: 123,287 pictures with about five captions each",
@@ -24,14 +24,9 @@ _FACTS = Facts(
     terms="The pictures do not belong to the COCO consortium: whoever uses them must keep to Flickr's terms of use. "
     "The annotations are under CC BY 4.0.",
     origins=(
-        json_origin(_JSON),
+        json_origin("dataset_coco.json"),
         *(
-            Origin(
-                (part,),
-                f"unpack {part}.zip (cocodataset.org)",
-                file=f"{part}.zip",
-                url=f"http://images.cocodataset.org/zips/{part}.zip",
-            )
+            Origin((part,), f"unpack {part}.zip (cocodataset.org)", file=f"{part}.zip", url=f"{_PICTURES}/{part}.zip")
             for part in ("train2014", "val2014")
         ),
         Origin(
@@ -84,11 +79,6 @@ class MSCOCO(KarpathyData):
         self.restval = restval
         self._judged = [kind for kind in _JUDGED if all(path.is_file() for path in self._judgement_files(kind))]
         self.protocols = (*INSTANCE_LEVEL, *FIVE_FOLD, *(p for kind in self._judged for p in _JUDGED[kind]))
-
-    def entries(self) -> list[Entry]:
-        """Read Karpathy's file."""
-        source = self.facts.source(_JSON)
-        return read_entries(find_json(self.root, _JSON, source), source)
 
     def path(self, picture: str) -> str:
         """Return the picture, whose name in the file has its folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -77,15 +77,10 @@ class _Photo(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Lines of the image list, counted from 0, in rising order.
 
-    Attributes:
-        train: Lines of the training part.
-        val: Lines of the validation part.
-        queries: Lines of the test part that are queries.
-        gallery: Lines of the test part that queries are answered from; empty where all test items are both.
+    In the test part queries are answered from the gallery, which is empty where all test items are both.
     """
 
     train: np.ndarray
@@ -144,20 +139,16 @@ class NUSWIDE(ListedData):
         """The ten concepts, or the most frequent ones, most frequent first."""
         if self.variant == "10k":
             return TEN
-        path = find(self.root, _CONCEPT_LIST, _SOURCE)
-        concepts = path.read_text(encoding="utf-8", errors="replace").split()
+        concepts = _lines(find(self.root, _CONCEPT_LIST, _SOURCE))
         photos = {concept: int(self._concept(concept).sum()) for concept in concepts}
         return tuple(sorted(concepts, key=lambda concept: (-photos[concept], concept))[: int(self.variant[2:])])
 
     @property
     def split_name(self) -> str:
         """Variant and sizes of its parts, with the note that the selection is ours."""
-        selection = self._selection
-        test = f"{len(selection.queries)} test"
-        if len(selection.gallery):
-            test = f"{len(selection.queries)} test queries in a gallery of {len(selection.gallery)} others"
-        train, val = len(selection.train), len(selection.val)
-        return f"{self.variant}, selected by our own rule: {train} train, {val} val, {test}"
+        train, val, queries, gallery = (len(rows) for rows in self._selection)
+        others = f" queries in a gallery of {gallery} others" if gallery else ""
+        return f"{self.variant}, selected by our own rule: {train} train, {val} val, {queries} test{others}"
 
     def list_part(self, part: PartName) -> Listing:
         """List one part in the order of the image list; in a test part with a gallery, all queries come first."""
@@ -187,9 +178,7 @@ class NUSWIDE(ListedData):
     def _tags(self) -> list[str]:
         """Tags of each photo, separated by spaces; empty where it has none."""
         path = find(self.root, _TAGS, _SOURCE)
-        lines = [
-            line.split() for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()
-        ]
+        lines = [line.split() for line in _lines(path)]
         if len(lines) != len(self._photos):
             raise UserError(f"{path} has tags of {len(lines)} photos, the image list {len(self._photos)}; {_SOURCE}.")
         for row, (line, photo) in enumerate(zip(lines, self._photos, strict=True)):
@@ -225,11 +214,7 @@ class NUSWIDE(ListedData):
 
 
 class _TagVectors(TextInput):
-    """The published vectors of 1,000 tags.
-
-    Args:
-        root: Folder of the published files.
-    """
+    """The published vectors of 1,000 tags."""
 
     description = f"{_TAG_VECTOR_SIZE} tags, each 0 or 1 (AllTags1k.txt)"
     reads_captions = False
@@ -262,12 +247,17 @@ def read_photos(root: Path) -> list[_Photo]:
     """
     path = find(root, _IMAGE_LIST, _SOURCE)
     photos = []
-    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").split("\n"))):
+    for line in _lines(path):
         found = _PHOTO.fullmatch(line)
         if not found:
             raise UserError(rf"{path} should have lines such as actor\0001_2124494179.jpg and has {line!r}; {_SOURCE}.")
         photos.append(_Photo(f"Flickr/{found['folder']}/{found['file']}", found["id"]))
     return photos
+
+
+def _lines(path: Path) -> list[str]:
+    """Read the lines of a text file that are not blank; tags may hold what else Python takes for an end of a line."""
+    return [line for line in map(str.strip, path.read_text(encoding="utf-8", errors="replace").split("\n")) if line]
 
 
 def _draw(photo: str) -> bytes:
@@ -278,9 +268,7 @@ def _draw(photo: str) -> bytes:
 def select_single_label(order: np.ndarray, labels: np.ndarray) -> Selection:
     """Select the first 1,000 photos of each class: a tenth for testing, a tenth for validation, the rest for training.
 
-    Args:
-        order: Photos to choose from, the first ones first, `(N,)`; each has exactly one class.
-        labels: Which photo has which class, `(all photos, C)` bool.
+    The photos of `order`, `(N,)`, have one class each, which is in `labels`, `(all photos, C)` bool.
 
     Raises:
         UserError: If a class has fewer than ten photos.
@@ -303,14 +291,9 @@ def select_single_label(order: np.ndarray, labels: np.ndarray) -> Selection:
 def select_multi_label(order: np.ndarray, labels: np.ndarray, by_class: bool) -> Selection:
     """Select queries, then from the others validation and training; the gallery is everything that is no query.
 
-    Args:
-        order: Photos to choose from, the first ones first, `(N,)`; each has at least one class.
-        labels: Which photo has which class, `(all photos, C)` bool.
-        by_class: Whether queries are 100 of each class, but at most a tenth of it, or a hundredth of all photos.
-
-    Returns:
-        Validation photos are 1,000, but at most a tenth, of all that are no queries, training photos 500 of each class,
-        but at most a fifth of it, of the rest.
+    Queries are a hundredth of all photos, or `by_class` 100 of each class, but at most a tenth of it. Validation photos
+    are 1,000, but at most a tenth, of all that are no queries, training photos 500 of each class, but at most a fifth
+    of it, of the rest. The photos of `order`, `(N,)`, have one class at least, in `labels`, `(all photos, C)` bool.
     """
     queries = _of_each_class(order, labels, _QUERIES_PER_CLASS, 10) if by_class else order[: len(order) // 100]
     database = order[~np.isin(order, queries)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -33,8 +33,7 @@ class Columns:
         image: Picture file, relative to the root; slashes or backslashes between folders.
         text: A text that belongs to the picture.
         label: Class of the picture. Empty to use no labels; a table without a column `label` has none either.
-        split: `train`, `val` or `test`. Empty to draw the split; it is drawn as well for a table without a column
-            `split`.
+        split: `train`, `val` or `test`. Empty to draw the split, as for a table without a column `split`.
     """
 
     image: str = "image"
@@ -45,7 +44,7 @@ class Columns:
 
 @dataclass
 class _Picture:
-    """A picture as the table says it; the place of each text is kept for messages."""
+    """A picture as the table has it; the place of each text is kept for messages."""
 
     place: str
     labels: tuple[str, ...]
@@ -209,10 +208,9 @@ class Pairs(ListedData):
             where = f"{self._path}, {row.place}"
             text = _text(row, self.columns.text, where)
             name = _text(row, self.columns.image, where)
-            if not name:
-                raise UserError(f"{where}: the text {text[:40]!r} has no image path; write it or remove the row.")
-            if not text:
-                raise UserError(f"{where}: the text of {name} is empty; write it or remove the row.")
+            if not name or not text:
+                lacks = f"the text of {name} is empty" if name else f"the text {text[:40]!r} has no image path"
+                raise UserError(f"{where}: {lacks}; write it or remove the row.")
             name = PurePosixPath(name.replace("\\", "/")).as_posix()
             new = _Picture(row.place, self._labels_in(row, where), self._split_in(row, where))
             picture = pictures.setdefault(name, new)
@@ -227,9 +225,7 @@ class Pairs(ListedData):
                     f"{picture.place}; write the same in all rows of an image."
                 )
             if text in picture.texts:
-                raise UserError(
-                    f"{where}: the same image and text as in {picture.texts[text]}; remove one of the rows."
-                )
+                raise UserError(f"{where}: the same image and text as in {picture.texts[text]}; remove one of both.")
             picture.texts[text] = row.place
         return pictures
 
@@ -255,10 +251,9 @@ class Pairs(ListedData):
         if self._split_column is None:
             return None
         name = _text(row, self._split_column, where)
-        for part in PARTS:
-            if name == part:
-                return part
-        raise UserError(f"{where}: the split is {name!r}, but must be one of {', '.join(PARTS)}.")
+        if name not in PARTS:
+            raise UserError(f"{where}: the split is {name!r}, but must be one of {', '.join(PARTS)}.")
+        return PARTS[PARTS.index(name)]
 
     @cached_property
     def _multi_label(self) -> bool:
@@ -267,34 +262,22 @@ class Pairs(ListedData):
 
     @cached_property
     def _label_column(self) -> str | None:
-        return self._optional("label", self.columns.label)
+        return self.columns.label if self.columns.label in filter(None, self._table.columns) else None
 
     @cached_property
     def _split_column(self) -> str | None:
-        return self._optional("split", self.columns.split)
-
-    def _optional(self, usual: str, column: str) -> str | None:
-        """Return the column if the table has it; one that was named in the config must be there."""
-        if column in self._table.columns:
-            return column
-        if column in ("", usual):
-            return None
-        raise self._missing(usual, column)
+        return self.columns.split if self.columns.split in filter(None, self._table.columns) else None
 
     @cached_property
     def _table(self) -> Table:
-        columns = self.columns
-        table = read_table(self._path, {columns.image, columns.text, columns.label, columns.split})
-        for key, column in (("image", columns.image), ("text", columns.text)):
-            if column not in table.columns:
-                raise self._missing(key, column, table)
+        table = read_table(self._path, set(asdict(self.columns).values()))
+        for key, column in asdict(self.columns).items():
+            usual = ("", key) if key in ("label", "split") else ()  # the table may lack these, unless they were named
+            if column not in (*table.columns, *usual):
+                there = ", ".join(table.columns)
+                remedy = f"set data.columns.{key} to the one that holds it"
+                raise UserError(f"{self._path} has no column {column}, only {there}; {remedy}.")
         return table
-
-    def _missing(self, key: str, column: str, table: Table | None = None) -> UserError:
-        there = ", ".join((table or self._table).columns)
-        return UserError(
-            f"{self._path} has no column {column}, only {there}; set data.columns.{key} to the one that holds it."
-        )
 
     @cached_property
     def _path(self) -> Path:

@@ -122,12 +122,11 @@ class PascalSentence(ListedData):
         self.sizes = sizes
         self.joined = joined
         self._number = split
-        self._split_name = f"{split} of {_SPLITS}, {_SIZES[sizes]}"
 
     @property
     def split_name(self) -> str:
         """Number and sizes of the split."""
-        return self._split_name
+        return f"{self._number} of {_SPLITS}, {_SIZES[self.sizes]}"
 
     @property
     def features(self) -> str:
@@ -161,10 +160,8 @@ class PascalSentence(ListedData):
 
     def _names(self, part: PartName, category: str) -> list[str]:
         """Return the file names of a class in a part, in order."""
-        parts = self._committed
-        if part == "train" and self.sizes == "800/200-all":
-            return sorted(parts["train"][category] + parts["val"][category])
-        return parts[part][category]
+        seen = ("train", "val") if part == "train" and self.sizes == "800/200-all" else (part,)
+        return sorted(name for of in seen for name in self._committed[of][category])
 
     @cached_property
     def _committed(self) -> dict[str, dict[str, list[str]]]:
@@ -187,15 +184,12 @@ class PascalSentence(ListedData):
         if name not in self._records:
             raise UserError(f"{path} should have the 1000 published images and lacks {name}; {_SENTENCES_SOURCE}.")
         record = self._records[name]
-        what = f"{path}: {name}"
+        what = f"{path}: {name} should have"
         if not isinstance(record, dict) or record.get("category") != category:
-            raise UserError(
-                f"{what} should have the category {category} and is {str(record)[:80]}; {_SENTENCES_SOURCE}."
-            )
-        sentences = record.get("captions")
-        texts = sentences if isinstance(sentences, list) else []
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise UserError(f"{what} should have a list of sentences, none of them empty; {_SENTENCES_SOURCE}.")
+            raise UserError(f"{what} the category {category} and is {str(record)[:80]}; {_SENTENCES_SOURCE}.")
+        texts = record.get("captions")
+        if not texts or not isinstance(texts, list) or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise UserError(f"{what} a list of sentences, none of them empty; {_SENTENCES_SOURCE}.")
         return texts
 
     def _sentences_of_file(self, category: str, name: str) -> list[str]:

@@ -12,6 +12,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.facts import Counts, Facts, Origin
+from datamodules.families.listed_data import PARTS
 from datamodules.reading.committed_splits import read_rows
 from datamodules.reading.loaders import Part
 from datamodules.reading.published_files import feature_rows, find, read_mat
@@ -73,17 +74,12 @@ class PascalSentenceDSCMR(CrossModalData):
         super().__init__(batch_size, eval_batch_size)
         self.root = Path(root).expanduser()
         self._split = split
-        self._split_name = _SPLIT_NAMES[split]
 
     @property
     def split(self) -> Split:
         """The split, its checksum taken over the rows; reads the training labels."""
-        parts = {
-            "train": self._image_names("train"),
-            "val": self._image_names("val"),
-            "test": self._image_names("test"),
-        }
-        return Split(self._split_name, split_checksum(parts))
+        parts: dict[str, list[str]] = {part: self._image_names(part) for part in PARTS}
+        return Split(_SPLIT_NAMES[self._split], split_checksum(parts))
 
     @property
     def features(self) -> str:

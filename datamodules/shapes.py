@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
@@ -17,6 +18,7 @@ from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
 from datamodules.facts import Counts, Facts
+from datamodules.families.listed_data import PARTS
 from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.content import take
 from datamodules.reading.loaders import EpochOf, Part
@@ -24,13 +26,80 @@ from datamodules.reading.loaders import EpochOf, Part
 PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
 
 
-class Shapes(CrossModalData):
+class DrawnData(CrossModalData):
+    """Coloured shapes that are drawn on the spot; they depend on `seed` alone, not on the seed of the run.
+
+    A subclass draws scenes and writes texts. Words are numbered from the training texts.
+    """
+
+    classes = tuple(" ".join(kind) for kind in KINDS)
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        picture_size: int,
+        seed: int,
+        batch_size: int,
+        eval_batch_size: int,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, epoch_of)
+        self.sizes: dict[PartName, int] = dict(zip(PARTS, sizes, strict=True))
+        self.picture_size = picture_size
+        self.seed = seed
+        require(**{f"num_{part}": (size, 1, math.inf) for part, size in self.sizes.items()})
+        require(picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf))
+
+    @property
+    def split(self) -> Split:
+        """Parts as drawn; the ids name seed, part and number."""
+        name = f"seed {self.seed}, " + "/".join(str(size) for size in self.sizes.values())
+        return Split(name, split_checksum({part: list(self._names(part)) for part in self.sizes}))
+
+    @property
+    def features(self) -> str:
+        """Pictures and words as they are."""
+        return f"{self.picture_size} px pictures, words"
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Words of the training texts."""
+        return Vocabulary.build(self._train_texts)
+
+    def words(self, length: int) -> Words:
+        """Return the form of texts of at most `length` tokens."""
+        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
+
+    @cached_property
+    def text_length(self) -> int:
+        """Tokens in the longest training text; longer texts of other parts are cut."""
+        return longest(self._train_texts)
+
+    def picture(self, part: PartName, image: int) -> np.ndarray:
+        """Return the picture that encoders see, uint8 `(H, W, 3)`."""
+        return take(self.part(part).image, torch.tensor([image]))[0].permute(1, 2, 0).numpy()
+
+    @abstractmethod
+    def _names(self, part: PartName) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def _train_texts(self) -> tuple[str, ...]: ...
+
+    def _paint(self, scenes: Sequence[Scene], *key: str) -> Tensor:
+        """Paint scenes, each from the stream of its number under a key, uint8 `(M, 3, H, W)`."""
+        streams = (stream(self.seed, *key, i, "picture") for i in range(len(scenes)))
+        pictures = [paint(scene, self.picture_size, rng) for scene, rng in zip(scenes, streams, strict=True)]
+        return torch.from_numpy(np.stack(pictures))
+
+
+class Shapes(DrawnData):
     """Coloured shapes between sky and ground, with five English captions a picture; nothing to download.
 
     A picture shows two to four shapes, exactly one of them large. Its class is the colour and shape of the large one,
     such as `red circle`: 20 classes, as equal in number as the size of a part allows. Pictures and captions are drawn
     from streams of their own: they depend on `seed` alone, not on the seed of the run, and picture i of a part is the
-    same whatever the sizes of the parts. Every caption is one text; words are numbered from the training captions.
+    same whatever the sizes of the parts. Every caption is one text.
 
     Args:
         level: What the labels say, and what is relevant to what. `class`: the class of the picture, items are relevant
@@ -62,7 +131,6 @@ class Shapes(CrossModalData):
         counts={"train": Counts(3000, 15_000), "val": Counts(500, 2500), "test": Counts(500, 2500)},
         remark="drawn on the spot, every size can be set",
     )
-    classes = tuple(" ".join(kind) for kind in KINDS)
 
     def __init__(
         self,
@@ -76,58 +144,25 @@ class Shapes(CrossModalData):
         eval_batch_size: int = 1024,
         epoch_of: EpochOf = "texts",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, epoch_of)
+        super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size, epoch_of)
         if level not in PROTOCOLS:
             raise UserError(f"Shapes: level is {level!r}, but must be one of {', '.join(PROTOCOLS)}.")
-        require(num_train=(num_train, 1, math.inf), num_val=(num_val, 1, math.inf), num_test=(num_test, 1, math.inf))
-        require(picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf))
         self.level = level
-        self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
-        self.picture_size = picture_size
-        self.seed = seed
         self.protocols = PROTOCOLS[level]
-
-    @property
-    def split(self) -> Split:
-        """Parts as drawn; the ids name seed, part and number."""
-        name = f"seed {self.seed}, " + "/".join(str(size) for size in self.sizes.values())
-        return Split(name, split_checksum({part: list(self._names(part)) for part in self.sizes}))
-
-    @property
-    def features(self) -> str:
-        """Pictures and words as they are."""
-        return f"{self.picture_size} px pictures, words"
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """Words of the training captions."""
-        return Vocabulary.build(self._train_captions)
-
-    def words(self, length: int) -> Words:
-        """Return the form of texts of at most `length` tokens."""
-        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
-
-    @cached_property
-    def caption_length(self) -> int:
-        """Tokens in the longest training caption; longer captions of other parts are cut."""
-        return longest(self._train_captions)
 
     def read(self, part: PartName) -> Part:
         """Draw the pictures of one part and write their captions."""
         scenes = self._scenes(part)
-        captions = self._train_captions if part == "train" else self._captions(part, scenes)
+        captions = self._train_texts if part == "train" else self._captions(part, scenes)
+        labels = torch.tensor([KINDS.index(main_kind(scene)) for scene in scenes])
         return Part(
-            image=self._pictures(part, scenes),
-            text=self.vocabulary.encode(captions, self.caption_length),
-            label=self._labels(scenes),
+            image=self._paint(scenes, part),
+            text=self.vocabulary.encode(captions, self.text_length),
+            label=kinds_of(scenes) if self.level == "attribute" else labels,
             owner=torch.arange(len(scenes)).repeat_interleave(CAPTIONS),
             image_names=self._names(part),
             captions=captions,
         )
-
-    def picture(self, part: PartName, image: int) -> np.ndarray:
-        """Return the picture that encoders see, uint8 `(H, W, 3)`."""
-        return take(self.part(part).image, torch.tensor([image]))[0].permute(1, 2, 0).numpy()
 
     def _names(self, part: PartName) -> tuple[str, ...]:
         return tuple(f"shapes-{self.seed}-{part}-{i:05d}" for i in range(self.sizes[part]))
@@ -136,23 +171,12 @@ class Shapes(CrossModalData):
         return [invent(KINDS[i % len(KINDS)], stream(self.seed, part, i, "scene")) for i in range(self.sizes[part])]
 
     @cached_property
-    def _train_captions(self) -> tuple[str, ...]:
+    def _train_texts(self) -> tuple[str, ...]:
         return self._captions("train", self._scenes("train"))
 
     def _captions(self, part: PartName, scenes: list[Scene]) -> tuple[str, ...]:
         written = [describe(scene, stream(self.seed, part, i, "captions")) for i, scene in enumerate(scenes)]
         return tuple(caption for captions in written for caption in captions)
-
-    def _pictures(self, part: PartName, scenes: list[Scene]) -> Tensor:
-        pictures = [
-            paint(scene, self.picture_size, stream(self.seed, part, i, "picture")) for i, scene in enumerate(scenes)
-        ]
-        return torch.from_numpy(np.stack(pictures))
-
-    def _labels(self, scenes: list[Scene]) -> Tensor:
-        if self.level != "attribute":
-            return torch.tensor([KINDS.index(main_kind(scene)) for scene in scenes])
-        return kinds_of(scenes)
 
 
 def kinds_of(scenes: Sequence[Scene]) -> Tensor:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from cmr_lightning.batch import Words
 from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
-from datamodules.base import PartName, Split, split_checksum
-from datamodules.drawn.scenes import KINDS, Scene, invent, modify, paint, stream
+from datamodules.base import PartName, Split
+from datamodules.drawn.scenes import KINDS, Scene, invent, modify, stream
 from datamodules.facts import Counts, Facts
 from datamodules.families.composed_data import ComposedData, ComposedPart
-from datamodules.inputs.vocabulary import Vocabulary, longest
-from datamodules.reading.content import take
-from datamodules.shapes import kinds_of, require
+from datamodules.shapes import DrawnData, kinds_of, require
 
 
-class ShapesComposed(ComposedData):
+class ShapesComposed(DrawnData, ComposedData):
     """Coloured shapes between sky and ground, each with several texts that say what to change; nothing to download.
 
     A source scene is one of `Shapes`: two to four shapes, one of them large. Each of its modifications changes one
@@ -62,7 +56,6 @@ class ShapesComposed(ComposedData):
         counts={"train": Counts(4400, 4000), "val": Counts(1100, 1000), "test": Counts(2200, 2000)},
         remark="drawn on the spot, every size can be set",
     )
-    classes = tuple(" ".join(kind) for kind in KINDS)
     protocols = (*COMPOSED_CAPTION, *COMPOSED_TARGET)
 
     def __init__(
@@ -76,57 +69,32 @@ class ShapesComposed(ComposedData):
         batch_size: int = 32,
         eval_batch_size: int = 1024,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size)
-        require(num_train=(num_train, 1, math.inf), num_val=(num_val, 1, math.inf), num_test=(num_test, 1, math.inf))
-        require(
-            modifications=(modifications, 1, 32), picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf)
-        )
-        self.sizes: dict[PartName, int] = {"train": num_train, "val": num_val, "test": num_test}
+        super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size)
+        require(modifications=(modifications, 1, 32))
         self.modifications = modifications
-        self.picture_size = picture_size
-        self.seed = seed
 
     @property
     def split(self) -> Split:
         """Parts as drawn; the ids name seed, part and number."""
-        sizes = "/".join(str(size) for size in self.sizes.values())
-        name = f"seed {self.seed}, {sizes} sources x {self.modifications}"
-        return Split(name, split_checksum({part: list(self._names(part)) for part in self.sizes}))
-
-    @property
-    def features(self) -> str:
-        """Pictures and words as they are."""
-        return f"{self.picture_size} px pictures, words"
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """Words of the training texts."""
-        return Vocabulary.build(self._drawn("train").texts)
-
-    def words(self, length: int) -> Words:
-        """Return the form of texts of at most `length` tokens."""
-        return Words(len(self.vocabulary), length, words=self.vocabulary.words)
+        drawn = super().split
+        return replace(drawn, name=f"{drawn.name} sources x {self.modifications}")
 
     def read(self, part: PartName) -> ComposedPart:
         """Draw the pictures of one part and write its texts."""
-        drawn, length = self._drawn(part), longest(self._drawn("train").texts)
-        scenes = [scene for group in drawn.scenes for scene in group]
+        groups, texts = self._drawn(part)
+        scenes = [scene for group in groups for scene in group]
         source = torch.arange(self.sizes[part]) * (self.modifications + 1)
         numbers = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
         return ComposedPart(
-            image=self._pictures(part, scenes),
-            text=self.vocabulary.encode(drawn.texts, length),
+            image=self._paint(scenes, "composed", part),
+            text=self.vocabulary.encode(texts, self.text_length),
             label=kinds_of(scenes),
             owner=source.repeat_interleave(self.modifications),
             target=(source[:, None] + torch.arange(1, self.modifications + 1)).flatten(),
             keys={"caption": torch.tensor([numbers[scene] for scene in scenes])},
             image_names=self._names(part),
-            captions=drawn.texts,
+            captions=texts,
         )
-
-    def picture(self, part: PartName, image: int) -> np.ndarray:
-        """Return the picture that encoders see, uint8 `(H, W, 3)`."""
-        return take(self.part(part).image, torch.tensor([image]))[0].permute(1, 2, 0).numpy()
 
     def _names(self, part: PartName) -> tuple[str, ...]:
         """Return the names of the pictures: each source, then its targets."""
@@ -136,7 +104,8 @@ class ShapesComposed(ComposedData):
             for number in range(self.modifications + 1)
         )
 
-    def _drawn(self, part: PartName) -> _Drawn:
+    def _drawn(self, part: PartName) -> tuple[list[tuple[Scene, ...]], tuple[str, ...]]:
+        """Draw each source with its targets, and write the text of each target."""
         scenes: list[tuple[Scene, ...]] = []
         texts: list[str] = []
         for i in range(self.sizes[part]):
@@ -148,18 +117,8 @@ class ShapesComposed(ComposedData):
                 targets.setdefault(triple.target, triple.text)
             scenes.append((source, *targets))
             texts.extend(targets.values())
-        return _Drawn(tuple(scenes), tuple(texts))
+        return scenes, tuple(texts)
 
-    def _pictures(self, part: PartName, scenes: list[Scene]) -> Tensor:
-        pictures = [
-            paint(scene, self.picture_size, stream(self.seed, "composed", part, i, "picture"))
-            for i, scene in enumerate(scenes)
-        ]
-        return torch.from_numpy(np.stack(pictures))
-
-
-class _Drawn(NamedTuple):
-    """Scenes of a part, each source with its targets, and the text of each target."""
-
-    scenes: tuple[tuple[Scene, ...], ...]
-    texts: tuple[str, ...]
+    @cached_property
+    def _train_texts(self) -> tuple[str, ...]:
+        return self._drawn("train")[1]

@@ -120,9 +120,7 @@ class Wikipedia(ListedData):
     """
 
     facts = _FACTS
-    classes = (
-        *("art", "biology", "geography", "history", "literature", "media", "music", "royalty", "sport", "warfare"),
-    )
+    classes = ("art", "biology", "geography", "history", "literature", "media", "music", "royalty", "sport", "warfare")
     protocols = CLASS_LEVEL
 
     def __init__(
@@ -147,12 +145,11 @@ class Wikipedia(ListedData):
         )
         self._published = published
         self._split = split
-        self._split_name = _SPLIT_NAMES[split]
 
     @property
     def split_name(self) -> str:
         """Sizes of the parts, and where the validation part comes from."""
-        return self._split_name
+        return _SPLIT_NAMES[self._split]
 
     def image_name(self, picture: str) -> str:
         """Return the image id."""
@@ -187,12 +184,8 @@ class Wikipedia(ListedData):
             return {"train": range(count), "val": range(_FIRST), "test": range(_FIRST, count)}[part]
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(count)
-        carved = read_rows(
-            "wikipedia_validation",
-            [row.label for row in self._published.lines("train")],
-            self.classes,
-            self.root / _LISTS["train"][0],
-        )
+        labels = [row.label for row in self._published.lines("train")]
+        carved = read_rows("wikipedia_validation", labels, self.classes, self.root / _LISTS["train"][0])
         return carved if part == "val" else sorted(set(range(count)) - set(carved))
 
     def _check_categories(self) -> None:
@@ -218,8 +211,8 @@ class Wikipedia(ListedData):
     @cached_property
     def _pictures(self) -> dict[str, str]:
         """JPEG of each image id, relative to the root, wherever it lies under `images`."""
-        folder = self.root / "images"
-        return {path.stem: path.relative_to(self.root).as_posix() for path in sorted(folder.rglob("*.jpg"))}
+        files = sorted((self.root / "images").rglob("*.jpg"))
+        return {path.stem: path.relative_to(self.root).as_posix() for path in files}
 
 
 class _Published:
@@ -237,25 +230,14 @@ class _Published:
         return self._lines[half]
 
     def features(self, pictures: Sequence[str], form: _TextForm, key: str, size: int) -> Tensor:
-        """Return the rows of an array `(M, size)` that belong to pictures of one half.
-
-        Args:
-            pictures: Files named by their image ids.
-            form: The form of the texts, which says in which file the array is.
-            key: Name of the array without the half.
-            size: Columns of the array.
-        """
+        """Return the rows of the array `key` in the file of `form`, `(M, size)`, for pictures of one half."""
         ids = [Path(picture).stem for picture in pictures]
-        half: Half = "train" if ids[0] in self._numbers("train") else "test"
-        numbers = self._numbers(half)
-        rows = [numbers[image_id] for image_id in ids]
+        half: Half = "train" if any(row.image_id == ids[0] for row in self.lines("train")) else "test"
+        numbers = {row.image_id: number for number, row in enumerate(self.lines(half))}
         path = find(self.root, form.file, form.source)
         name = f"{key}_{_SUFFIXES[half]}"
         array = read_mat(path, name, (_LISTS[half][1], size), form.source)
-        return feature_rows(array, rows, f"{path}: {name}", form.source)
-
-    def _numbers(self, half: Half) -> dict[str, int]:
-        return {row.image_id: number for number, row in enumerate(self.lines(half))}
+        return feature_rows(array, [numbers[image_id] for image_id in ids], f"{path}: {name}", form.source)
 
     def _read(self, half: Half) -> list[_Row]:
         name, count = _LISTS[half]
@@ -279,12 +261,10 @@ class _Histograms(ImageInput):
         self.form = form
 
     def description(self, root: Path) -> str:
-        """Name the features."""
         del root
         return "128-bin SIFT histograms"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        """Return that all pictures can be served."""
         del root
         return torch.ones(len(pictures), dtype=torch.bool)
 
@@ -305,7 +285,6 @@ class _PublishedTexts(TextInput):
 
     @property
     def description(self) -> str:
-        """Features and their file."""
         return f"{self.form.words} ({self.form.file})"
 
     def content(self, listing: Listing) -> Tensor:

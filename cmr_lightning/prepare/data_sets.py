@@ -14,8 +14,6 @@ from cmr_lightning.errors import UserError
 from datamodules.base import CrossModalData
 from datamodules.facts import card_table, readme_table
 
-_TABLE = r"(^\|.*\n)+"
-
 
 def data_sets() -> dict[str, type[CrossModalData]]:
     """Return the project's data sets by name, those that are drawn and the user's own included."""
@@ -50,11 +48,7 @@ def data_set(name: str) -> type[CrossModalData]:
 
 
 def tables(root: Path) -> dict[Path, str]:
-    """Return the README and the cards with their tables as the facts have them.
-
-    Args:
-        root: The folder of the README.
-    """
+    """Return the README, which is in the folder `root`, and the cards with their tables as the facts have them."""
     kinds = data_sets().values()
     readme = root / "README.md"
     texts = {readme: _replaced(readme.read_text(), readme_table({kind.__name__: kind.facts for kind in kinds}))}
@@ -71,7 +65,7 @@ def _with_subclasses(kind: type[CrossModalData]) -> set[type[CrossModalData]]:
 def _replaced(text: str, table: str) -> str:
     """Return a text with the table that begins with the same line replaced."""
     first = re.escape(table.partition("\n")[0])
-    return re.sub(rf"^{first}\n{_TABLE}", lambda _: table, text, flags=re.MULTILINE)
+    return re.sub(rf"^{first}\n(^\|.*\n)+", lambda _: table, text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

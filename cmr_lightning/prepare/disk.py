@@ -32,14 +32,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Args:
-        folder: An existing folder.
-        needed: Bytes that are going to be written.
+    """Refuse to begin what needs more bytes than the disk of an existing folder has left.
 
     Raises:
-        UserError: If the disk has less room.
+        UserError: If it does.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:

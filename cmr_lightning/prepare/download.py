@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID
+from rich.progress import TimeRemainingColumn as TimeColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 
 from cmr_lightning.errors import UserError
@@ -34,14 +32,8 @@ class _CutError(Exception):
     """The connection ended before the file did."""
 
 
-@dataclass(frozen=True)
-class _Version:
-    """Which version of a file the bytes on disk belong to.
-
-    Attributes:
-        validator: The server's ETag or date of the file; empty if it gives none.
-        size: Bytes of the whole file; None if the server does not say.
-    """
+class _Version(NamedTuple):
+    """A version of a file: the server's ETag or date, empty if it gives none, and all its bytes, None if unknown."""
 
     validator: str
     size: int | None
@@ -70,8 +62,8 @@ def fetch(url: str, target: Path, size: int | None = None, sha256: str = "") -> 
     part = target.with_name(f"{target.name}.part")
     with disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _bar(target.name) as (bar, task):
-            _complete(url, part, bar, task)
+        with Progress("{task.description}", BarColumn(), DownloadColumn(), SpeedColumn(), TimeColumn()) as bar:
+            _complete(url, part, bar, bar.add_task(target.name, total=None))
         _verify(part, url, size, sha256)
         part.replace(target)
         _notes(part).unlink(missing_ok=True)
@@ -103,11 +95,7 @@ def _complete(url: str, part: Path, bar: Progress, task: TaskID) -> None:
 
 
 def _resume(url: str, part: Path, bar: Progress, task: TaskID) -> None:
-    """Download what is still missing over one connection.
-
-    Raises:
-        _CutError: If it ended before the file did.
-    """
+    """Download what is still missing over one connection."""
     known = _read_notes(part)
     have = _size(part) if known else 0
     if known and have == known.size:
@@ -118,8 +106,8 @@ def _resume(url: str, part: Path, bar: Progress, task: TaskID) -> None:
         request.add_header("If-Range", known.validator)
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT and _start(response) == have
-            if response.status == http.HTTPStatus.PARTIAL_CONTENT and not resumed:
+            resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+            if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 part.unlink()
                 raise _CutError
             have = have if resumed else 0
@@ -127,7 +115,7 @@ def _resume(url: str, part: Path, bar: Progress, task: TaskID) -> None:
             version = _Version(_validator(response), have + int(length) if length else None)
             require_space(part.parent, (version.size or have) - have)
             with part.open("ab" if resumed else "wb") as file:
-                _write_notes(part, version)
+                _notes(part).write_text(json.dumps(version._asdict()))
                 bar.update(task, total=version.size, completed=have)
                 while block := response.read(CHUNK):
                     file.write(block)
@@ -139,8 +127,7 @@ def _resume(url: str, part: Path, bar: Progress, task: TaskID) -> None:
 
 
 def _verify(part: Path, url: str, size: int | None, sha256: str) -> None:
-    found = sha256_of(part)
-    fault = ""
+    found, fault = sha256_of(part), ""
     if size is not None and _size(part) != size:
         fault = f"has {_size(part):,} bytes, expected {size:,}"
     elif sha256 and found != sha256:
@@ -151,12 +138,6 @@ def _verify(part: Path, url: str, size: int | None, sha256: str) -> None:
         raise UserError(f"The file from {url} {fault}, so it is not the one that was published; it was removed.")
     if not sha256:
         print(f"{part.name.removesuffix('.part')}: the published SHA-256 is unknown; this file has {found}")
-
-
-def _start(response: http.client.HTTPResponse) -> int:
-    """Return the first byte of a partial answer, of the header `bytes <first>-<last>/<all>`; -1 if it has none."""
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(found[1]) if found else -1
 
 
 def _validator(response: http.client.HTTPResponse) -> str:
@@ -177,16 +158,5 @@ def _read_notes(part: Path) -> _Version | None:
         return None
 
 
-def _write_notes(part: Path, version: _Version) -> None:
-    _notes(part).write_text(json.dumps({"validator": version.validator, "size": version.size}))
-
-
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        yield bar, bar.add_task(name, total=None)

@@ -23,11 +23,6 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
 
     Files that a finding names are listed one by one, with a checksum up to 64 MiB; all others are summed up by their
     folder in the root.
-
-    Args:
-        root: Folder of the data set.
-        dataset: Its name.
-        findings: What was found out about it.
     """
     files: dict[str, dict[str, Any]] = {}
     for finding in findings:
@@ -39,7 +34,7 @@ def write(root: Path, dataset: str, findings: Sequence[Finding]) -> Path:
         "dataset": dataset,
         "verified": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": files,
-        "folders": {path.name: _summed(path) for path in sorted(root.iterdir()) if _is_content(path)},
+        "folders": {path.name: _summed(path) for path in sorted(root.glob("[!.]*/"))},
         "counts": {finding.subject: dict(finding.counts) for finding in findings if finding.state == "ok"},
     }
     target = root / NAME
@@ -68,13 +63,7 @@ def changed(root: Path) -> list[Finding]:
 def _unchanged(path: Path, entry: dict[str, Any]) -> bool:
     if not path.is_file():
         return True  # whether it may be missing is for the verification to say
-    if path.stat().st_size != entry["bytes"]:
-        return False
-    return "sha256" not in entry or sha256_of(path) == entry["sha256"]
-
-
-def _is_content(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+    return path.stat().st_size == entry["bytes"] and ("sha256" not in entry or sha256_of(path) == entry["sha256"])
 
 
 def _summed(folder: Path) -> dict[str, int]:

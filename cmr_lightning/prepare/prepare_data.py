@@ -32,10 +32,7 @@ exit code is 0 if the data set is whole, else 2.
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prepare, check or list data sets.
-
-    Args:
-        arguments: The command, and its options.
+    """Prepare, check or list data sets, as the command and its options say.
 
     Raises:
         UserError: If something cannot be downloaded, is missing or is not what was published.
@@ -52,8 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     if not options.dataset:
         raise UserError(f"Name a data set to prepare: {', '.join(published())}.")
     kind = data_set(options.dataset)
-    root = options.root or Path(os.environ.get("CMR_DATA") or "data", kind.facts.name)
-    root = root.expanduser()
+    root = (options.root or Path(os.environ.get("CMR_DATA") or "data", kind.facts.name)).expanduser()
     if not options.check:
         try:
             _get(kind.facts, root, _addresses(options.url, kind.facts), accepted=options.accept_terms)
@@ -164,21 +160,15 @@ def _advise(facts: Facts, root: Path, findings: Sequence[Finding]) -> None:
 
 
 def _conclude(dataset: str, root: Path, findings: Sequence[Finding], *, writing: bool) -> None:
-    """Write the manifest of a whole data set.
-
-    Raises:
-        UserError: If the data set is not whole.
-    """
+    """Write the manifest of a whole data set, or refuse one that is not."""
     from cmr_lightning.prepare import manifest
 
-    faults = [finding.subject for finding in findings if finding.fault]
-    if faults:
-        if writing:
-            with disk_errors(root):
+    with disk_errors(root):
+        if faults := [finding.subject for finding in findings if finding.fault]:
+            if writing:
                 (root / manifest.NAME).unlink(missing_ok=True)  # what it says is not true any more
-        then = "see above" if writing else f"`python -m cmr_lightning prepare {dataset}` says how to get it"
-        raise UserError(f"{dataset} in {root} is not whole: {', '.join(faults)} missing or wrong; {then}.")
-    print(f"\n{dataset} in {root} is whole.")
-    if writing:
-        with disk_errors(root):
+            then = "see above" if writing else f"`python -m cmr_lightning prepare {dataset}` says how to get it"
+            raise UserError(f"{dataset} in {root} is not whole: {', '.join(faults)} missing or wrong; {then}.")
+        print(f"\n{dataset} in {root} is whole.")
+        if writing:
             print(f"Written: {manifest.write(root, dataset, findings)}")

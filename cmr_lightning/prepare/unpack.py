@@ -84,11 +84,7 @@ def _extract_tar(archive: Path, scratch: Path) -> None:
 
 
 def _require_safe(archive: Path, name: str, *, plain: bool) -> None:
-    """Refuse what the standard library would bend into the folder silently: such an archive is not what was published.
-
-    Raises:
-        UserError: If a member is a link or a device, or has a path that leads out of the folder.
-    """
+    """Refuse what the standard library would silently bend into the folder: it is not what was published."""
     path = PureWindowsPath(name)  # splits at slashes of both kinds
     if not plain or path.drive or path.root or ".." in path.parts:
         fault = "lies outside the folder" if plain else "is a link or a device"
@@ -103,8 +99,8 @@ def _archive_errors(archive: Path) -> Iterator[None]:
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # without a number it is a decompressor's
             raise
-        message = f"{archive} is not a whole archive ({type(error).__name__}: {error})"
-        raise UserError(f"{message}; remove it and run the same command again.") from error
+        fault = f"is not a whole archive ({type(error).__name__}: {error}); remove it and run the same command again"
+        raise UserError(f"{archive} {fault}.") from error
 
 
 def _content(scratch: Path, archive: Path, holds: Sequence[str]) -> Path:

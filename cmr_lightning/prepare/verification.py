@@ -12,6 +12,7 @@ from cmr_lightning.prepare.disk import sha256_of
 from datamodules.base import CrossModalData, PartName
 from datamodules.facts import Counts, Facts, packed
 from datamodules.families.listed_data import PARTS, ListedData
+from datamodules.reading.listing import Listing
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Finding:
 
     Attributes:
         subject: File or folder, relative to the root, or the part.
-        state: `ok`, `missing`, or `wrong` if it is there and is not what was published.
+        state: `wrong` if it is there and is not what was published.
         sentence: What was found, in words.
         counts: What was counted, by what it is.
         missing: Pictures that are listed and not there.
@@ -41,12 +42,7 @@ class Finding:
 
 
 def verify(kind: type[CrossModalData], root: Path) -> list[Finding]:
-    """Look for the files of a data set; if all of them are there, let the data set read them, part by part.
-
-    Args:
-        kind: Class of the data set.
-        root: Its folder.
-    """
+    """Look for the files of a data set; if all of them are there, let the data set read them, part by part."""
     facts = kind.facts
     names = [name for origin in facts.layout(root) for name in origin.holds]
     findings = [
@@ -89,9 +85,11 @@ def _verify_part(
     """Let the data set read a part, compare its size with the facts, and return the pictures that it lists."""
     try:
         data = kind(root=str(root), **settings)
-        pictures, counts = _listed(data, part) if isinstance(data, ListedData) else ((), _read(data, part))
+        read = _listed(data, part) if isinstance(data, ListedData) else data.part(part)
     except UserError as error:
         return Finding(part, "wrong", str(error).partition(". `python -m cmr_lightning prepare")[0]), ()
+    pictures = read.pictures if isinstance(read, Listing) else ()
+    counts = Counts(len(read.label), len(read.captions), len(read.label.unique()))
     return _compared(part, counts, data.facts.counts.get(part, Counts())), pictures
 
 
@@ -103,20 +101,15 @@ def _verify_pictures(root: Path, pictures: Sequence[str], facts: Facts) -> list[
     return [Finding("pictures", "missing", sentence, missing=missing, only_for=_need_of_pictures(facts, missing))]
 
 
-def _listed(data: ListedData, part: PartName) -> tuple[Sequence[str], Counts]:
-    """Return the pictures that a part lists and its size, after reading published features that take their place."""
+def _listed(data: ListedData, part: PartName) -> Listing:
+    """Return what a part lists, after reading published features that take the place of its pictures."""
     listing = data.list_part(part)
     data.check_listing(listing, part)
     if _need_of_pictures(data.facts, listing.pictures):
         data.part(part)
     elif not data.text.reads_captions:
         data.text.content(listing)
-    return listing.pictures, Counts(len(listing.pictures), len(listing.captions), len(listing.label.unique()))
-
-
-def _read(data: CrossModalData, part: PartName) -> Counts:
-    read = data.part(part)
-    return Counts(read.num_images, read.num_texts, len(read.label.unique()))
+    return listing
 
 
 def _compared(part: PartName, counts: Counts, expected: Counts) -> Finding:

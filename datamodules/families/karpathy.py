@@ -124,7 +124,7 @@ def _entry(image: dict[str, Any]) -> Entry:
 class KarpathyData(ListedData):
     """Pictures with about five sentences each, in Karpathy's split; a text is relevant to its own picture only.
 
-    A subclass reads the `entries` of all parts, and says in `path` where a picture is.
+    A subclass says in `path` where a picture is. The file is the first one that its `facts` name.
 
     Args:
         root: Folder of the published files.
@@ -160,13 +160,15 @@ class KarpathyData(ListedData):
             raise UserError(f"data.captions_per_image is {captions_per_image}, but a picture needs a caption.")
         self.captions_per_image = captions_per_image
 
-    @abstractmethod
     def entries(self) -> list[Entry]:
-        """Read the pictures of all parts from the published files.
+        """Read the pictures of all parts from Karpathy's file.
 
         Raises:
             UserError: If a file is missing or is not what it should be.
         """
+        name = self.facts.origins[0].holds[0]
+        source = self.facts.source(name)
+        return read_entries(find_json(self.root, name, source), source)
 
     @abstractmethod
     def path(self, picture: str) -> str:

@@ -1,7 +1,5 @@
 """What holds for every data set that is read from files, on its miniature."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from itertools import combinations
@@ -11,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.base import CrossModalData, class_counts
 from datamodules.facts import absent

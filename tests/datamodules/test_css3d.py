@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.css3d import CSS3D
 from datamodules.drawn.flat_scenes import COLOURS, draw
@@ -18,12 +15,6 @@ from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.pictures import Pictures
 from datamodules.reading.content import take
 from tests.datamodules.published.css3d import FILE, invent, load, python2_npy
-
-
-@pytest.fixture(scope="module")
-def data(invented_data: Path) -> CSS3D:
-    """CSS3D in miniature, only to be read."""
-    return load(invented_data / "css3d")
 
 
 def number(picture: str) -> int:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import measure
 from datamodules.cuhk_pedes import CUHKPEDES
@@ -15,26 +12,13 @@ from datamodules.families.listed_data import PARTS
 from tests.datamodules.published.cuhk_pedes import CAPTIONS, PERSONS, load
 
 
-@pytest.fixture
-def root(invented_data: Path) -> Path:
-    """CUHK-PEDES in miniature, only to be read."""
-    return invented_data / "cuhk_pedes"
-
-
 def records(root: Path) -> list[dict[str, Any]]:
     return json.loads((root / "reid_raw.json").read_text())
 
 
-def written(root: Path, content: Any) -> CUHKPEDES:
-    """The data set with another list."""
-    (root / "reid_raw.json").write_text(json.dumps(content))
-    return load(root)
-
-
-def test_every_picture_has_its_person_and_all_its_captions(root: Path) -> None:
-    data = load(root)
+def test_every_picture_has_its_person_and_all_its_captions(data: CUHKPEDES) -> None:
     for part in PARTS:
-        of_part = [record for record in records(root) if record["split"] == part]
+        of_part = [record for record in records(data.root) if record["split"] == part]
         listing = data.listing(part)
         assert listing.pictures == tuple(f"imgs/{record['file_path']}" for record in of_part)
         assert listing.captions == tuple(caption for record in of_part for caption in record["captions"])
@@ -44,18 +28,16 @@ def test_every_picture_has_its_person_and_all_its_captions(root: Path) -> None:
     assert data.spec.relevance == "label"
 
 
-def test_labels_number_the_persons_of_a_part_from_0(root: Path) -> None:
-    data = load(root)
+def test_labels_number_the_persons_of_a_part_from_0(data: CUHKPEDES) -> None:
     for part, persons in PERSONS.items():
-        ids = torch.tensor([record["id"] for record in records(root) if record["split"] == part])
+        ids = torch.tensor([record["id"] for record in records(data.root) if record["split"] == part])
         label = data.part(part).label
         assert sorted(label.unique().tolist()) == list(range(persons))
         assert torch.equal(label[:, None] == label, ids[:, None] == ids)
         assert torch.equal(label, ids - ids.min())
 
 
-def test_a_sentence_is_answered_by_every_picture_of_its_person(root: Path) -> None:
-    data = load(root)
+def test_a_sentence_is_answered_by_every_picture_of_its_person(data: CUHKPEDES) -> None:
     part = data.part("test")
     images = torch.nn.functional.one_hot(part.label).float()
     keys = {"label": (part.label, part.label[part.owner])}
@@ -66,16 +48,13 @@ def test_a_sentence_is_answered_by_every_picture_of_its_person(root: Path) -> No
 
 
 def test_the_main_protocol_is_the_recall_that_tables_are_sorted_by() -> None:
-    assert [protocol.id for protocol in CUHKPEDES.protocols] == [
-        "recall@1/cos/label",
-        "recall@5/cos/label",
-        "recall@10/cos/label",
-        "map@all/cos/label",
-    ]
+    recalls = ["recall@1/cos/label", "recall@5/cos/label", "recall@10/cos/label"]
+    assert [protocol.id for protocol in CUHKPEDES.protocols] == [*recalls, "map@all/cos/label"]
 
 
-def test_a_part_of_a_single_person_is_refused(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "imgs").symlink_to(root / "imgs")
-    content = [record | {"id": 1} if record["split"] == "val" else record for record in records(root)]
+def test_a_part_of_a_single_person_is_refused(miniature: Path, tmp_path: Path) -> None:
+    (tmp_path / "imgs").symlink_to(miniature / "imgs")
+    content = [record | {"id": 1} if record["split"] == "val" else record for record in records(miniature)]
+    (tmp_path / "reid_raw.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="all val pictures show the same person"):
-        written(tmp_path, content).part("val")
+        load(tmp_path).part("val")

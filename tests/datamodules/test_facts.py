@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 
-import cmr_lightning  # noqa: F401
 from datamodules.facts import Counts, Facts, Origin, absent
 from datamodules.pascal_sentence import PascalSentence
 

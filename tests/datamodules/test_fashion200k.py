@@ -1,32 +1,15 @@
-from __future__ import annotations
-
 import random
-import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.batch import Pixels, Words
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion200k import Fashion200k, Siblings, in_validation, modification, parents_of, written_out
 from tests.datamodules.published.fashion200k import CATEGORIES, LONELY, PRODUCTS, load
-
-
-@pytest.fixture(scope="module")
-def data(invented_data: Path) -> Fashion200k:
-    """Fashion200k in miniature, only to be read."""
-    return load(invented_data / "fashion200k")
-
-
-@pytest.fixture
-def root(invented_data: Path, tmp_path: Path) -> Path:
-    """A copy to be changed."""
-    shutil.copytree(invented_data / "fashion200k", tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def descriptions(data: Fashion200k, part: str) -> list[str]:
@@ -130,8 +113,8 @@ def test_test_queries_are_those_of_the_list(data: Fashion200k) -> None:
     assert found == listed
 
 
-def test_validation_queries_are_drawn_once(data: Fashion200k, invented_data: Path) -> None:
-    again = load(invented_data / "fashion200k")
+def test_validation_queries_are_drawn_once(data: Fashion200k) -> None:
+    again = load(data.root)
     assert data.listing("val").captions == again.listing("val").captions
     assert len(set(data.listing("val").owner.tolist())) == len(data.listing("val").owner)
 

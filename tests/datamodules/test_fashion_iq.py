@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -8,18 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from datamodules.families.listed_data import PARTS
 from datamodules.fashion_iq import CATEGORIES, FashionIQ, relative_text
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.reading.committed_splits import held_out
 from tests.datamodules.published.fashion_iq import PICTURES, SHARED, load
-
-
-@pytest.fixture(scope="module")
-def data(invented_data: Path) -> FashionIQ:
-    """FashionIQ in miniature, only to be read."""
-    return load(invented_data / "fashion_iq")
 
 
 def published(data: FashionIQ, part: Any) -> list[tuple[int, str, str, str]]:
@@ -72,10 +63,8 @@ def test_training_queries_are_the_same_in_each_epoch(data: FashionIQ) -> None:
 
 
 def test_protocols_are_means_over_the_categories(data: FashionIQ) -> None:
-    assert [protocol.id for protocol in data.protocols[:2]] == [
-        "recall@10/cos/target/3fold",
-        "recall@50/cos/target/3fold",
-    ]
+    main = ["recall@10/cos/target/3fold", "recall@50/cos/target/3fold"]
+    assert [protocol.id for protocol in data.protocols[:2]] == main
 
 
 def test_features_of_an_archive_are_found_for_pictures_of_two_categories(data: FashionIQ, tmp_path: Path) -> None:

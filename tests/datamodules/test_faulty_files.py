@@ -1,7 +1,5 @@
 """What is wrong with a published file is named, for every data set that is read from files."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published import css3d, nus_wide
@@ -101,12 +98,7 @@ def faults() -> Iterator[tuple[str, str, Edit, str]]:
         lambda content: content["train"]["labels"].pop(),
         lambda content: content["train"].update({"mods": 3}),
     ):
-        yield (
-            "css3d",
-            css3d.FILE,
-            scenes(change),
-            "should hold mods and objects_img of train and of test",
-        )
+        yield ("css3d", css3d.FILE, scenes(change), "should hold mods and objects_img of train and of test")
     for wrong in ({"split": "training"}, {"captions": "one"}, {"file_path": None}, {"id": "7"}):
         edit = entries(lambda listed, wrong=wrong: listed[3].update(wrong))
         yield "cuhk_pedes", "reid_raw.json", edit, r"reid_raw\.json: entry 3, counted from 0"

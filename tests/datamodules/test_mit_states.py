@@ -1,7 +1,5 @@
-from __future__ import annotations
-
 import shutil
-from collections import defaultdict
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,17 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.mit_states import TEST_NOUNS, MITStates, part_of
 from tests.datamodules.published.mit_states import PICTURES, STATES, load
-
-
-@pytest.fixture(scope="module")
-def data(invented_data: Path) -> MITStates:
-    """MIT-States in miniature, only to be read."""
-    return load(invented_data / "mit_states")
 
 
 def folders(data: MITStates, part: Any) -> list[tuple[str, str]]:
@@ -37,10 +28,7 @@ def test_nouns_of_each_part() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_hold_all_pictures_of_their_nouns_in_a_state(data: MITStates, part: Any) -> None:
     expected = {(a, noun): PICTURES for noun, adjectives in STATES[part].items() for a in adjectives}
-    found: dict[tuple[str, str], int] = defaultdict(int)
-    for state in folders(data, part):
-        found[state] += 1
-    assert found == expected
+    assert Counter(folders(data, part)) == expected
     assert data.part(part).label.tolist() == [data.classes.index(noun) for _, noun in folders(data, part)]
 
 
@@ -112,15 +100,12 @@ def test_order_does_not_depend_on_the_folder(data: MITStates) -> None:
         assert all(a < b for a, b in pairwise(data.listing(part).pictures))
 
 
-def test_a_part_without_pictures_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "images/ripe tomato").mkdir(parents=True)
-    (tmp_path / "images/ripe tomato/1.jpg").touch()
-    with pytest.raises(UserError, match="holds no pictures of train nouns"):
-        load(tmp_path).listing("train")
-
-
-def test_one_adjective_a_noun_leaves_nothing_to_ask(tmp_path: Path) -> None:
-    (tmp_path / "images/ripe apple").mkdir(parents=True)
-    (tmp_path / "images/ripe apple/1.jpg").touch()
-    with pytest.raises(UserError, match="no training noun has two adjectives"):
+@pytest.mark.parametrize(
+    ("noun", "message"),
+    [("tomato", "holds no pictures of train nouns"), ("apple", "no training noun has two adjectives")],
+)
+def test_pictures_that_leave_nothing_to_ask_are_refused(tmp_path: Path, noun: str, message: str) -> None:
+    (tmp_path / "images" / f"ripe {noun}").mkdir(parents=True)
+    (tmp_path / "images" / f"ripe {noun}" / "1.jpg").touch()
+    with pytest.raises(UserError, match=message):
         load(tmp_path).listing("train")

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path
@@ -8,22 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.methods.random import Random
 from datamodules import nus_wide as module
+from datamodules.families.listed_data import PARTS
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.text_inputs import WordWeights
 from datamodules.nus_wide import NUSWIDE, TEN
 from tests.building import trainer
 from tests.datamodules.published import nus_wide as published
-
-PARTS = ("train", "val", "test")
-
-
-@pytest.fixture
-def root(invented_data: Path) -> Path:
-    """NUS-WIDE in miniature, only to be read."""
-    return invented_data / "nus_wide"
 
 
 def nus_wide(root: Path, variant: str = "10k", text=None) -> NUSWIDE:
@@ -54,9 +44,9 @@ def listed_ids(data: NUSWIDE, part) -> set[str]:
     return {photo_id(file) for file in data.listing(part).pictures}
 
 
-def test_10k_has_the_published_label_of_photos_with_one_of_the_ten(root: Path) -> None:
-    data = nus_wide(root)
-    of = dict(zip(lines(root), labels(root, TEN), strict=True))
+def test_10k_has_the_published_label_of_photos_with_one_of_the_ten(miniature: Path) -> None:
+    data = nus_wide(miniature)
+    of = dict(zip(lines(miniature), labels(miniature, TEN), strict=True))
     for part in PARTS:
         listing = data.listing(part)
         ours = np.stack([of[file] for file in listing.pictures])
@@ -64,13 +54,13 @@ def test_10k_has_the_published_label_of_photos_with_one_of_the_ten(root: Path) -
         assert listing.label.tolist() == ours.argmax(1).tolist()
 
 
-def test_10k_parts_are_the_tenths_of_each_class_by_sha256(root: Path) -> None:
-    data = nus_wide(root)
-    untagged = {lines(root)[row] for row in published.UNTAGGED}
+def test_10k_parts_are_the_tenths_of_each_class_by_sha256(miniature: Path) -> None:
+    data = nus_wide(miniature)
+    untagged = {lines(miniature)[row] for row in published.UNTAGGED}
     for label in range(len(TEN)):
-        table = labels(root, TEN)
+        table = labels(miniature, TEN)
         single = (table.sum(1) == 1) & table[:, label]
-        files = {photo_id(file): file for file, kept in zip(lines(root), single, strict=True) if kept}
+        files = {photo_id(file): file for file, kept in zip(lines(miniature), single, strict=True) if kept}
         order = sorted((file for file in files.values() if file not in untagged), key=draw)
         tenth = len(order) // 10
         parts = {"test": order[:tenth], "val": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
@@ -80,39 +70,35 @@ def test_10k_parts_are_the_tenths_of_each_class_by_sha256(root: Path) -> None:
             assert ours == {photo_id(file) for file in expected}
 
 
-def test_10k_takes_no_more_of_a_class_than_the_rule_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_10k_takes_no_more_of_a_class_than_the_rule_says(miniature: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PER_CLASS_10K", 30)
-    data = nus_wide(root)
+    data = nus_wide(miniature)
     counts = {part: torch.bincount(data.listing(part).label).tolist() for part in PARTS}
     assert counts == {"train": [24] * 10, "val": [3] * 10, "test": [3] * 10}
     assert data.split_name == "10k, selected by our own rule: 240 train, 30 val, 30 test"
 
 
-def test_a_photo_that_is_listed_twice_is_used_once(root: Path) -> None:
-    twice = {photo_id(lines(root)[row]) for row in published.TWICE}
-    assert len(twice) == 1
-    found = [photo_id(file) for part in PARTS for file in nus_wide(root).listing(part).pictures]
-    assert len(found) == len(set(found))
-
-
 @pytest.mark.parametrize("variant", ["10k", "tc21"])
-def test_no_photo_without_tags_is_used(root: Path, variant: str) -> None:
-    data = nus_wide(root, variant)
-    untagged = {photo_id(lines(root)[row]) for row in published.UNTAGGED}
+def test_photos_that_are_listed_twice_are_used_once_and_those_without_tags_never(miniature: Path, variant: str) -> None:
+    data = nus_wide(miniature, variant)
+    untagged = {photo_id(lines(miniature)[row]) for row in published.UNTAGGED}
+    assert len({photo_id(lines(miniature)[row]) for row in published.TWICE}) == 1
     for part in PARTS:
-        assert not untagged & listed_ids(data, part)
+        found = [photo_id(file) for file in data.listing(part).pictures]
+        assert len(found) == len(set(found))
+        assert not untagged & set(found)
 
 
-def test_captions_are_the_tags_of_their_photos(root: Path) -> None:
-    published_tags = (root / "NUS_WID_Tags/All_Tags.txt").read_text().splitlines()
+def test_captions_are_the_tags_of_their_photos(miniature: Path) -> None:
+    published_tags = (miniature / "NUS_WID_Tags/All_Tags.txt").read_text().splitlines()
     tags = {line.split()[0]: line.split()[1:] for line in published_tags}
-    listing = nus_wide(root).listing("val")
+    listing = nus_wide(miniature).listing("val")
     assert [caption.split() for caption in listing.captions] == [tags[photo_id(file)] for file in listing.pictures]
 
 
 @pytest.mark.parametrize("variant", ["10k", "tc10"])
-def test_published_tag_vectors_say_the_same_as_the_tags(root: Path, variant: str) -> None:
-    part = nus_wide(root, variant, "tags1k").part("test")
+def test_published_tag_vectors_say_the_same_as_the_tags(miniature: Path, variant: str) -> None:
+    part = nus_wide(miniature, variant, "tags1k").part("test")
     assert part.text.shape == (len(part.captions), 1000)
     found = [{f"tag{tag}" for tag in row.nonzero().flatten().tolist()} for row in part.text]
     assert found == [set(caption.split()) for caption in part.captions]
@@ -121,52 +107,52 @@ def test_published_tag_vectors_say_the_same_as_the_tags(root: Path, variant: str
 
 @pytest.mark.parametrize("block", [7, 4096])
 def test_tag_vectors_do_not_depend_on_the_block_in_which_the_file_is_read(
-    root: Path, block: int, monkeypatch: pytest.MonkeyPatch
+    miniature: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = root / "Groundtruth/AllLabels/Labels_sky.txt"
-    expected = labels(root, ("sky",))[:, 0]
+    file = miniature / "Groundtruth/AllLabels/Labels_sky.txt"
+    expected = labels(miniature, ("sky",))[:, 0]
     monkeypatch.setattr(module, "_BLOCK", block)
     found = module._ones_by_row(file, published.PHOTOS, 1)
     assert (found.toarray()[:, 0] > 0).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(("variant", "number"), [("tc10", 10), ("tc21", 21)])
-def test_multi_label_classes_are_the_most_frequent_concepts(root: Path, variant: str, number: int) -> None:
-    counts = labels(root, tuple(published.CONCEPTS)).sum(0)
-    ours = nus_wide(root, variant).classes
+def test_multi_label_classes_are_the_most_frequent_concepts(miniature: Path, variant: str, number: int) -> None:
+    counts = labels(miniature, tuple(published.CONCEPTS)).sum(0)
+    ours = nus_wide(miniature, variant).classes
     assert len(ours) == number
     frequent = [counts[published.CONCEPTS.index(concept)] for concept in ours]
     assert frequent == sorted(counts, reverse=True)[:number]
 
 
 @pytest.mark.parametrize("variant", ["tc10", "tc21"])
-def test_multi_label_queries_are_answered_from_all_other_photos(root: Path, variant: str) -> None:
-    data = nus_wide(root, variant)
+def test_multi_label_queries_are_answered_from_all_other_photos(miniature: Path, variant: str) -> None:
+    data = nus_wide(miniature, variant)
     part = data.part("test")
-    of = dict(zip(lines(root), labels(root, data.classes), strict=True))
+    of = dict(zip(lines(miniature), labels(miniature, data.classes), strict=True))
     assert part.label.tolist() == [of[file].astype(float).tolist() for file in part.image_names]
     queries = {photo_id(file) for file, asks in zip(part.image_names, part.query.tolist(), strict=True) if asks}
     gallery = listed_ids(data, "test") - queries
     train, val = listed_ids(data, "train"), listed_ids(data, "val")
     assert train | val < gallery
     assert not train & val
-    untagged = {photo_id(lines(root)[row]) for row in published.UNTAGGED}
+    untagged = {photo_id(lines(miniature)[row]) for row in published.UNTAGGED}
     assert queries | gallery == {photo_id(file) for file, label in of.items() if label.any()} - untagged
     assert data.part("val").query is None
 
 
-def test_tc10_queries_are_the_first_hundredth(root: Path) -> None:
-    part = nus_wide(root, "tc10").part("test")
+def test_tc10_queries_are_the_first_hundredth(miniature: Path) -> None:
+    part = nus_wide(miniature, "tc10").part("test")
     order = sorted(part.image_names, key=draw)
     expected = set(order[: len(order) // 100])
     assert {name for name, asks in zip(part.image_names, part.query.tolist(), strict=True) if asks} == expected
 
 
-def test_tc21_has_the_wanted_number_of_each_class(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tc21_has_the_wanted_number_of_each_class(miniature: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_QUERIES_PER_CLASS", 3)
     monkeypatch.setattr(module, "_TRAIN_PER_CLASS", 6)
     monkeypatch.setattr(module, "_VALIDATION", 100)
-    data = nus_wide(root, "tc21")
+    data = nus_wide(miniature, "tc21")
     part = data.part("test")
     assert int(part.query.sum()) == 3 * 21
     assert (part.label[part.query].sum(0) >= 3).all()
@@ -179,8 +165,8 @@ def test_tc21_has_the_wanted_number_of_each_class(root: Path, monkeypatch: pytes
     )
 
 
-def test_test_measures_queries_against_the_gallery_alone(root: Path) -> None:
-    data = nus_wide(root, "tc10")
+def test_test_measures_queries_against_the_gallery_alone(miniature: Path) -> None:
+    data = nus_wide(miniature, "tc10")
     model = Random(data.spec)
     trainer().test(model, data, verbose=False)
     part = data.part("test")
@@ -195,10 +181,10 @@ def test_test_measures_queries_against_the_gallery_alone(root: Path) -> None:
         assert ranks.num_relevant.tolist() == relevant.tolist()
 
 
-def test_split_is_the_same_whatever_encoders_are_fed_with(root: Path) -> None:
-    variants = [nus_wide(root, variant).split.checksum for variant in ("10k", "tc10", "tc21")]
+def test_split_is_the_same_whatever_encoders_are_fed_with(miniature: Path) -> None:
+    variants = [nus_wide(miniature, variant).split.checksum for variant in ("10k", "tc10", "tc21")]
     assert len(set(variants)) == 3
-    assert nus_wide(root, "tc21", "tags1k").split.checksum == variants[2]
+    assert nus_wide(miniature, "tc21", "tags1k").split.checksum == variants[2]
 
 
 def test_pictures_are_those_of_the_list(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from datamodules.inputs.pictures import Pictures
+from datamodules.families.listed_data import PARTS
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.reading.committed_splits import read_split
+from tests.datamodules.published.invention import SMALL
 from tests.datamodules.published.pascal_sentence import SPLITS
 from tests.datamodules.published.pascal_sentence import load as pascal
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
-
-PARTS = ("train", "val", "test")
+from tests.datamodules.test_faulty_files import archive, entries
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +44,20 @@ def real(real_data):
     return real_data / "pascal_sentence"
 
 
+def change(path, edit):
+    path.write_bytes(edit(path.read_bytes()))
+
+
 def change_sentences(root, edit):
-    path = root / "pascal_sentences.json"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
+    change(root / "pascal_sentences.json", entries(edit))
 
 
-def change_features(root, edit):
-    path = root / "mobilenetv2_features.npz"
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    edit(arrays)
-    np.savez(path, **arrays)
-
-
-def check_content(root, settings):
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
+@pytest.mark.parametrize("data_set", ["published", "real"])
+def test_content_of_splits(request, data_set, split):
     """Every class has its share, and every text is that of its picture."""
-    data = pascal(root, **settings)
+    root = request.getfixturevalue(data_set)
+    data = pascal(root, **split.settings)
     assert data.protocols == CLASS_LEVEL
     assert data.classes == tuple(sorted(data.classes))
     sentences = json.loads((root / "pascal_sentences.json").read_text())
@@ -71,16 +67,6 @@ def check_content(root, settings):
         for row, (file, label) in enumerate(zip(part.image_names, part.label.tolist(), strict=True)):
             assert sentences[file]["category"] == data.classes[label]
             assert part.captions[row] == " ".join(sentences[file]["captions"])
-
-
-@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
-def test_content_of_splits(published, split):
-    check_content(published, split.settings)
-
-
-@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
-def test_content_of_splits_of_the_real_data(real, split):
-    check_content(real, split.settings)
 
 
 def test_sizes_of_a_split_are_nested(published):
@@ -101,12 +87,7 @@ def test_both_layouts_say_the_same(published, in_folders):
             assert torch.equal(other.part(name).owner, one.part(name).owner)
         for row in (0, 99):
             assert np.array_equal(other.picture("test", row), one.picture("test", row))
-
-
-def test_pictures_of_both_layouts(published, in_folders):
-    one, other = (
-        pascal(root, image=Pictures(crop=16, resize=16)).part("val").image for root in (published, in_folders)
-    )
+    one, other = (pascal(root, image=SMALL).part("val").image for root in (published, in_folders))
     rows = torch.tensor([0, 50, 99])
     assert one.form == other.form == Pixels(16)
     assert torch.equal(one.rows(rows), other.rows(rows))
@@ -150,22 +131,20 @@ def test_a_missing_sentence_file_is_named(in_folders, tmp_path):
         path.write_bytes(content)
 
 
-def test_real_features_and_words(real):
-    spec = pascal(real).spec
-    assert spec.image == Features(1280)
-    assert 1000 < spec.text.size < 1500
+def test_real_features_words_and_pictures(real):
+    data = pascal(real)
+    assert data.spec.image == Features(1280)
+    assert 1000 < data.spec.text.size < 1500
+    assert min(data.picture("test", 0).shape[:2]) == 224
 
 
 def test_words_come_from_training_texts_alone(root):
     """Other words in validation and test texts change neither the training vectors nor their size."""
     before = {name: pascal(root).part(name).text for name in PARTS}
-    held_out = [
-        file
-        for name in ("val", "test")
-        for of in read_split("pascal_sentence_0")["parts"][name].values()
-        for file in of
-    ]
-    change_sentences(root, lambda content: [content[file]["captions"].append("zebra grass zebra") for file in held_out])
+    held_out = [*pascal(root).listing("val").pictures, *pascal(root).listing("test").pictures]
+    change_sentences(
+        root, lambda content: [content[Path(f).name]["captions"].append("zebra grass zebra") for f in held_out]
+    )
     after = {name: pascal(root).part(name).text for name in PARTS}
     assert torch.equal(after["train"], before["train"])
     assert after["test"].shape == before["test"].shape
@@ -203,18 +182,13 @@ def test_pictures(published, root):
     assert pascal(root).picture("test", 99) is None
 
 
-def test_real_pictures(real):
-    assert min(pascal(real).picture("test", 0).shape[:2]) == 224
-
-
 def test_test_items_are_behind_the_wall(root):
     """Training and validation are read the same, whatever the test items hold."""
     before = {name: pascal(root).part(name) for name in ("train", "val")}
     test = [file for of in read_split("pascal_sentence_0")["parts"]["test"].values() for file in of]
     change_sentences(root, lambda content: [content.pop(file) for file in test[1:]])
-    change_features(
-        root, lambda arrays: arrays["features"].__setitem__(np.isin(arrays["names"], test), np.float16("nan"))
-    )
+    poison = archive(lambda held: held["features"].__setitem__(np.isin(held["names"], test), np.nan))
+    change(root / "mobilenetv2_features.npz", poison)
     data = pascal(root)
     for name, part in before.items():
         assert torch.equal(data.part(name).image, part.image)

@@ -7,33 +7,24 @@ import torch
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
+from datamodules.families.listed_data import PARTS
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.reading.committed_splits import read_rows, read_split
-from tests.datamodules.published.pascal_sentence_dscmr import write as write_pascal_sentence_dscmr
-
-PARTS = ("train", "val", "test")
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "dscmr"
-    write_pascal_sentence_dscmr(root)
-    return root
 
 
 @pytest.fixture
-def root(published, tmp_path):
+def root(miniature, tmp_path):
     """A copy that a test may spoil."""
-    return shutil.copytree(published, tmp_path / "dscmr")
+    return shutil.copytree(miniature, tmp_path / "dscmr")
 
 
 @pytest.mark.parametrize("split", ["official", "official-all"])
-def test_rows_stay_together(published, split):
-    data = PascalSentenceDSCMR(str(published), split=split)
+def test_rows_stay_together(miniature, split):
+    data = PascalSentenceDSCMR(str(miniature), split=split)
     for name in PARTS:
         half = "test" if name == "test" else "train"
         arrays = {
-            kind: scipy.io.loadmat(published / f"{half}_{kind}.mat")[f"{half}_{kind}"]
+            kind: scipy.io.loadmat(miniature / f"{half}_{kind}.mat")[f"{half}_{kind}"]
             for kind in ("img", "txt", "img_lab")
         }
         part = data.part(name)

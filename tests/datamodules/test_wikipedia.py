@@ -9,12 +9,14 @@ import torch
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
+from datamodules.families.listed_data import PARTS
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
 from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
 from tests.datamodules.published.wikipedia import TEST_FIRST_231, TEST_OTHER_462, TRAIN
 from tests.datamodules.published.wikipedia import write as write_wikipedia
+from tests.datamodules.test_faulty_files import arrays
 
 TEST = tuple(first + other for first, other in zip(TEST_FIRST_231, TEST_OTHER_462, strict=True))
 CARVED = (14, 27, 24, 25, 20, 18, 19, 14, 21, 35)
@@ -24,7 +26,6 @@ COUNTS = {
     "official-all": (TRAIN, CARVED, TEST),
     "231/462": (TRAIN, TEST_FIRST_231, TEST_OTHER_462),
 }
-PARTS = ("train", "val", "test")
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +54,18 @@ def real(real_data):
     return real_data / "wikipedia"
 
 
-def change(path, edit):
-    """Rewrite a MATLAB file after `edit` has changed its dictionary of arrays."""
-    arrays = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
-    edit(arrays)
-    scipy.io.savemat(path, arrays)
+@pytest.fixture(params=["published", "real"])
+def either(request):
+    """The invented data, and the real one where it is there."""
+    return request.getfixturevalue(request.param)
 
 
-def bincount(part):
-    return tuple(torch.bincount(part.label).tolist())
-
-
-def check_split(root, split):
+@pytest.mark.parametrize("split", COUNTS)
+def test_splits(either, split):
     """Class counts, and rows that sum to one."""
-    data = Wikipedia(str(root), split=split)
+    data = Wikipedia(str(either), split=split)
     parts = {name: data.part(name) for name in PARTS}
-    assert tuple(bincount(part) for part in parts.values()) == COUNTS[split]
+    assert tuple(tuple(torch.bincount(part.label).tolist()) for part in parts.values()) == COUNTS[split]
     for part in parts.values():
         assert part.image.dtype == part.text.dtype == torch.float32
         assert part.image.shape[1:] == (128,)
@@ -79,24 +76,14 @@ def check_split(root, split):
     assert data.protocols == CLASS_LEVEL
 
 
-@pytest.mark.parametrize("split", COUNTS)
-def test_splits(published, split):
-    check_split(published, split)
-
-
-@pytest.mark.parametrize("split", COUNTS)
-def test_splits_of_the_real_data(real, split):
-    check_split(real, split)
-
-
 def test_rows_stay_with_their_lines(published):
     """Image, text, label and id of a row come from the same line, in every part."""
-    arrays = scipy.io.loadmat(published / "raw_features.mat")
+    held = scipy.io.loadmat(published / "raw_features.mat")
     lines = {}
     for name, suffix in (("trainset", "tr"), ("testset", "te")):
         for row, line in enumerate((published / f"{name}_txt_img_cat.list").read_text().splitlines()):
             _, image_id, label = line.split("\t")
-            lines[image_id] = (arrays[f"I_{suffix}"][row], arrays[f"T_{suffix}"][row], int(label) - 1)
+            lines[image_id] = (held[f"I_{suffix}"][row], held[f"T_{suffix}"][row], int(label) - 1)
     for split in COUNTS:
         for name in PARTS:
             part = Wikipedia(str(published), split=split).part(name)
@@ -113,21 +100,14 @@ def test_validation_rows_are_the_committed_ones(published):
     assert list(names) == [line.split("\t")[1] for row, line in enumerate(lines) if row in committed]
 
 
-def test_tfidf(published):
-    data = Wikipedia(str(published), text="tfidf")
+def test_tfidf(either):
+    data, lda = Wikipedia(str(either), text="tfidf"), Wikipedia(str(either))
     for name in PARTS:
         torch.testing.assert_close(data.part(name).text.norm(dim=1), torch.ones(data.part(name).num_texts))
-        assert torch.equal(data.part(name).image, Wikipedia(str(published)).part(name).image)
+        assert torch.equal(data.part(name).image, lda.part(name).image)
     assert data.spec.text == Features(1000)
     assert "tf-idf" in data.features
-    assert "LDA" in Wikipedia(str(published)).features
-
-
-def test_tfidf_of_the_real_data(real):
-    data = Wikipedia(str(real), text="tfidf")
-    for name in PARTS:
-        torch.testing.assert_close(data.part(name).text.norm(dim=1), torch.ones(data.part(name).num_texts))
-    assert data.spec.text == Features(1000)
+    assert "LDA" in lda.features
 
 
 def test_the_committed_list_is_made_for_the_real_list_file(real):
@@ -140,12 +120,9 @@ def test_test_rows_are_behind_the_wall(root, split):
     """Training and validation are read the same, whatever the test rows hold."""
     before = {name: Wikipedia(str(root), split=split).part(name) for name in ("train", "val")}
     first = 231 if split == "231/462" else 0
-
-    def poison(arrays):
-        arrays["I_te"][first:] = np.nan
-        arrays["T_te"][first:] = np.nan
-
-    change(root / "raw_features.mat", poison)
+    poison = arrays(lambda held: [held[key].__setitem__(slice(first, None), np.nan) for key in ("I_te", "T_te")])
+    path = root / "raw_features.mat"
+    path.write_bytes(poison(path.read_bytes()))
     data = Wikipedia(str(root), split=split)
     assert data.spec.num_images == before["train"].num_images
     for name, part in before.items():

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest
@@ -10,5 +8,5 @@ from tests.cmr_lightning.prepare.server import Site, serving
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving(Site()) as running:
+    with serving() as running:
         yield running

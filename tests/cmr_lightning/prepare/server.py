@@ -1,7 +1,5 @@
 """A web server on the loopback that misbehaves as told."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +14,8 @@ class Site:
     Attributes:
         files: Content by path.
         ranges: Whether it honours Range.
-        cut: Bytes that it sends of an answer before it hangs up; None for all.
+        cut: Bytes that it sends of its first answer before it hangs up; None for all.
+        cut_later: The same of its later answers.
         validator: ETag of every file; empty if it gives none.
         status: Status of every answer; 0 for the right one.
         asked: Range header of each request, "" if it had none.
@@ -25,6 +24,7 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
     cut: int | None = None
+    cut_later: int | None = None
     validator: str = '"1"'
     status: int = 0
     asked: list[str] = field(default_factory=list)
@@ -46,11 +46,13 @@ class Site:
             request.send_header("ETag", self.validator)
         request.send_header("Content-Length", str(len(content) - first))
         request.end_headers()
-        request.wfile.write(content[first:][: self.cut])
+        request.wfile.write(content[first:][: self.cut if len(self.asked) == 1 else self.cut_later])
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Site]:
+def serving() -> Iterator[Site]:
+    site = Site()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.answer(self)

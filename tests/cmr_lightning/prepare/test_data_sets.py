@@ -1,8 +1,5 @@
-from __future__ import annotations
-
 import pytest
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.errors import UserError
 from cmr_lightning.prepare.data_sets import data_set, data_sets, published, tables
 from tests.building import ROOT

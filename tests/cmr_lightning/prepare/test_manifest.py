@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 import json
 from datetime import datetime
@@ -16,10 +14,10 @@ from cmr_lightning.prepare.verification import Finding
 def root(tmp_path: Path) -> Path:
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
     (tmp_path / "big.bin").write_bytes(b"0" * 100)
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        (tmp_path / "images" / name).write_bytes(b"12345")
-    (tmp_path / ".downloads").mkdir()
+    for folder in ("images", ".downloads"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.jpg", "b.jpg"):
+            (tmp_path / folder / name).write_bytes(b"12345")
     return tmp_path
 
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import gzip
 import hashlib
 from dataclasses import replace
@@ -7,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.prepare.data_sets import data_set, published
 from cmr_lightning.prepare.verification import Finding, verify
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR

@@ -1,12 +1,10 @@
 """Data sets of a user's own, which `prepare` is given by their class paths."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar
 
 from datamodules.facts import Counts, Facts, Origin
-from datamodules.families.karpathy import Entry, KarpathyData, find_json, read_entries
+from datamodules.families.karpathy import KarpathyData
 from tests.datamodules.published.flickr8k import karpathy_images, write_karpathy
 
 SIZES = {"train": 4, "val": 2, "test": 2}
@@ -26,10 +24,6 @@ class Toys(KarpathyData):
         ),
         counts={part: Counts(size, 5 * size) for part, size in SIZES.items()},
     )
-
-    def entries(self) -> list[Entry]:
-        source = self.facts.source(LIST)
-        return read_entries(find_json(self.root, LIST, source), source)
 
     def path(self, picture: str) -> str:
         return f"images/{picture}"

@@ -5,8 +5,6 @@ A module `<dataset>.py` for each data set that is read from files: `write(root)`
 which an experiment ends within seconds. Tests find the modules by name.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules

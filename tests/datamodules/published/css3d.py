@@ -1,19 +1,18 @@
 """CSS3D in miniature: the pickle as Python 2 wrote it, invented scenes and modifications, rendered flat."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from datamodules.css3d import CSS3D
-from tests.datamodules.published.invention import SMALL, Expected
+from tests.datamodules.published.invention import SMALL, Expected, write_pixels
 
+load = partial(CSS3D, image=SMALL)
 TINY = {"batch_size": 8, "eval_batch_size": 32}
 SPLITS = [
     Expected({}, "official, every tenth training modification held out", "5e5169f93e1c2528", (72, 16, 26), "train+val")
@@ -25,20 +24,15 @@ SOURCES = {"train": 16, "test": 5}
 """Scenes of each part that modifications start from; the first one has two renderings."""
 
 
-def load(root: Path, **settings: Any) -> CSS3D:
-    """Build the data set as tests read it."""
-    return CSS3D(str(root), **{"image": SMALL, **settings})
-
-
 def write(root: Path) -> None:
     """Write scenes, modifications and pictures."""
     content = {part: invent(part) for part in SOURCES}
-    (root / "images").mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     (root / FILE).write_bytes(python2_npy(content))
     rng = np.random.default_rng(0)
     for part, published in content.items():
         for number, scene in enumerate(published["objects_img"]):
-            _draw(scene, rng).save(root / f"images/css_{part}_{number:06d}.png")
+            write_pixels(root / f"images/css_{part}_{number:06d}.png", _drawn(scene), rng)
 
 
 def invent(part: str) -> dict[str, Any]:
@@ -98,7 +92,8 @@ class _Python2(pickle._Pickler):
     def save_str(self, text: str) -> None:
         data = text.encode("latin1")
         short = len(data) < 256
-        self.write(pickle.SHORT_BINSTRING + bytes([len(data)]) if short else pickle.BINSTRING + _length(data))  # type: ignore[attr-defined]
+        length = struct.pack("<i", len(data))
+        self.write(pickle.SHORT_BINSTRING + length[:1] if short else pickle.BINSTRING + length)  # type: ignore[attr-defined]
         self.write(data)  # type: ignore[attr-defined]
 
     def memoize(self, obj: Any) -> None:
@@ -107,15 +102,11 @@ class _Python2(pickle._Pickler):
     dispatch[str] = save_str
 
 
-def _length(data: bytes) -> bytes:
-    return struct.pack("<i", len(data))
-
-
-def _draw(scene: list[dict[str, Any]], rng: np.random.Generator) -> Image.Image:
-    """Squares in place of shapes, on a floor with noise, so that no two renderings are alike."""
-    pixels = 200 + rng.integers(-10, 11, (32, 48, 3)).astype(float)
+def _drawn(scene: list[dict[str, Any]]) -> np.ndarray:
+    """Squares in place of shapes."""
+    pixels = np.full((32, 48, 3), 200)
     for thing in scene:
         half = 8 if thing["size"] == "large" else 4
         y, x = int(thing["pos"][0] * 32), int(thing["pos"][1] * 48)
         pixels[max(0, y - half) : y + half, max(0, x - half) : x + half] = COLOURS[thing["color"]]
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    return pixels

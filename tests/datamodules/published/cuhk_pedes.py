@@ -1,16 +1,15 @@
 """CUHK-PEDES in miniature: the published list with its oddities, invented persons, sentences and pictures."""
 
-from __future__ import annotations
-
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datamodules.cuhk_pedes import CUHKPEDES
 from tests.datamodules.published.invention import SMALL, Expected, sentences, write_picture
 
+load = partial(CUHKPEDES, image=SMALL)
 TINY = {"batch_size": 8, "eval_batch_size": 16}
 SPLITS = [Expected({}, "official by person", "cf06081af2d3cc2e", (48, 18, 18))]
 
@@ -18,11 +17,6 @@ PERSONS = {"train": 16, "val": 6, "test": 6}
 """Persons of each part, with three pictures each; their ids count from 1, through all parts."""
 CAPTIONS = {0: 3, 10: 4, 20: 1}
 """Pictures with another number of sentences than two, by their place in the list."""
-
-
-def load(root: Path, **settings: Any) -> CUHKPEDES:
-    """Build the data set as tests read it."""
-    return CUHKPEDES(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -1,17 +1,15 @@
 """Fashion200k in miniature: label files with their oddities, a list of test queries, invented garments."""
 
-from __future__ import annotations
-
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from datamodules.fashion200k import Fashion200k
-from tests.datamodules.published.invention import SMALL, Expected
+from tests.datamodules.published.invention import SMALL, Expected, write_pixels
 
+load = partial(Fashion200k, image=SMALL)
 TINY = {"batch_size": 8, "eval_batch_size": 32}
 SPLITS = [
     Expected({}, "official test queries, a tenth of the training products held out", "a5bb399867325633", (202, 24, 65))
@@ -24,11 +22,6 @@ PRODUCTS = {"train": 30, "test": 9}
 """Products of each category in each part, with one picture, two, one and so on."""
 LONELY = "one of a kind & only. really? *"
 """A description without siblings, with all the marks that are written out."""
-
-
-def load(root: Path, **settings: Any) -> Fashion200k:
-    """Build the data set as tests read it."""
-    return Fashion200k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:
@@ -75,9 +68,7 @@ def _queries(described: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _write_picture(path: Path, colour: str, pattern: int, rng: np.random.Generator) -> None:
-    """Colour and pattern can be seen; no two pictures are alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Colour and pattern can be seen."""
     pixels = np.full((40, 24, 3), COLOURS[colour], dtype=np.float64)
     pixels[:: pattern + 2] *= 0.4
-    pixels += rng.integers(-20, 21, pixels.shape)
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    write_pixels(path, pixels, rng)

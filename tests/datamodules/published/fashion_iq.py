@@ -1,24 +1,19 @@
 """FashionIQ in miniature: captions, splits and invented garments."""
 
-from __future__ import annotations
-
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from datamodules.fashion_iq import CATEGORIES, FashionIQ
-from tests.datamodules.published.invention import SMALL, Expected
+from tests.datamodules.published.invention import SMALL, Expected, write_pixels
 
+load = partial(FashionIQ, image=SMALL)
 TINY = {"batch_size": 8, "eval_batch_size": 64}
 SPLITS = [
     Expected(
-        {},
-        "published validation as test, a tenth of the training targets held out",
-        "b352e54ff9e39860",
-        (158, 22, 48),
+        {}, "published validation as test, a tenth of the training targets held out", "b352e54ff9e39860", (158, 22, 48)
     )
 ]
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30), "grey": (120, 120, 120)}
@@ -28,15 +23,10 @@ SHARED = "B00SHARED0"
 """A garment that is both a shirt and a toptee of the validation part."""
 
 
-def load(root: Path, **settings: Any) -> FashionIQ:
-    """Build the data set as tests read it."""
-    return FashionIQ(str(root), **{"image": SMALL, **settings})
-
-
 def write(root: Path) -> None:
     """Write captions, splits and pictures; the test part without targets, as published."""
     rng = np.random.default_rng(0)
-    for folder in ("captions", "image_splits", "images"):
+    for folder in ("captions", "image_splits"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number, category in enumerate(CATEGORIES):
         for part, count in PICTURES.items():
@@ -46,7 +36,7 @@ def write(root: Path) -> None:
             colours = [list(COLOURS)[row % len(COLOURS)] for row in range(count)]
             for row, name in enumerate(names):
                 ending = "png" if row % 5 == 4 else "jpg"
-                _write_picture(root / f"images/{name}.{ending}", colours[row], rng)
+                write_pixels(root / f"images/{name}.{ending}", np.full((40, 24, 3), COLOURS[colours[row]]), rng)
             triplets = [
                 {
                     "target": names[row],
@@ -64,8 +54,3 @@ def write(root: Path) -> None:
 
 def _dump(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=4))
-
-
-def _write_picture(path: Path, colour: str, rng: np.random.Generator) -> None:
-    pixels = np.full((40, 24, 3), COLOURS[colour], dtype=float) + rng.integers(-20, 21, (40, 24, 3))
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)

@@ -1,21 +1,15 @@
 """Flickr30k in miniature, in Karpathy's form."""
 
-from __future__ import annotations
-
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datamodules.flickr import Flickr30k
 from tests.datamodules.published.flickr8k import SIZES, karpathy_images, write_karpathy, write_pictures
 from tests.datamodules.published.invention import SMALL, Expected
 
+load = partial(Flickr30k, image=SMALL)
 TINY = {"batch_size": 8}
 SPLITS = [Expected({}, "Karpathy 40/10/10", "9610657410ea7cd6", (40, 10, 10))]
-
-
-def load(root: Path, **settings: Any) -> Flickr30k:
-    """Build the data set as tests read it."""
-    return Flickr30k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

@@ -1,9 +1,8 @@
 """Flickr8k in miniature, in all its published forms; and pictures with captions as Karpathy's files list them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,14 @@ import numpy as np
 from PIL import Image
 
 from datamodules.flickr import Flickr8k
-from tests.datamodules.published.invention import SMALL, Expected, sentences
+from tests.datamodules.published.invention import SMALL, Expected, colour, sentences
 
+load = partial(Flickr8k, image=SMALL)
 TINY = {"batch_size": 8}
 SPLITS = [Expected({}, "Karpathy 40/10/10", "beaa71269dbc40c7", (40, 10, 10))]
 SIZES = {"train": 40, "val": 10, "test": 10}
 STRAY = "2258277193_586949ec62.jpg"
 _KINDS = ["dog", "child", "boat", "bicycle"]
-
-
-def load(root: Path, **settings: Any) -> Flickr8k:
-    """Build the data set as tests read it."""
-    return Flickr8k(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path, karpathy: bool = True) -> None:
@@ -83,6 +78,6 @@ def write_pictures(folder: Path, names: Sequence[str]) -> None:
     """Write small pictures, each with a colour of its own in one corner and that of its kind elsewhere."""
     for row, name in enumerate(names):
         pixels = np.full((30, 40, 3), (row % len(_KINDS)) * 60, dtype=np.uint8)
-        pixels[:15, :20] = (row * 37 % 256, row * 91 % 256, row * 151 % 256)
+        pixels[:15, :20] = colour(row)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / name)

@@ -1,7 +1,5 @@
 """Inventing content that carries its class, so that short training runs learn something."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,11 +57,22 @@ def hexadecimal(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def colour(label: int) -> tuple[int, int, int]:
+    """The colour of a class."""
+    return (label * 37) % 256, (label * 91) % 256, (label * 151) % 256
+
+
 def write_picture(path: Path, label: int) -> None:
     """A small picture in the colour of its class."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = ((label * 37) % 256, (label * 91) % 256, (label * 151) % 256)
-    Image.new("RGB", (24, 16), colour).save(path)
+    Image.new("RGB", (24, 16), colour(label)).save(path)
+
+
+def write_pixels(path: Path, pixels: np.ndarray, rng: np.random.Generator) -> None:
+    """A picture with noise, so that no two are alike."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noisy = pixels + rng.integers(-20, 21, pixels.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
 
 
 def sentences(category: str, count: int, rng: np.random.Generator) -> list[str]:

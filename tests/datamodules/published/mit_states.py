@@ -1,16 +1,14 @@
 """MIT-States in miniature: folders of nouns in their states, with those that show none."""
 
-from __future__ import annotations
-
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from datamodules.mit_states import MITStates
-from tests.datamodules.published.invention import SMALL, Expected
+from tests.datamodules.published.invention import SMALL, Expected, write_pixels
 
+load = partial(MITStates, image=SMALL)
 TINY = {"batch_size": 8, "eval_batch_size": 64}
 SPLITS = [Expected({}, "49 test nouns of TIRG, a tenth of the other nouns held out", "e431f5c97adc1427", (64, 40, 40))]
 STATES = {
@@ -22,11 +20,6 @@ STATES = {
 PICTURES = 8
 """Pictures of each noun in each state."""
 _TINT = ["ripe", "sliced", "old", "painted", "burnt", "frosted", "silk", "broken"]
-
-
-def load(root: Path, **settings: Any) -> MITStates:
-    """Build the data set as tests read it."""
-    return MITStates(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:
@@ -45,9 +38,7 @@ def write(root: Path) -> None:
 
 def _write_picture(path: Path, adjective: str, noun: str, rng: np.random.Generator) -> None:
     """The noun is the hue, the state a stripe."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((32, 40, 3), [(ord(letter) * 7) % 200 for letter in noun[:3]], dtype=float)
+    pixels = np.full((32, 40, 3), [(ord(letter) * 7) % 200 for letter in noun[:3]])
     stripe = (_TINT.index(adjective) if adjective in _TINT else 0) * 4
     pixels[stripe : stripe + 4] = 255
-    pixels += rng.integers(-20, 21, pixels.shape)
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    write_pixels(path, pixels, rng)

@@ -1,9 +1,8 @@
 """MSCOCO in miniature, in Karpathy's form, with Crisscrossed Captions and ECCV Caption."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,13 @@ from datamodules.mscoco import MSCOCO
 from tests.datamodules.published.flickr8k import karpathy_images, write_karpathy, write_pictures
 from tests.datamodules.published.invention import SMALL, Expected
 
+load = partial(MSCOCO, image=SMALL)
 TINY = {"batch_size": 8}
 SPLITS = [
     Expected({}, "Karpathy 40/10/10, restval in train", "fa0bc475517d9f4d", (40, 10, 10)),
     Expected({"restval": False}, "Karpathy 30/10/10, restval left out", "9184e6860ef42130", (30, 10, 10)),
 ]
 SIZES = {"train": 30, "restval": 10, "val": 10, "test": 10}
-
-
-def load(root: Path, **settings: Any) -> MSCOCO:
-    """Build the data set as tests read it."""
-    return MSCOCO(str(root), **{"image": SMALL, **settings})
 
 
 def write(root: Path) -> None:

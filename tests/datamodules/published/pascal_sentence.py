@@ -1,8 +1,7 @@
 """Pascal Sentence in miniature: true ids and classes, invented sentences, features and pictures."""
 
-from __future__ import annotations
-
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,26 @@ from datamodules.pascal_sentence import PascalSentence
 from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.invention import Expected, sentences, write_picture
 
+load = partial(PascalSentence, image=FeatureArchive("mobilenetv2_features.npz"))
 TINY = {"batch_size": 32}
+_SPLITS = {
+    "800/100/100": ("800/100/100", (800, 100, 100), ""),
+    "800/200": ("800/200, 100 of the 800 carved for validation", (700, 100, 200), ""),
+    "800/200-all": ("800/200, the 100 validation images trained on too", (800, 100, 200), "train+val"),
+}
 _CHECKSUMS = {
     "800/100/100": ("db7741d8131e7eae", "9f3eef9d85ef716b", "0ac6109fea40f931", "a1f35f2bf7125148", "153d9e815e2a4216"),
     "800/200": ("1b9a7b382ae428f8", "a3c33de0abe687e7", "854085598c4f2cea", "986c4a279285c66c", "a9fa05f9e352b573"),
     "800/200-all": ("44ee8ac3be85aaa4", "4da2f8c4d413e31d", "16c49b0cab026806", "82c7b420bd08663c", "29463a763ee9d3db"),
 }
-_NAMES = {
-    "800/100/100": "800/100/100",
-    "800/200": "800/200, 100 of the 800 carved for validation",
-    "800/200-all": "800/200, the 100 validation images trained on too",
-}
-_SIZES = {"800/100/100": (800, 100, 100), "800/200": (700, 100, 200), "800/200-all": (800, 100, 200)}
 SPLITS = [
-    Expected(
-        {"split": number, "sizes": sizes},
-        f"{number} of 5, {_NAMES[sizes]}",
-        checksum,
-        _SIZES[sizes],
-        "train+val" if sizes == "800/200-all" else "",
-    )
-    for sizes, checksums in _CHECKSUMS.items()
-    for number, checksum in enumerate(checksums)
+    Expected({"split": number, "sizes": sizes}, f"{number} of 5, {name}", checksum, images, shared)
+    for sizes, (name, images, shared) in _SPLITS.items()
+    for number, checksum in enumerate(_CHECKSUMS[sizes])
 ]
 FEATURES = 64
 _COUNTS = {100: 4, 400: 4, 700: 4, 900: 6}
 """Rows with another number of sentences than five."""
-
-
-def load(root: Path, **settings: Any) -> PascalSentence:
-    """Build the data set as tests read it."""
-    return PascalSentence(str(root), **{"image": FeatureArchive("mobilenetv2_features.npz"), **settings})
 
 
 def write(root: Path, pictures: bool = False, folders: bool = False) -> None:

@@ -1,9 +1,6 @@
 """Pascal Sentence as DSCMR distributes it, in miniature: true shapes and order, invented features."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.io
@@ -12,6 +9,7 @@ from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
 from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.invention import Expected
 
+load = PascalSentenceDSCMR
 TINY = {"batch_size": 32}
 SPLITS = [
     Expected({}, "800/100, 100 of the 800 carved for validation", "7aa36f13fc855189", (700, 100, 100)),
@@ -23,11 +21,6 @@ SPLITS = [
         "train+val",
     ),
 ]
-
-
-def load(root: Path, **settings: Any) -> PascalSentenceDSCMR:
-    """Build the data set as tests read it."""
-    return PascalSentenceDSCMR(str(root), **settings)
 
 
 def write(root: Path) -> None:

@@ -3,8 +3,6 @@
 There is a store for each file of `experiments/features`, so every experiment that names a store finds it.
 """
 
-from __future__ import annotations
-
 from itertools import groupby
 from pathlib import Path
 from typing import Any

@@ -1,9 +1,6 @@
 """Wikipedia in miniature: true counts, classes and order, invented content."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.io
@@ -20,6 +17,7 @@ from tests.datamodules.published.invention import (
     write_picture,
 )
 
+load = Wikipedia
 TINY = {"batch_size": 32}
 SPLITS = [
     Expected({}, "official 2173/693, 217 of the 2173 carved for validation", "1f10a759ba640ab8", (1956, 217, 693)),
@@ -42,11 +40,6 @@ CLASSES = Wikipedia.classes
 TRAIN = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
 TEST_FIRST_231 = (11, 33, 34, 27, 16, 18, 16, 15, 21, 40)
 TEST_OTHER_462 = (23, 55, 62, 58, 49, 40, 35, 26, 50, 64)
-
-
-def load(root: Path, **settings: Any) -> Wikipedia:
-    """Build the data set as tests read it."""
-    return Wikipedia(str(root), **settings)
 
 
 def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
@@ -78,10 +71,8 @@ def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
     if tfidf:
         words = {f"T_tfidf_{suffix}": unit(histograms(of, 1000, 100, rng)) for suffix, of in labels.items()}
         scipy.io.savemat(root / "raw_features_with_tfidf.mat", words | features, do_compression=True)
-    if pictures:
-        (root / "texts").mkdir()
-        for name in ("trainset", "testset"):
-            _write_pictures(root, name, pictures)
+    for name in ("trainset", "testset"):
+        _write_pictures(root, name, pictures)
 
 
 def _train_labels(carved: list[list[int]], rng: np.random.Generator) -> np.ndarray:
@@ -101,16 +92,19 @@ def _write_pictures(root: Path, name: str, rows: int) -> None:
         category = CLASSES[int(label) - 1]
         folder = root / "images" / category if name == "trainset" else root / "images"
         write_picture(folder / f"{image}.jpg", int(label))
-        section = " ".join([f"Section {row}: Q & A.", *sentences(category, 2, rng)])
-        (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")
+        _write_article(root, text, " ".join([f"Section {row}: Q & A.", *sentences(category, 2, rng)]))
 
 
 def write_articles(root: Path) -> None:
     """Write an article of every row: the features of a text are kept with a checksum of the text."""
-    (root / "texts").mkdir(exist_ok=True)
     for name in ("trainset", "testset"):
         for row, line in enumerate((root / f"{name}_txt_img_cat.list").read_text().splitlines()):
             text, _, label = line.split("\t")
             category = CLASSES[int(label) - 1]
             section = f"Section {row} of {name}, about {category}, {category}side and {category}ward."
-            (root / "texts" / f"{text}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")
+            _write_article(root, text, section)
+
+
+def _write_article(root: Path, name: str, section: str) -> None:
+    (root / "texts").mkdir(exist_ok=True)
+    (root / "texts" / f"{name}.xml").write_text(f"<article>\n<text>\n{section}\n</text>\n</article>\n")
