@@ -22,13 +22,13 @@ from tests.datamodules.published.pairs import LABELS
 from tests.datamodules.published.pairs import write as write_pairs
 
 
-def write_csv(root, rows, header=("image", "text", "label", "split")):
+def write_csv(root, rows, header=("image", "text", "label", "split"), **settings):
     """Write a table, and the pictures of `complete`."""
     with (root / "t.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     for name in {row[0] for row in complete()}:
         Image.new("RGB", (20, 18), (90, 30, 200)).save(root / name)
-    return Pairs(str(root), "t.csv", image=SMALL)
+    return Pairs(str(root), "t.csv", image=SMALL, **settings)
 
 
 def complete():
@@ -103,20 +103,19 @@ def test_splits_and_labels_of_the_table(tmp_path):
 def test_without_labels_a_text_belongs_to_its_image(tmp_path):
     """A column without a name, as of row numbers, is none."""
     rows = [[image, text, number, split] for number, (image, text, _, split) in enumerate(complete())]
-    write_csv(tmp_path, rows, ("image", "text", "", "split"))
-    data = Pairs(str(tmp_path), "t.csv", Columns(label=""), image=SMALL)
-    assert data.protocols == INSTANCE_LEVEL
-    assert data.spec.relevance == "instance"
-    assert data.spec.num_classes == len(data.classes) == 1
-    assert data.part("val").label.tolist() == [0, 0]
+    for columns in (Columns(), Columns(label="")):
+        data = write_csv(tmp_path, rows, ("image", "text", "", "split"), columns=columns)
+        assert data.protocols == INSTANCE_LEVEL
+        assert data.spec.relevance == "instance"
+        assert data.spec.num_classes == len(data.classes) == 1
+        assert data.part("val").label.tolist() == [0, 0]
 
 
 def test_several_labels_are_multi_hot(tmp_path):
     rows = complete()
     for row in rows:
         row[2] = "blue; cup" if row[2] == "cup" else "hat;"
-    write_csv(tmp_path, rows)
-    data = Pairs(str(tmp_path), "t.csv", label_separator=";", image=SMALL)
+    data = write_csv(tmp_path, rows, label_separator=";")
     assert data.classes == ("blue", "cup", "hat")
     assert data.part("val").label.tolist() == [[1, 1, 0], [0, 0, 1]]
     assert data.spec.multi_label
@@ -127,12 +126,10 @@ def test_several_labels_are_multi_hot(tmp_path):
 def test_all_formats_say_the_same(tmp_path, multi):
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pytest.importorskip("pyarrow").table
-    rows = complete()
-    separator = "|" if multi else None
-    expected = write_csv(tmp_path, [[i, t, f"{label}|thing" if multi else label, s] for i, t, label, s in rows])
-    expected = Pairs(str(tmp_path), "t.csv", label_separator=separator, image=SMALL)
+    rows = [[i, t, f"{label}|thing" if multi else label, s] for i, t, label, s in complete()]
+    expected = write_csv(tmp_path, rows, label_separator="|" if multi else None)
     records = [
-        {"image": i, "text": t, "label": [label, "thing"] if multi else label, "split": s, "price": 3}
+        {"image": i, "text": t, "label": label.split("|") if multi else label, "split": s, "price": 3}
         for i, t, label, s in rows
     ]
     (tmp_path / "t.jsonl").write_text("\n\n".join(json.dumps(record) for record in records) + "\n")
@@ -149,13 +146,10 @@ def test_all_formats_say_the_same(tmp_path, multi):
 
 
 def test_columns_may_be_called_otherwise(tmp_path):
-    rows = complete()
-    write_csv(tmp_path, rows, ("photo", "title", "kind", "part"))
     columns = Columns(image="photo", text="title", label="kind", split="part")
-    data = Pairs(str(tmp_path), "t.csv", columns=columns, image=SMALL)
+    data = write_csv(tmp_path, complete(), ("photo", "title", "kind", "part"), columns=columns)
     assert data.listing("val").pictures == ("valcup.png", "valhat.png")
-    write_csv(tmp_path, rows)
-    data = Pairs(str(tmp_path), "t.csv", columns=Columns(label="", split=""), image=SMALL, test_fraction=0.3)
+    data = write_csv(tmp_path, complete(), columns=Columns(label="", split=""), test_fraction=0.3)
     assert data.protocols == INSTANCE_LEVEL
     assert [len(listing.pictures) for listing in listings(data).values()] == [3, 1, 2]
 
@@ -194,10 +188,9 @@ def test_wrong_rows_are_named(tmp_path, edit, message):
 
 @pytest.mark.parametrize("key", ["image", "text", "label", "split"])
 def test_a_missing_column_is_named(tmp_path, key):
-    write_csv(tmp_path, complete())
     message = rf"has no column kind, only image, text, label, split; set data\.columns\.{key} to"
     with pytest.raises(UserError, match=message):
-        Pairs(str(tmp_path), "t.csv", columns=Columns(**{key: "kind"}), image=SMALL).listing("train")
+        write_csv(tmp_path, complete(), columns=Columns(**{key: "kind"})).listing("train")
 
 
 @pytest.mark.parametrize(

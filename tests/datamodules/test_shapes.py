@@ -10,6 +10,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
 from datamodules.drawn.scenes import CAPTIONS, COLOURS, KINDS, SHAPES
 from datamodules.shapes import Shapes
+from datamodules.shapes_composed import ShapesComposed
 
 
 def small(**arguments):
@@ -168,11 +169,20 @@ def test_split_features_and_picture():
 
 
 @pytest.mark.parametrize(
-    "name, value", [("num_train", 0), ("num_val", -1), ("picture_size", 8), ("seed", -1), ("level", "object")]
+    ("kind", "name", "value", "bounds"),
+    [
+        (Shapes, "num_train", 0, "at least 1"),
+        (Shapes, "num_val", -1, "at least 1"),
+        (Shapes, "picture_size", 8, "at least 16"),
+        (Shapes, "seed", -1, "at least 0"),
+        (Shapes, "level", "'object'", "one of class, attribute, instance"),
+        (ShapesComposed, "num_train", 0, "at least 1"),
+        (ShapesComposed, "modifications", 33, "1 to 32"),
+    ],
 )
-def test_impossible_settings_are_refused(name, value):
-    with pytest.raises(UserError, match=name):
-        small(**{name: value})
+def test_impossible_settings_are_refused(kind, name, value, bounds):
+    with pytest.raises(UserError, match=rf"{name} is {value}, but must be {bounds}"):
+        kind(**{name: value if isinstance(value, int) else "object"})
 
 
 def test_a_part_too_small_for_the_classes_is_refused():

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from cmr_lightning.batch import Pixels
-from cmr_lightning.errors import UserError
 from datamodules.drawn.scenes import KINDS
 from datamodules.shapes_composed import ShapesComposed
 
@@ -78,15 +77,6 @@ def test_data_depend_on_their_seed_alone_and_sources_not_on_the_sizes(data):
 
 def test_pictures_are_shown_as_encoders_see_them(data):
     assert torch.equal(torch.from_numpy(data.picture("test", 3)), data.part("test").image[3].permute(1, 2, 0))
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "bounds"),
-    [("num_train", 0, "at least 1"), ("modifications", 33, "1 to 32"), ("picture_size", 8, "at least 16")],
-)
-def test_numbers_out_of_range_are_refused(argument, value, bounds):
-    with pytest.raises(UserError, match=f"{argument} is {value}, but must be {bounds}"):
-        ShapesComposed(**{argument: value})
 
 
 def test_as_many_modifications_as_allowed_exist_for_every_source():

@@ -47,11 +47,6 @@ def histograms(labels: np.ndarray, bins: int, draws: int, rng: np.random.Generat
     return rng.multinomial(draws, 0.5 * preference[labels] + 0.5 * own) / draws
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def hexadecimal(text: str) -> str:
     """32 hexadecimal digits that look random."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """NUS-WIDE in miniature: the published lists with their oddities, invented photos, tags, labels and features."""
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.nus_wide import NUSWIDE, TEN
 from tests.datamodules.published.invention import Expected, write_picture
 
-load = partial(NUSWIDE, image=FeatureArchive("vgg19_features.npz"))
 TINY = {"batch_size": 32}
 _RULE = "selected by our own rule"
 SPLITS = [
@@ -36,6 +35,10 @@ UNTAGGED = (5, 77, 300)
 TWICE = (100, 950)
 """Two lines of the same photo, in different folders."""
 FEATURES = 64
+
+
+def load(root: Path, **settings: Any) -> NUSWIDE:
+    return NUSWIDE(str(root), **{"image": FeatureArchive("vgg19_features.npz"), **settings})
 
 
 def write(root: Path, pictures: bool = False) -> None:

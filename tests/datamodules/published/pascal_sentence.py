@@ -1,7 +1,6 @@
 """Pascal Sentence in miniature: true ids and classes, invented sentences, features and pictures."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from datamodules.pascal_sentence import PascalSentence
 from datamodules.reading.committed_splits import read_split
 from tests.datamodules.published.invention import Expected, sentences, write_picture
 
-load = partial(PascalSentence, image=FeatureArchive("mobilenetv2_features.npz"))
 TINY = {"batch_size": 32}
 _SPLITS = {
     "800/100/100": ("800/100/100", (800, 100, 100), ""),
@@ -32,6 +30,10 @@ SPLITS = [
 FEATURES = 64
 _COUNTS = {100: 4, 400: 4, 700: 4, 900: 6}
 """Rows with another number of sentences than five."""
+
+
+def load(root: Path, **settings: Any) -> PascalSentence:
+    return PascalSentence(str(root), **{"image": FeatureArchive("mobilenetv2_features.npz"), **settings})
 
 
 def write(root: Path, pictures: bool = False, folders: bool = False) -> None:

@@ -33,8 +33,7 @@ _TURNS = 4
 def write_stores(root: Path) -> None:
     """Write the stores of all data sets, which are in folders of their names."""
     for dataset, configs in groupby(map(read_config, CONFIGS), lambda config: config["data"]["init_args"]["root"]):
-        folder = root / Path(dataset).name
-        settings = list(configs)
+        folder, settings = root / Path(dataset).name, list(configs)
         listings = _listings(folder, settings[0]["data"]["class_path"])
         for config in settings:
             for modality in ("image", "text"):
@@ -62,11 +61,11 @@ def _write(root: Path, folder: Path, listings: list[Listing], modality: str, tur
         number = listing.label if listing.label.any() else torch.arange(len(listing.pictures)) + len(kind)
         if modality == "image":
             kind |= dict(zip(listing.pictures, number.tolist(), strict=True))
-            check |= {name: _image_check(root / name) for name in listing.pictures}
+            check |= {name: image_check(root / name) for name in listing.pictures if (root / name).is_file()}
         else:
             kind |= dict(zip(listing.captions, number[listing.owner].tolist(), strict=True))
     names = sorted(kind)
-    rows = Rows(names, [check[name] for name in names] if modality == "image" else ())
+    rows = Rows(names, [check.get(name, "0") for name in names] if modality == "image" else ())
     rng = np.random.default_rng(0)
     numbers = np.array([kind[name] for name in names])
     prototype = rng.normal(0, 1.0, (numbers.max() + 1, _SIZE))
@@ -78,7 +77,3 @@ def _write(root: Path, folder: Path, listings: list[Listing], modality: str, tur
         for claimed in writer.claims():
             writer.write(claimed, content[claimed.start : claimed.stop])
         writer.finish()
-
-
-def _image_check(path: Path) -> str:
-    return image_check(path) if path.is_file() else "0"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+from sklearn.preprocessing import normalize
 
 from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
@@ -13,7 +14,6 @@ from tests.datamodules.published.invention import (
     histograms,
     sentences,
     shuffled,
-    unit,
     write_picture,
 )
 
@@ -56,20 +56,16 @@ def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
     }
     (root / "categories.list").write_text("".join(f"{name}\n" for name in CLASSES))
     for suffix, name in (("tr", "trainset"), ("te", "testset")):
-        ids = [
-            (hexadecimal(f"{name} text {row}"), hexadecimal(f"{name} image {row}"))
-            for row in range(len(labels[suffix]))
-        ]
         lines = [
-            f"{text}-{row % 9 + 1}\t{image}\t{label + 1}\n"
-            for row, ((text, image), label) in enumerate(zip(ids, labels[suffix], strict=True))
+            f"{hexadecimal(f'{name} text {row}')}-{row % 9 + 1}\t{hexadecimal(f'{name} image {row}')}\t{label + 1}\n"
+            for row, label in enumerate(labels[suffix])
         ]
         (root / f"{name}_txt_img_cat.list").write_text("".join(lines))
     features = {f"I_{suffix}": histograms(of, 128, 600, rng) for suffix, of in labels.items()}
     features |= {f"T_{suffix}": histograms(of, 10, 60, rng) for suffix, of in labels.items()}
     scipy.io.savemat(root / "raw_features.mat", features, do_compression=True)
     if tfidf:
-        words = {f"T_tfidf_{suffix}": unit(histograms(of, 1000, 100, rng)) for suffix, of in labels.items()}
+        words = {f"T_tfidf_{suffix}": normalize(histograms(of, 1000, 100, rng)) for suffix, of in labels.items()}
         scipy.io.savemat(root / "raw_features_with_tfidf.mat", words | features, do_compression=True)
     for name in ("trainset", "testset"):
         _write_pictures(root, name, pictures)
