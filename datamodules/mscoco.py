@@ -103,13 +103,11 @@ class MSCOCO(KarpathyData):
         captions = [
             number for picture in pictures for number in entries[picture].sentence_ids[: self.captions_per_image]
         ]
-        return {kind: self._judgements(kind, images, captions) for kind in self._judged}
-
-    def _judgements(self, kind: str, images: Sequence[int], captions: Sequence[int]) -> Judgements:
-        image_to_caption, caption_to_image = self._judgement_files(kind)
-        return Judgements(
-            i2t=_positives(image_to_caption, images, captions), t2i=_positives(caption_to_image, captions, images)
-        )
+        judged = {}
+        for kind in self._judged:
+            i2t, t2i = self._judgement_files(kind)
+            judged[kind] = Judgements(_positives(i2t, images, captions), _positives(t2i, captions, images))
+        return judged
 
     def _judgement_files(self, kind: str) -> tuple[Path, Path]:
         folder = self.root / _JUDGEMENTS

@@ -22,9 +22,6 @@ def descriptions(data: Fashion200k, part: str) -> list[str]:
     return [known[picture] for picture in data.listing(part).pictures]  # type: ignore[arg-type]
 
 
-# Words ---------------------------------------------------------------------------------------------------------------
-
-
 def test_marks_are_written_out() -> None:
     assert written_out(" a.b? c & d* ") == "adotmarkb" + "questionmark c andmark dstarmark"
 
@@ -58,8 +55,6 @@ def test_rule_makes_other_siblings() -> None:
         Siblings(captions, "word").draw([0], random.Random(0))
 
 
-# Drawing -------------------------------------------------------------------------------------------------------------
-
 CAPTIONS = ["red dress", "blue dress", "blue dress", "red coat", "a thing of its own"]
 
 
@@ -77,9 +72,6 @@ def test_siblings_are_drawn_from_every_parent_and_never_the_own_description() ->
 def test_a_picture_without_siblings_is_replaced() -> None:
     queries = Siblings(CAPTIONS, "word").draw([4] * 50, random.Random(0))
     assert {query.source for query in queries} == {0, 1, 2, 3}
-
-
-# Parts ---------------------------------------------------------------------------------------------------------------
 
 
 def test_parts_hold_every_picture_of_the_label_files_once(data: Fashion200k) -> None:
@@ -142,9 +134,6 @@ def test_words_of_all_training_descriptions_are_known(data: Fashion200k) -> None
     assert words.length == 6
     assert data.spec.image == Pixels(16)
     assert data.spec.relevance == "composed"
-
-
-# People's files ------------------------------------------------------------------------------------------------------
 
 
 def test_real_copy(real_data: Path) -> None:
