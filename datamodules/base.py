@@ -17,7 +17,7 @@ from cmr_lightning.batch import Batch, DataSpec, Features, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
 from datamodules.facts import Facts
-from datamodules.reading.content import Content, fingerprints, form, take
+from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 
 PartName = Literal["train", "val", "test"]
@@ -25,12 +25,7 @@ PartName = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Split:
-    """An assignment of items to parts.
-
-    Attributes:
-        name: Usual name of the split, e.g. `official 2173/693`.
-        checksum: SHA-256 of the part names with their item ids, 16 hexadecimal digits.
-    """
+    """An assignment of items to parts: its usual name, e.g. `official 2173/693`, and its `split_checksum`."""
 
     name: str
     checksum: str
@@ -94,12 +89,10 @@ class CrossModalData(pl.LightningDataModule, ABC):
 
     def picture(self, part: PartName, image: int) -> np.ndarray | None:
         """Return the image to look at, uint8 `(H, W, 3)`, or None where the data set ships only features."""
-        del part, image
         return None
 
     def relations(self, part: PartName) -> dict[str, Judgements]:
         """Read what people judged relevant among a part's images and texts, by the relevance that protocols name."""
-        del part
         return {}
 
     def part(self, name: PartName) -> Part:
@@ -123,9 +116,10 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def spec(self) -> DataSpec:
         """The facts that a model must know before it is built; reads the training part."""
         train = self.part("train")
+        text = train.text
         return DataSpec(
             image=form(train.image),
-            text=self._text_spec(train.text),
+            text=self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size),
             num_classes=len(self.classes),
             class_counts=class_counts(train.label, len(self.classes)),
             multi_label=train.label.ndim == 2,
@@ -137,9 +131,6 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def task(self) -> Task:
         """The task that the main protocol sets."""
         return "label" if self.protocols[0].relevance == "label" else "instance"
-
-    def _text_spec(self, text: Content) -> Features | Words:
-        return self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size)
 
     def words(self, length: int) -> Words:
         """Describe texts of at most `length` tokens; only data sets that serve tokens can."""
@@ -158,8 +149,8 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def training_pairs(self) -> Batch:
         """Return all training pairs at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
-        image, text = take(part.image, part.owner), take(part.text, torch.arange(part.num_texts))
-        return Batch(image, text, part.label[part.owner], part.owner)
+        text = take(part.text, torch.arange(part.num_texts))
+        return Batch(take(part.image, part.owner), text, part.label[part.owner], part.owner)
 
     @property
     def _process(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import Part
-from datamodules.reading.published_files import find, read_json_list
+from datamodules.reading.published_files import find, read_json
 
 _LIST = "reid_raw.json"
 _FOLDERS = ("CUHK01", "CUHK03", "Market", "cam_a", "cam_b", "test_query", "train_query")
@@ -90,7 +90,7 @@ class CUHKPEDES(ListedData):
         """The records of each part, in the order of the list."""
         path = find(self.root, _LIST, _SOURCE)
         parts: dict[PartName, list[dict[str, Any]]] = {part: [] for part in PARTS}
-        for number, record in enumerate(read_json_list(path, _SOURCE)):
+        for number, record in enumerate(read_json(path, list, _SOURCE)):
             if not _is_record(record) or record["split"] not in parts:
                 raise UserError(
                     f"{path}: entry {number}, counted from 0, should have {', '.join(_KEYS)} of one picture, the split "

@@ -12,7 +12,7 @@ from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
 from datamodules.reading.committed_splits import held_out
-from datamodules.reading.published_files import find, read_json_list
+from datamodules.reading.published_files import find, read_json
 
 _FACTS = Facts(
     name="fashion_iq",
@@ -85,7 +85,7 @@ class FashionIQ(ListedCompositions):
     def _triplets(self, category: str, part: Literal["train", "val"]) -> list[dict[str, Any]]:
         """Read the queries of a category as published."""
         path = find(self.root, f"captions/cap.{category}.{part}.json", _SOURCE)
-        triplets = read_json_list(path, _SOURCE)
+        triplets = read_json(path, list, _SOURCE)
         for number, triplet in enumerate(triplets):
             if not _is_triplet(triplet):
                 raise UserError(
@@ -98,7 +98,7 @@ class FashionIQ(ListedCompositions):
 
     def _gallery(self, category: str) -> list[str]:
         path = find(self.root, f"image_splits/split.{category}.val.json", _SOURCE)
-        names = read_json_list(path, _SOURCE)
+        names = read_json(path, list, _SOURCE)
         if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise UserError(f"{path} should list names of pictures, each of them once; {_SOURCE}.")
         return names

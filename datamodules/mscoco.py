@@ -124,7 +124,7 @@ def _positives(path: Path, queries: Sequence[int], gallery: Sequence[int]) -> Po
         UserError: If the file is damaged, or lists none of the queries.
     """
     rows = {number: row for row, number in enumerate(gallery)}
-    listed = read_json(path, _JUDGEMENTS_SOURCE)
+    listed = read_json(path, dict, _JUDGEMENTS_SOURCE)
     try:
         known = {
             int(query): [rows[int(item)] for item in items if int(item) in rows] for query, items in listed.items()

@@ -176,7 +176,7 @@ class PascalSentence(ListedData):
 
     @cached_property
     def _records(self) -> dict[str, Any]:
-        return read_json(find(self.root, _SENTENCES, _SENTENCES_SOURCE), _SENTENCES_SOURCE)
+        return read_json(find(self.root, _SENTENCES, _SENTENCES_SOURCE), dict, _SENTENCES_SOURCE)
 
     def _record(self, category: str, name: str) -> list[str]:
         """Return the sentences of an image from the one file of all sentences."""

@@ -33,13 +33,9 @@ def config(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def test_first_line_names_the_file(config: Path) -> None:
+def test_file_is_named_in_its_first_line_and_after_data_set_and_store(config: Path) -> None:
     first = config.read_text().splitlines()[0]
-    command = ["#", "python", "-m", "cmr_lightning", "extract", "--config", str(config.relative_to(ROOT))]
-    assert shlex.split(first) == command
-
-
-def test_file_is_named_after_data_set_and_store(config: Path) -> None:
+    assert shlex.split(first) == f"# python -m cmr_lightning extract --config {config.relative_to(ROOT)}".split()
     settings = read_config(config)
     dataset = Path(settings["data"]["init_args"]["root"]).name
     assert dataset in DATASETS

@@ -34,8 +34,7 @@ from datamodules.reading.reading_ahead import ReadingAhead
 
 Precision = Literal[32, "bf16", "fp16"]
 _AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C ended."""
+_INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -161,23 +160,12 @@ class Extraction:
     batch_size: int
 
     def fill(self, folder: Path, source: Source[Whole], encoder: nn.Module, name: str) -> None:
-        """Encode the rows that the store `folder` lacks; the manifest calls the encoder `name`.
-
-        Raises:
-            UserError: If something cannot be read or written, or the store was made with other settings.
-        """
+        """Encode the rows that the store `folder` lacks; the manifest calls the encoder `name`."""
         checksum = weights_checksum(encoder)
         encoder = encoder.to(self.device)
-        first = self._encode(source, encoder, source.read(range(1)))
-        manifest = Manifest(
-            encoder=name,
-            weights=checksum,
-            preprocessing=source.preprocessing,
-            precision=str(self.precision),
-            data=source.rows.checksum(),
-            dtype=self.dtype,
-            shape=(len(source.rows.ids), *first.shape[1:]),
-        )
+        shape = len(source.rows.ids), *self._encode(source, encoder, source.read(range(1))).shape[1:]
+        data, precision = source.rows.checksum(), str(self.precision)
+        manifest = Manifest(name, checksum, source.preprocessing, precision, data, self.dtype, shape)
         with StoreWriter(folder, source.rows, manifest) as writer:
             missing = sum(map(len, writer.missing()))
             if missing:
@@ -185,8 +173,8 @@ class Extraction:
             if not writer.finish():
                 print(f"{folder}: other processes are at work on the last rows.")
                 return
-        shape = " x ".join(map(str, manifest.shape))
-        print(f"{folder}: {shape} {self.dtype}, {missing} rows of them new; encoder: {folder.parent.name}")
+        size = " x ".join(map(str, shape))
+        print(f"{folder}: {size} {self.dtype}, {missing} rows of them new; encoder: {folder.parent.name}")
 
     def _fill(self, writer: StoreWriter, source: Source[Whole], encoder: nn.Module, missing: int) -> None:
         done: list[Tensor] = []
@@ -208,10 +196,9 @@ class Extraction:
                 yield shard, range(first, min(first + self.batch_size, shard.stop))
 
     def _encode(self, source: Source[Whole], encoder: nn.Module, batch: Whole) -> Tensor:
-        moved = move_data_to_device(batch, self.device)
         reduced = self.precision != 32
         with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
-            return source.encode(encoder, moved).float().cpu()
+            return source.encode(encoder, move_data_to_device(batch, self.device)).float().cpu()
 
 
 def weights_checksum(encoder: nn.Module) -> str:

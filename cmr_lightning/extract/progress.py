@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -13,13 +12,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class ExtractionProgress:
-    """Rows done, rows a second, and the time that the rest will take.
-
-    Args:
-        what: What is encoded, e.g. `pictures`.
-        done: Rows that are there already.
-        total: All rows.
-    """
+    """How many rows of `what`, e.g. `pictures`, are done, how fast, and how long the rest will take."""
 
     def __init__(self, what: str, done: int, total: int) -> None:
         self.what = what
@@ -34,9 +27,7 @@ class ExtractionProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if self._bar.disable and self.done > self.first:
             self._print_line()

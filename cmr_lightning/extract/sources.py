@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,24 +28,19 @@ class Source(ABC, Generic[Whole]):
     """Rows that an encoder turns into features, in batches of one type.
 
     Attributes:
-        what: The rows in a word.
         rows: Their names, in rising order, whichever parts they are in.
         preprocessing: The steps before the encoder, in words.
         processes: Processes that batches are read in; 0 for threads.
     """
 
-    what: str
+    what: str  # the rows in a word
     rows: Rows
     preprocessing: str
     processes: int = 0
 
     @abstractmethod
     def read(self, rows: range) -> Whole:
-        """Read a batch as `encode` takes it.
-
-        Raises:
-            UserError: If something cannot be read.
-        """
+        """Read a batch as `encode` takes it, or raise a `UserError`."""
 
     @abstractmethod
     def encode(self, encoder: nn.Module, batch: Whole) -> Tensor:
@@ -54,12 +48,7 @@ class Source(ABC, Generic[Whole]):
 
 
 class PictureSource(Source[Tensor]):
-    """The pictures of all parts, each of them once.
-
-    Args:
-        data: The data set; its `image` says how pictures are resized and cut.
-        rotations: Whether each is seen turned counter-clockwise by 0, 90, 180 and 270 degrees.
-        ten_crop: Whether features are the mean over ten crops.
+    """The pictures of all parts, each of them once; rotations are counter-clockwise.
 
     Raises:
         UserError: If `data.image` is no `Pictures`, or augments them.
@@ -85,12 +74,10 @@ class PictureSource(Source[Tensor]):
 
     def read(self, rows: range) -> Tensor:
         """Decode pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
-        crops = [self._crops(path) for path in self.paths[rows.start : rows.stop]]
-        return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
-
-    def _crops(self, path: Path) -> np.ndarray:
-        picture = load_resized(path, self.settings)
-        return np.stack([np.asarray(square(picture, place, self.settings.crop)) for place in self.places])
+        resized = (load_resized(path, self.settings) for path in self.paths[rows.start : rows.stop])
+        side, places = self.settings.crop, self.places
+        crops = np.stack([np.stack([np.asarray(square(one, place, side)) for place in places]) for one in resized])
+        return torch.from_numpy(crops).permute(0, 1, 4, 2, 3)
 
     def encode(self, encoder: nn.Module, batch: Tensor) -> Tensor:
         """Encode pictures to `(N, D)`, or `(N, 4, D)` with rotations."""
@@ -104,11 +91,8 @@ class PictureSource(Source[Tensor]):
 class TextSource(Source[Tokens]):
     """The texts of all parts, each of them once, whichever pictures they belong to.
 
-    Args:
-        data: The data set; its `text` turns the texts into tokens.
-
     Raises:
-        UserError: If it turns them into something else.
+        UserError: If the data set makes something else of them than tokens.
     """
 
     what = "texts"
@@ -128,16 +112,16 @@ class TextSource(Source[Tokens]):
         texts = sorted(places)
         order = torch.tensor([places[text] for text in texts])
         length = max(tokens.ids.shape[1] for tokens in contents)
-        self.token_ids = torch.cat([F.pad(tokens.ids, (0, length - tokens.ids.shape[1])) for tokens in contents])[order]
-        self.mask = torch.cat([F.pad(tokens.mask, (0, length - tokens.mask.shape[1])) for tokens in contents])[order]
+        padded = [[F.pad(kind, (0, length - kind.shape[1])) for kind in tokens] for tokens in contents]
+        self.tokens = Tokens(*(torch.cat(kind)[order] for kind in zip(*padded, strict=True)))
         self.rows = Rows(texts)
         self.preprocessing = f"{data.text.description}, at most {length} of a text"
 
     def read(self, rows: range) -> Tokens:
         """Return tokens `(N, L)`, no longer than the longest text of the batch."""
-        mask = self.mask[rows.start : rows.stop]
+        ids, mask = (kind[rows.start : rows.stop] for kind in self.tokens)
         length = int(mask.any(0).nonzero().max()) + 1
-        return Tokens(self.token_ids[rows.start : rows.stop, :length], mask[:, :length])
+        return Tokens(ids[:, :length], mask[:, :length])
 
     def encode(self, encoder: nn.Module, batch: Tokens) -> Tensor:
         """Encode texts to `(N, D)`."""

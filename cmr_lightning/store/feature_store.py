@@ -71,11 +71,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Rows:
-    """Names of the rows of a store.
+    """The rows of a store: picture files relative to the root of their data set, or texts.
 
     Attributes:
-        ids: A picture's file relative to the root of its data set; of a text, the text itself.
-        checks: What changes when a picture does, its size in bytes; of texts, nothing.
+        ids: The names of the files, or the texts.
+        checks: What changes when a picture does, see `image_check`; nothing for texts.
     """
 
     ids: Sequence[str]
@@ -102,9 +102,6 @@ def image_check(path: Path) -> str:
 
 class FeatureStore:
     """A finished store, read by row from memory maps.
-
-    Args:
-        folder: Where the store is.
 
     Raises:
         UserError: If there is no store, or it is not finished, or a file of it is damaged.
@@ -139,14 +136,11 @@ class FeatureStore:
         return torch.tensor([self._row.get(name, -1) for name in ids], dtype=torch.int64)
 
     def read(self, numbers: Tensor, turned: bool = False) -> Tensor:
-        """Copy some rows out of the memory maps, in rising order.
-
-        Args:
-            numbers: Rows `(N,)`, int64; a row may occur more than once.
-            turned: Whether all rotations are wanted, or upright pictures only.
+        """Copy rows `numbers` `(N,)` out of the memory maps, rising; a row may occur more than once.
 
         Returns:
-            `(N, D)`, or `(N, turns, D)` where all rotations are wanted; float32, in the order asked for.
+            Upright pictures or texts `(N, D)`, or all rotations `(N, turns, D)` if `turned`; float32, in the order
+            asked for.
         """
         rising, order = numbers.sort()
         shape = self.manifest.shape[1:] if turned else (self.size,)
@@ -173,11 +167,8 @@ class FeatureStore:
         except (OSError, ValueError, EOFError) as error:
             raise _damaged(self.folder, f"{path} cannot be read ({error})") from error
         if array.shape != expected or array.dtype != self.manifest.dtype:
-            raise _damaged(
-                self.folder,
-                f"{path} should hold {self.manifest.dtype} of shape {expected} and holds {array.dtype} of shape "
-                f"{array.shape}",
-            )
+            found = f"{array.dtype} of shape {array.shape}"
+            raise _damaged(self.folder, f"{path} should hold {self.manifest.dtype} of shape {expected}, not {found}")
         return torch.from_numpy(array)
 
 

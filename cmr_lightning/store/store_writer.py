@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -40,11 +39,6 @@ class StoreWriter:
     """Fills a store with its missing shards.
 
     Used as a context: at its end the shards that were claimed and not written are free for others again.
-
-    Args:
-        folder: Where the store is, or will be.
-        rows: What the rows are made of.
-        manifest: What the rows are.
 
     Raises:
         UserError: If the folder holds a store that was made with other settings, or is damaged, or nothing can be
@@ -75,9 +69,7 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.close()
 
@@ -95,11 +87,7 @@ class StoreWriter:
                 yield rows
 
     def write(self, rows: range, features: Tensor) -> None:
-        """Put a claimed shard into the store.
-
-        Args:
-            rows: The rows, as claimed.
-            features: `(len(rows), D)` or `(len(rows), turns, D)`.
+        """Put the features of a claimed shard, `(len(rows), D)` or `(len(rows), turns, D)`, into the store.
 
         Raises:
             UserError: If a number is not finite in the numbers of the store, or the disk is full.

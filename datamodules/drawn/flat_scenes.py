@@ -34,12 +34,7 @@ Scene = Sequence[Mapping[str, Any]]
 
 
 class FlatScenes(Stored):
-    """Drawings of scenes, made when they are asked for.
-
-    Args:
-        scenes: The scenes.
-        size: Side of the pictures in pixels.
-    """
+    """Drawings of scenes, made when they are asked for, as pictures of `size` pixels a side."""
 
     def __init__(self, scenes: Sequence[Scene], size: int) -> None:
         self.scenes = scenes

@@ -57,11 +57,7 @@ class Triple(NamedTuple):
 
 
 def stream(seed: int, *key: str | int) -> Generator:
-    """Make a generator for one purpose, so that no item depends on how many others are drawn.
-
-    Args:
-        seed: Seed of the data, not negative.
-        key: The purpose, for example `"train", 12, "picture"`.
+    """Make a generator for one purpose, the `key`, so that no item depends on how many others are drawn.
 
     Examples:
         >>> stream(0, "train", 12).random() == stream(0, "train", 12).random()
@@ -112,11 +108,6 @@ _CENTRE = (0.19, 0.5, 0.81)
 def paint(scene: Scene, size: int, rng: Generator) -> np.ndarray:
     """Paint a scene, with small random changes of place, size and colour of things, of the background and of pixels.
 
-    Args:
-        scene: What to paint.
-        size: Side of the picture in pixels.
-        rng: Source of randomness.
-
     Returns:
         Picture, uint8 `(3, size, size)`.
     """
@@ -149,14 +140,6 @@ def _vary(colour: tuple[int, ...], most: int, rng: Generator) -> np.ndarray:
     return (np.array(colour) + rng.uniform(-most, most, 3)).astype(np.float32)[:, None]
 
 
-def _circle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    return np.hypot(x, y) - radius
-
-
-def _square(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    return np.maximum(abs(x), abs(y)) - 0.89 * radius
-
-
 def _triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     half_base, apex, base = 1.15 * radius, -1.2 * radius, radius
     height = base - apex
@@ -173,8 +156,8 @@ def _cross(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 # About the distance of points from the edge of a shape, negative inside. The factors above make the areas much alike.
 _DISTANCE: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda x, y, radius: np.hypot(x, y) - radius,
+    "square": lambda x, y, radius: np.maximum(abs(x), abs(y)) - 0.89 * radius,
     "triangle": _triangle,
     "cross": _cross,
 }
@@ -311,19 +294,15 @@ def _enumerate(phrases: Sequence[str]) -> str:
 
 def triples(seed: int, n: int) -> list[Triple]:
     """Invent scenes with one modification each; triple i is the same whatever `n` is."""
-    made = []
-    for i in range(n):
-        rng = stream(seed, "triples", i)
-        made.append(modify(invent(KINDS[i % len(KINDS)], rng), rng))
-    return made
+    streams = [stream(seed, "triples", i) for i in range(n)]
+    return [modify(invent(KINDS[i % len(KINDS)], rng), rng) for i, rng in enumerate(streams)]
 
 
 def modify(scene: Scene, rng: Generator) -> Triple:
-    """Change a scene once: a colour, shape, size or place, or a thing removed or added.
+    """Change a colour, shape, size or place in a scene, or remove or add a thing.
 
     The kind of change is drawn first, among those the scene allows, then the change itself. The text names the thing
-    by size, colour and shape, so it has one meaning and one target. Unlike invented scenes, the target may have no
-    large thing, or two.
+    in full, so it has one target. Unlike invented scenes, the target may have no large thing, or two.
     """
     possible = next(changes for change in _shuffled(_CHANGES, rng) if (changes := change(scene)))
     text, target = _pick(possible, rng)
@@ -351,9 +330,8 @@ def _moves(scene: Scene) -> list[_Change]:
 
 
 def _removals(scene: Scene) -> list[_Change]:
-    if len(scene) == FEWEST:
-        return []
-    return [(f"remove the {old.name}", _scene(thing for thing in scene if thing != old)) for old in scene]
+    removable = scene if len(scene) > FEWEST else ()
+    return [(f"remove the {old.name}", _scene(thing for thing in scene if thing != old)) for old in removable]
 
 
 def _additions(scene: Scene) -> list[_Change]:

@@ -22,8 +22,7 @@ from datamodules.reading.loaders import ItemLoader, PairLoader, Part
 class ComposedPart(Part):
     """One part of a composed data set: M images, and P queries that start from one of them and ask for another.
 
-    Of what it has in common with other parts, `text` are the texts that say what to change, `captions` the same as
-    people read them, and `owner` the images that the queries start from.
+    Here `text` says what to change, `captions` the same as people read it, and `owner` where queries start.
 
     Attributes:
         target: Row of the image that each query asks for, `(P,)` int64. Where several images are right, any of them.
@@ -68,10 +67,6 @@ class ComposedData(CrossModalData):
     drawn in each epoch, it overrides `epoch` as well.
 
     Evaluation serves all images of a part, each once, and its queries, each with the picture that it starts from.
-
-    Args:
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
     """
 
     @abstractmethod
@@ -79,12 +74,7 @@ class ComposedData(CrossModalData):
         """Read one part from the published files; see `CrossModalData.read`."""
 
     def epoch(self, generator: torch.Generator) -> ComposedPart:
-        """Return the training part with the queries of one epoch, always equally many; by default those read.
-
-        Args:
-            generator: Source of all randomness.
-        """
-        del generator
+        """Return the training part with the queries of one epoch, always equally many; by default those read."""
         return self.part("train")
 
     @property
@@ -120,13 +110,8 @@ class ComposedLoader(PairLoader):
     """Shuffled queries with their targets, an incomplete last batch dropped; otherwise as `PairLoader`.
 
     Args:
-        part: What to draw from.
         epoch: Draws the queries of an epoch.
         relevance: The relevance by whose keys a batch tells right answers from wrong ones.
-        batch_size: Queries in a batch.
-        seed: Seed of the order and of the queries that are drawn.
-        rank: Which share of each epoch's rows this process serves.
-        world_size: Number of processes that share an epoch.
     """
 
     def __init__(

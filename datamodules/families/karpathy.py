@@ -22,7 +22,6 @@ from datamodules.base import PartName
 from datamodules.facts import Origin, packed
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.image_inputs import ImageInput
-from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing, no_labels
 from datamodules.reading.loaders import EpochOf
@@ -30,14 +29,7 @@ from datamodules.reading.published_files import find
 
 
 class Entry(NamedTuple):
-    """A picture with its sentences, in the order of `sentids`.
-
-    Attributes:
-        picture: File name, behind the folder that the file names, if it does.
-        split: The part that the file puts it into.
-        sentence_ids: Ids of the sentences; in the file of MSCOCO those of its annotations.
-        captions: The sentences as they were written.
-    """
+    """A picture, behind the folder that the file may name, with its sentences in the order of `sentids`."""
 
     picture: str
     split: str
@@ -46,11 +38,7 @@ class Entry(NamedTuple):
 
 
 def find_json(root: Path, name: str, source: str) -> Path:
-    """Find the file `name`, or `name` with `.gz` behind it.
-
-    Raises:
-        UserError: If neither is there.
-    """
+    """Find the file `name`, or `name` with `.gz` behind it; see `find`."""
     archive = packed(root, name)
     return archive if archive.is_file() and not (root / name).is_file() else find(root, name, source)
 
@@ -66,11 +54,7 @@ def json_origin(name: str, layout: str = "") -> Origin:
 
 
 def read_entries(path: Path, source: str) -> list[Entry]:
-    """Read all pictures of a file, in its order.
-
-    Args:
-        path: The JSON file, or the same packed by gzip.
-        source: Where the file comes from; it ends the message of each error.
+    """Read all pictures of a JSON file, perhaps packed by gzip, in its order; `source` ends the message of each error.
 
     Raises:
         UserError: If the file is damaged, misses a key, names a picture or a sentence twice, or has a sentence without
@@ -93,12 +77,9 @@ def read_entries(path: Path, source: str) -> list[Entry]:
                 sentences = repeated - {entry.picture}
                 twice = f"sentence {min(sentences, key=str)}" if sentences else entry.picture
                 raise UserError(f"{twice} is listed for the second time")
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}, images[{number}]: {error!r} is missing or of the wrong kind; {source}."
-            ) from error
-        except UserError as error:
-            raise UserError(f"{path}, images[{number}]: {error}; {source}.") from error
+        except (KeyError, TypeError, AttributeError, UserError) as error:
+            fault = error if isinstance(error, UserError) else f"{error!r} is missing or of the wrong kind"
+            raise UserError(f"{path}, images[{number}]: {fault}; {source}.") from error
         seen |= keys
         entries.append(entry)
     return entries
@@ -113,12 +94,7 @@ def _entry(image: dict[str, Any]) -> Entry:
     if strangers or sorted(sentences) != sorted(ids) or len(sentences) != len(image["sentences"]):
         wrong = f"sentence {strangers[0]} is of another picture" if strangers else "its sentences are not its sentids"
         raise UserError(f"{picture}: {wrong}")
-    return Entry(
-        picture=picture,
-        split=str(image["split"]),
-        sentence_ids=ids,
-        captions=tuple(str(sentences[number]["raw"]) for number in ids),
-    )
+    return Entry(picture, str(image["split"]), ids, tuple(str(sentences[number]["raw"]) for number in ids))
 
 
 class KarpathyData(ListedData):
@@ -153,19 +129,13 @@ class KarpathyData(ListedData):
         eval_batch_size: int = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
-        super().__init__(
-            root, image or Pictures(), text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of
-        )
+        super().__init__(root, image, text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of)
         if captions_per_image is not None and captions_per_image < 1:
             raise UserError(f"data.captions_per_image is {captions_per_image}, but a picture needs a caption.")
         self.captions_per_image = captions_per_image
 
     def entries(self) -> list[Entry]:
-        """Read the pictures of all parts from Karpathy's file.
-
-        Raises:
-            UserError: If a file is missing or is not what it should be.
-        """
+        """Read the pictures of all parts from Karpathy's file, raising what `read` does."""
         name = self.facts.origins[0].holds[0]
         source = self.facts.source(name)
         return read_entries(find_json(self.root, name, source), source)
@@ -200,7 +170,6 @@ class KarpathyData(ListedData):
 
     @cached_property
     def _by_part(self) -> dict[PartName, list[Entry]]:
-        """Entries of each part, in the order of the file."""
         by_part: dict[PartName, list[Entry]] = {part: [] for part in PARTS}
         usage = self.usage()
         for entry in self.entries():
@@ -209,8 +178,7 @@ class KarpathyData(ListedData):
                     f"{type(self).__name__}: {entry.picture} is in the unknown part {entry.split!r}, not in one of "
                     f"{', '.join(usage)}; get the files again."
                 )
-            part = usage[entry.split]
-            if part is not None:
+            if (part := usage[entry.split]) is not None:
                 by_part[part].append(entry)
         for part, entries in by_part.items():
             if not entries:

@@ -6,6 +6,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,15 +21,8 @@ from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.listing import Listing, renumbered
 
 
-@dataclass(frozen=True)
-class Query:
-    """One composed query.
-
-    Attributes:
-        source: Row of the picture that it starts from.
-        text: What to change.
-        target: Row of a picture that it asks for.
-    """
+class Query(NamedTuple):
+    """A composed query: the row of the picture that it starts from, what to change, and a picture that it asks for."""
 
     source: int
     text: str
@@ -39,13 +33,7 @@ class Query:
 class ComposedListing(Listing):
     """One part of a composed data set as its files say it.
 
-    Of what it has in common with other listings, `captions` are the P texts that say what to change, and `owner` the
-    rows of the pictures that their queries start from.
-
-    Attributes:
-        target: Row of a picture that each query asks for, `(P,)` int64.
-        keys: See `ComposedPart`.
-        fold: See `ComposedPart`.
+    The P `captions` say what to change, and `owner` where their queries start; the rest is as in `ComposedPart`.
     """
 
     target: Tensor
@@ -68,7 +56,7 @@ class ComposedListing(Listing):
             label: As in `Listing`.
             queries: The queries.
             keys: For each relevance what the pictures are known by, such as their captions; equal ones get one number.
-            fold: See `ComposedPart`.
+            fold: As in `ComposedPart`.
 
         Examples:
             >>> queries = [Query(source=0, text="make it red", target=1)]
@@ -139,14 +127,7 @@ class ListedCompositions(ListedData, ComposedData):
         """List one part from the published files; see `ListedData.list_part`."""
 
     def draw(self, listing: ComposedListing, count: int, chance: random.Random) -> list[Query] | None:
-        """Draw the training queries of an epoch; None, the default, stands for those that are listed.
-
-        Args:
-            listing: The training part.
-            count: How many to draw.
-            chance: Source of all randomness.
-        """
-        del listing, count, chance
+        """Draw `count` training queries for an epoch; None, the default, stands for those that are listed."""
         return None
 
     def listing(self, part: PartName) -> ComposedListing:

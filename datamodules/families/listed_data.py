@@ -57,11 +57,7 @@ class ListedData(CrossModalData):
 
     @abstractmethod
     def list_part(self, part: PartName) -> Listing:
-        """List one part from the published files.
-
-        Raises:
-            UserError: If a file is missing or is not what it should be.
-        """
+        """List one part from the published files, raising what `read` does."""
 
     @property
     @abstractmethod
@@ -72,12 +68,10 @@ class ListedData(CrossModalData):
     def split(self) -> Split:
         """The split, and how many of its pictures were left out because they are not there; reads all lists."""
         listings = {part: self.listing(part) for part in PARTS}
-        left_out = sum(self._left_out.values())
-        everything = left_out + sum(len(listing.pictures) for listing in listings.values())
-        name = f"{self.split_name}, {left_out} of {everything} pictures left out" if left_out else self.split_name
-        ids: dict[str, list[str]] = {
-            part: [self.image_name(picture) for picture in listing.pictures] for part, listing in listings.items()
-        }
+        ids: dict[str, list[str]] = {part: list(map(self.image_name, listings[part].pictures)) for part in PARTS}
+        name = self.split_name
+        if left_out := sum(self._left_out.values()):
+            name += f", {left_out} of {left_out + sum(map(len, ids.values()))} pictures left out"
         return Split(name, split_checksum(ids))
 
     def image_name(self, picture: str) -> str:

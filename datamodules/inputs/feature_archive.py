@@ -41,7 +41,6 @@ class FeatureArchive(ImageInput):
 
     def description(self, root: Path) -> str:
         """Name the archive."""
-        del root
         return Path(self.path).name
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
@@ -57,7 +56,6 @@ class FeatureArchive(ImageInput):
         Raises:
             UserError: If two pictures of the same file name in different folders have one row.
         """
-        del training
         rows, features = self._open(root)
         wanted = [row for name in pictures if (row := _row_of(name, rows)) is not None]
         if len(set(wanted)) < len(set(pictures)):  # a picture of two folds is listed twice
@@ -68,10 +66,8 @@ class FeatureArchive(ImageInput):
         return feature_rows(features, wanted, f"{root / self.path}: features", _SOURCE)
 
     def _open(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
-        self._archive = self._archive or self._read(root)
-        return self._archive
-
-    def _read(self, root: Path) -> tuple[dict[str, int], np.ndarray]:
+        if self._archive is not None:
+            return self._archive
         path = find(root, str(Path(self.path).expanduser()), _SOURCE)
         names, features = read_npz(path, ("names", "features"), _SOURCE)
         if names.ndim != 1 or features.ndim != 2 or len(names) != len(features) or features.dtype.kind not in "iuf":
@@ -82,7 +78,8 @@ class FeatureArchive(ImageInput):
         rows = {name: row for row, name in enumerate(names.tolist())}
         if len(rows) < len(names):
             raise UserError(f"{path} names {len(names) - len(rows)} pictures twice; {_SOURCE}.")
-        return rows, features
+        self._archive = rows, features
+        return self._archive
 
 
 def _row_of(picture: str, rows: dict[str, int]) -> int | None:

@@ -35,12 +35,7 @@ class ImageInput(ABC):
 
     @abstractmethod
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor | Stored:
-        """Return the input of encoders, picture by picture.
-
-        Args:
-            root: Folder of the data set.
-            pictures: M picture files relative to `root`, all of them usable.
-            training: Whether augmentation may be drawn.
+        """Return the input of encoders for M usable picture files relative to `root`, in training with augmentation.
 
         Raises:
             UserError: If something cannot be read.

@@ -77,7 +77,6 @@ class Pictures(ImageInput):
 
     def description(self, root: Path) -> str:
         """Describe size, crop and augmentation."""
-        del root
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
         side = "short side" if self.shape == "kept" else "both sides"
         return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
@@ -97,8 +96,7 @@ class Pictures(ImageInput):
         self.refuse_missing(there, pictures, root, "complete the folder")
         if self.damaged == "skip":
             with ThreadPoolExecutor(cpu_count()) as pool:
-                sound = list(pool.map(_is_sound, [root / name for name in pictures], there.tolist()))
-            there = torch.tensor(sound, dtype=torch.bool)
+                there = torch.tensor(list(pool.map(_is_sound, [root / name for name in pictures])), dtype=torch.bool)
         return there
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
@@ -134,7 +132,8 @@ class PictureFiles(Stored):
             places = torch.rand(len(index), 3, generator=generator).tolist()
         pictures = np.empty((len(index), self.settings.crop, self.settings.crop, 3), dtype=np.uint8)
         for picture, row, place in zip(pictures, index.tolist(), places, strict=True):
-            picture[:] = np.asarray(load_square(self.paths[row], place, self.settings))
+            resized = load_resized(self.paths[row], self.settings)
+            picture[:] = np.asarray(square(resized, place, self.settings.crop))
         return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
@@ -143,11 +142,6 @@ class PictureFiles(Stored):
         for path in self.paths:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         return digest.hexdigest()
-
-
-def load_square(path: Path, place: Sequence[float] | None, settings: Pictures) -> Image.Image:
-    """Decode a picture, resize it and cut a square out; see `load_resized` and `square`."""
-    return square(load_resized(path, settings), place, settings.crop)
 
 
 def load_resized(path: Path, settings: Pictures) -> Image.Image:
@@ -166,23 +160,17 @@ def load_resized(path: Path, settings: Pictures) -> Image.Image:
             f"damaged pictures out."
         ) from error
     scale = settings.resize / min(picture.size)
-    width, height = (
-        settings.resize if settings.shape == "squashed" else max(settings.resize, round(side * scale))
-        for side in picture.size
-    )
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), _RESAMPLING[settings.interpolation])
-    return picture
+    width, height = (max(settings.resize, round(side * scale)) for side in picture.size)
+    if settings.shape == "squashed":
+        width = height = settings.resize
+    return picture.resize((width, height), _RESAMPLING[settings.interpolation])  # a copy where the size is the same
 
 
 def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Image.Image:
-    """Cut a square out of a picture.
+    """Cut a square of `side` pixels out of a picture.
 
-    Args:
-        picture: The picture.
-        place: Where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half; None
-            for the middle, not mirrored.
-        side: Side of the square.
+    The `place` is where to cut, from the top and from the left, each 0 to 1, and whether to mirror: above one half;
+    None stands for the middle, not mirrored.
     """
     from_top, from_left, mirrored = (0.5, 0.5, 0.0) if place is None else place
     top, left = _offset(picture.height - side, from_top), _offset(picture.width - side, from_left)
@@ -195,12 +183,10 @@ def _offset(margin: int, place: float) -> int:
     return max(0, math.ceil((margin + 1) * place) - 1)
 
 
-def _is_sound(path: Path, there: bool) -> bool:
-    if not there:
-        return False
+def _is_sound(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             picture.load()
-    except _DAMAGE:
+    except _DAMAGE:  # or the file is missing
         return False
     return True

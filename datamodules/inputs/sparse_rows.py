@@ -17,11 +17,7 @@ DENSE_ELEMENTS = 2**26
 
 
 class SparseRows(Stored):
-    """Rows of a sparse matrix.
-
-    Args:
-        matrix: M vectors `(M, D)`; held as float32.
-    """
+    """Rows of a sparse matrix `(M, D)`, held as float32."""
 
     def __init__(self, matrix: csr_matrix) -> None:
         self.matrix = matrix.astype(np.float32)
@@ -36,7 +32,6 @@ class SparseRows(Stored):
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return dense vectors `(N, D)`, float32; nothing is drawn."""
-        del generator
         return torch.from_numpy(self.matrix[index.numpy()].toarray())
 
     def fingerprint(self) -> str:

@@ -109,11 +109,10 @@ class StoredTexts(TextInput):
         numbers = store.numbers(listing.captions)
         unknown = (numbers < 0).nonzero().flatten().tolist()
         if unknown:
-            first = unknown[0]
+            caption, picture = listing.captions[unknown[0]], listing.pictures[listing.owner[unknown[0]]]
             raise UserError(
-                f"The feature store {store.folder} lacks {len(unknown)} of {len(numbers)} texts, first "
-                f"{listing.captions[first]!r} of {listing.pictures[listing.owner[first]]}; extract again under another "
-                f"name, with the data settings of this experiment."
+                f"The feature store {store.folder} lacks {len(unknown)} of {len(numbers)} texts, first {caption!r} of "
+                f"{picture}; extract again under another name, with the data settings of this experiment."
             )
         return StoredRows(store, numbers)
 

@@ -78,8 +78,7 @@ class SubwordTokens(TextInput):
     def _read(self, captions: Sequence[str], length: int | None) -> list[list[int]]:
         longest = min(length or _NO_LIMIT, self.tokenizer.model_max_length)
         limited = longest < _NO_LIMIT
-        read = self.tokenizer(list(captions), truncation=limited, max_length=longest if limited else None)
-        return read["input_ids"]
+        return self.tokenizer(list(captions), truncation=limited, max_length=longest if limited else None)["input_ids"]
 
     def _share_of_unknown(self, texts: Sequence[Sequence[int]]) -> float:
         unknown = self.tokenizer.unk_token_id

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -79,9 +80,8 @@ class WordTokens(TextInput):
     def learn(self, train: Listing) -> None:
         """Give a number to each word of the training captions."""
         self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
-        self.length = longest(train.captions, self.splitting)
-        if self.max_length is not None:
-            self.length = min(self.length, self.max_length)
+        length = longest(train.captions, self.splitting)
+        self.length = min(length, self.max_length or length)
 
     def content(self, listing: Listing) -> Tokens:
         """Return tokens `(P, L)`."""
@@ -110,15 +110,8 @@ class WordWeights(TextInput):
         min_df: int = 1,
         max_features: int | None = None,
     ) -> None:
-        settings: dict[str, Any] = {
-            "stop_words": stop_words,
-            "min_df": min_df,
-            "max_features": max_features,
-            "dtype": np.float32,
-        }
-        self.vectorizer = (
-            TfidfVectorizer(sublinear_tf=sublinear, **settings) if weighting == "tfidf" else CountVectorizer(**settings)
-        )
+        kind = partial(TfidfVectorizer, sublinear_tf=sublinear) if weighting == "tfidf" else CountVectorizer
+        self.vectorizer = kind(stop_words=stop_words, min_df=min_df, max_features=max_features, dtype=np.float32)
         self.weighting = weighting
         self.sublinear = sublinear
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,11 +25,9 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 def tokenise(caption: str, splitting: Splitting = "words") -> list[str]:
     """Split a caption into lower-cased words.
 
-    Args:
-        caption: The text.
-        splitting: `words` are runs of letters and digits of any script, with apostrophes inside them; typographic
-            apostrophes become plain ones. `treebank` are the tokens of NLTK's word tokenizer, as in the public code of
-            VSE++, with clitics and punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
+    `words` are runs of letters and digits of any script, with apostrophes inside them; typographic apostrophes become
+    plain ones. `treebank` are the tokens of NLTK's word tokenizer, as in the public code of VSE++, with clitics and
+    punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
 
     Raises:
         UserError: If NLTK is needed and not installed.
@@ -62,9 +59,7 @@ def longest(captions: Iterable[str], splitting: Splitting = "words") -> int:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a model knows.
-
-    Build it from training captions only: words of other parts are unknown to the model.
+    """The words that a model knows, those of its training captions only.
 
     Attributes:
         words: The word of each id: `<pad>` 0, `<start>` 1, `<end>` 2, `<unk>` 3, then the words in sorted order.
@@ -92,20 +87,10 @@ class Vocabulary:
     def _ids(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.words)}
 
-    @cached_property
-    def checksum(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 over the words in the order of their ids."""
-        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
-
     def encode(self, captions: Sequence[str], length: int) -> Tokens:
-        """Encode captions as token ids, `<start>` first and `<end>` last, padded to `length`.
+        """Encode N captions as token ids `(N, length)`, `<start>` first and `<end>` last, padded.
 
-        Args:
-            captions: N texts.
-            length: Number of columns L; a caption of more than `length - 2` words loses its last words.
-
-        Returns:
-            Tokens `(N, length)`; an empty caption is `<start> <end>`.
+        A caption of more than `length - 2` words loses its last words; an empty one is `<start> <end>`.
 
         Raises:
             ValueError: If `length` has no room for `<start>` and `<end>`.
@@ -113,9 +98,8 @@ class Vocabulary:
         if length < 2:
             raise ValueError(f"length is {length}, but start and end alone are 2 tokens")
         words = (tokenise(caption, self.splitting)[: length - 2] for caption in captions)
-        return padded(
-            [[START, *(self._ids.get(word, UNKNOWN) for word in of_one), END] for of_one in words], length, PAD
-        )
+        ids = [[START, *(self._ids.get(word, UNKNOWN) for word in of_one), END] for of_one in words]
+        return padded(ids, length, PAD)
 
 
 def padded(texts: Sequence[Sequence[int]], length: int, padding: int) -> Tokens:

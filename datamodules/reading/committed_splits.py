@@ -18,24 +18,18 @@ SPLITS = Path(__file__).parents[1] / "splits"
 CHECKSUMS = "SHA256SUMS"
 
 
-def read_split(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """Read one committed list, as `<folder>/<name>.json` holds it.
-
-    Args:
-        name: Name of the list.
-        folder: Folder of the lists and of their `SHA256SUMS`; by default that of this project.
+def read_split(name: str) -> dict[str, Any]:
+    """Read one committed list, as `splits/<name>.json` holds it.
 
     Raises:
         UserError: If the file is missing, or is not the one whose checksum was committed.
     """
-    folder = folder or SPLITS
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != _checksums(folder).get(path.name):
+    path = SPLITS / f"{name}.json"
+    content = _read(path)
+    committed = map(str.split, _read(SPLITS / CHECKSUMS).decode().splitlines())
+    if [hashlib.sha256(content).hexdigest(), path.name] not in committed:
         raise UserError(
-            f"{path} does not have the checksum of {folder / CHECKSUMS}, so it is not the committed split; "
+            f"{path} does not have the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; "
             f"restore it with git or install again."
         )
     return json.loads(content)
@@ -68,10 +62,8 @@ def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Pa
 def held_out(name: str) -> bool:
     """Tell whether a name is in the validation part of a data set that publishes none and whose lists are not free.
 
-    These are a tenth of all names: those whose SHA-256, its first 32 bits as a number, is a multiple of 10.
-
-    Args:
-        name: Of a product, a noun or a picture; what belongs together must have one name.
+    These are a tenth of all names, of products, nouns or pictures; what belongs together must have one name. Their
+    SHA-256, its first 32 bits as a number, is a multiple of 10.
 
     Examples:
         >>> [name for name in ("bear", "car", "cup", "tie") if held_out(name)]
@@ -80,10 +72,7 @@ def held_out(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """Read the checksum of each committed file by its name."""
-    path = folder / CHECKSUMS
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(f"{path} is missing; it is part of the project, so restore it with git or install again.")
-    lines = (line.split(maxsplit=1) for line in path.read_text().splitlines())
-    return {name: checksum for checksum, name in lines}
+    return path.read_bytes()

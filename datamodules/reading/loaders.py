@@ -128,21 +128,13 @@ class PairLoader:
         rank: Which share of each epoch's rows this process serves.
         world_size: Number of processes that share an epoch.
         epoch_of: What an epoch serves once: every text, or every image with one of its texts drawn at random.
-
-    Attributes:
-        limit: Most batches of an epoch; None for all.
     """
 
     limit: int | None = None
+    """Most batches of an epoch; None for all."""
 
     def __init__(
-        self,
-        part: Part,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        epoch_of: EpochOf = "texts",
+        self, part: Part, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, epoch_of: EpochOf = "texts"
     ) -> None:
         self.part = part
         self.batch_size = batch_size
@@ -186,7 +178,8 @@ class PairLoader:
     def _order(self) -> Tensor:
         order = torch.randperm(self.part.num_texts, generator=self._generator())
         if self.epoch_of == "images":
-            order = _first_of_each(order, self.part.owner, self.part.num_images)
+            _, first = np.unique(self.part.owner[order].numpy(), return_index=True)
+            order = order[np.sort(first)]
         return order[self.rank :: self.world_size]
 
     def _seed(self, batch: int) -> int:
@@ -220,13 +213,6 @@ class PairLoader:
                 f"The checkpoint was written in the middle of an epoch with batches of {state['pairs']} pairs, but "
                 f"data.batch_size is {self.batch_size} on {self.world_size} process(es); set it to what makes as many."
             )
-
-
-def _first_of_each(texts: Tensor, owner: Tensor, num_images: int) -> Tensor:
-    """Keep the first text of each image, in the order in which they come."""
-    places = torch.arange(len(texts))
-    first = torch.full((num_images,), len(texts)).scatter_reduce(0, owner[texts], places, "amin")
-    return texts[first.sort().values]
 
 
 class ItemLoader:

@@ -1,7 +1,7 @@
 """Reading published files, with errors that name the file, what was expected, what was found, and where to get it.
 
-In every function `source` says where the file comes from and where it goes, as `Facts.source` does; it ends the message
-of each error.
+Every function raises a `UserError` for a file that is missing, damaged or of another form. Its `source` says where the
+file comes from and where it goes, as `Facts.source` does, and ends the message.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import scipy.io
@@ -21,15 +21,13 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 
-Form = TypeVar("Form")
+Form = TypeVar("Form", dict, list)
+
+_JSON = {dict: "a JSON object", list: "a list"}
 
 
 def find(root: Path, name: str, source: str) -> Path:
-    """Find the file `name` under the folder of a data set.
-
-    Raises:
-        UserError: If the folder or the file is missing.
-    """
+    """Find the file `name` under the folder of a data set."""
     path = root / name
     if path.is_file():
         return path
@@ -39,51 +37,26 @@ def find(root: Path, name: str, source: str) -> Path:
 
 
 def read_lines(path: Path, count: int, source: str) -> list[str]:
-    """Read a text file that must have `count` lines.
-
-    Raises:
-        UserError: If it has more or fewer.
-    """
+    """Read a text file that must have `count` lines."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     if len(lines) != count:
         raise UserError(f"{path} should have {count} lines and has {len(lines)}; {source}.")
     return lines
 
 
-def read_json(path: Path, source: str) -> dict[str, Any]:
-    """Read a JSON file that must hold an object.
-
-    Raises:
-        UserError: If it does not.
-    """
-    return _json(path, dict, "a JSON object", source)
-
-
-def read_json_list(path: Path, source: str) -> list[Any]:
-    """Read a JSON file that must hold a list.
-
-    Raises:
-        UserError: If it does not.
-    """
-    return _json(path, list, "a list", source)
-
-
-def _json(path: Path, kind: type[Form], called: str, source: str) -> Form:
+def read_json(path: Path, kind: type[Form], source: str) -> Form:
+    """Read a JSON file that must hold a `dict` or a `list`, the `kind`."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}), perhaps it was cut short; {source}.") from error
     if not isinstance(content, kind):
-        raise UserError(f"{path} should hold {called} and holds a {type(content).__name__}; {source}.")
+        raise UserError(f"{path} should hold {_JSON[kind]} and holds a {type(content).__name__}; {source}.")
     return content
 
 
 def read_mat(path: Path, key: str, shape: tuple[int, int], source: str) -> np.ndarray:
-    """Read one array of a MATLAB file, and no other.
-
-    Raises:
-        UserError: If the file is damaged, or the array is missing or has another shape.
-    """
+    """Read one array of numbers of a MATLAB file, which must have that shape, and no other array."""
     try:
         names = [name for name, _, _ in scipy.io.whosmat(path)]
         content = scipy.io.loadmat(path, variable_names=[key])
@@ -103,11 +76,7 @@ def read_mat(path: Path, key: str, shape: tuple[int, int], source: str) -> np.nd
 
 
 def read_npz(path: Path, keys: Sequence[str], source: str) -> list[np.ndarray]:
-    """Read the named arrays of a NumPy archive.
-
-    Raises:
-        UserError: If the file is damaged or an array is missing.
-    """
+    """Read the named arrays of a NumPy archive, which must all be there."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return [archive[key] for key in keys]
@@ -118,13 +87,9 @@ def read_npz(path: Path, keys: Sequence[str], source: str) -> list[np.ndarray]:
 
 
 def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str) -> Tensor:
-    """Take some rows of an array as float32 feature vectors `(len(rows), D)`; the other rows are not checked.
+    """Take some rows, counted from 0, of an array `(N, D)` as float32 feature vectors; no others are checked.
 
-    Args:
-        array: Numbers, `(N, D)`.
-        rows: Which rows, counted from 0.
-        what: File and array, for the message.
-        source: See the module.
+    `what` names the file and the array in the message.
 
     Raises:
         UserError: If one of these rows holds a NaN, or a number that is infinite in float32.
@@ -146,11 +111,7 @@ def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str)
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Decode a picture to look at, uint8 `(H, W, 3)`.
-
-    Raises:
-        UserError: If the file is damaged.
-    """
+    """Decode a picture to look at, uint8 `(H, W, 3)`."""
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))

@@ -130,7 +130,6 @@ class _Batches(Dataset):
 
 def _begin_process(worker: int) -> None:
     """Leave signals to the process that this one reads for: a cluster sends them to all processes of a job."""
-    del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -144,7 +143,7 @@ def _end_when_parent_says() -> None:
 
 
 def _in_threads(read: Callable[[Index], Whole], indices: Iterable[Index]) -> Iterator[Whole]:
-    """By hand: a `DataLoader` has processes only, and for rows of a file that costs more than it gains."""
+    # By hand: a `DataLoader` has processes only, and for rows of a file that costs more than it gains.
     pool = ThreadPoolExecutor(_DEPTH, "batches")
     waiting: deque[Future[Whole]] = deque()
     try:

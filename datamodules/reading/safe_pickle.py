@@ -24,9 +24,7 @@ _FAULTS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, 
 def read_pickled(path: Path, source: str) -> Any:
     """Read the one object of a `.npy` file without dimensions; NumPy's arrays become lists and its numbers Python's.
 
-    Args:
-        path: The file.
-        source: Where it comes from; it ends the message of each error.
+    Where the file comes from, its `source`, ends the message of each error.
 
     Raises:
         UserError: If it is no such file, is damaged, or holds anything else than dictionaries, lists, tuples, strings,
@@ -92,7 +90,6 @@ class _Reader(pickle.Unpickler):
 def _check(value: Any) -> None:
     if not isinstance(value, _PLAIN):
         raise pickle.UnpicklingError(f"a {type(value).__name__}")
-    for item in (
-        (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    ):
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    for item in items if isinstance(items, list | tuple) else ():
         _check(item)

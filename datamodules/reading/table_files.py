@@ -13,24 +13,14 @@ from cmr_lightning.errors import UserError
 
 
 class TableRow(NamedTuple):
-    """One row of a table.
-
-    Attributes:
-        place: Its position, `line 7` of a text file or `row 6` of a Parquet file, both counted from 1.
-        cells: The cells by column; a column that the row lacks is not there.
-    """
+    """One row: its place, `line 7` of a text file or `row 6` of a Parquet file, and its cells by column, if any."""
 
     place: str
     cells: dict[str, Any]
 
 
 class Table(NamedTuple):
-    """A table.
-
-    Attributes:
-        columns: All columns of the file, in its order; of JSON lines, the keys of all lines.
-        rows: The rows, with the cells of the columns that were asked for.
-    """
+    """All columns of a file, in its order, and its rows with the cells of the columns that were asked for."""
 
     columns: tuple[str, ...]
     rows: list[TableRow]
@@ -40,11 +30,7 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
     """Read a table in the format that its ending names: `.csv`, `.jsonl` or `.parquet`.
 
     CSV has a header, commas, and double quotes around cells that need them; its cells are strings. Text is UTF-8, with
-    or without a byte order mark.
-
-    Args:
-        path: The file, which must be there.
-        wanted: Columns whose cells are kept, whether the file has them or not.
+    or without a byte order mark. Only the cells of `wanted` columns are kept.
 
     Raises:
         UserError: If the ending is another one, the file is damaged or not UTF-8, or holds no rows.

@@ -45,6 +45,12 @@ class Album(ListedData):
         )
 
 
+def captioned(*captions: str) -> Listing:
+    """Pictures with a caption each."""
+    count = len(captions)
+    return Listing(tuple(f"{row}.jpg" for row in range(count)), no_labels(count), captions, torch.arange(count))
+
+
 def write_album(root: Path, pictures: int = PICTURES) -> Path:
     """Write the pictures."""
     rng = np.random.default_rng(0)

@@ -247,8 +247,8 @@ def test_fractions_must_leave_something(tmp_path, settings):
 READER_DIES = (
     "import os, runpy\n"
     "from datamodules.inputs import pictures\n"
-    "load = pictures.load_square\n"
-    "pictures.load_square = lambda *a: os.kill(os.getpid(), 9) if str(a[0]) == {!r} else load(*a)\n"
+    "load = pictures.load_resized\n"
+    "pictures.load_resized = lambda *a: os.kill(os.getpid(), 9) if str(a[0]) == {!r} else load(*a)\n"
     "runpy.run_module('cmr_lightning', run_name='__main__')\n"
 )
 """The program, in which the process that is to read a picture is killed."""

@@ -64,11 +64,8 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path: Path, dtype: Any) -> No
     store = FeatureStore(tmp_path)
     kept = features().to(getattr(torch, dtype)).float()
     numbers = torch.randint(0, COUNT, (200,), generator=torch.Generator().manual_seed(1))
-    read = store.read(numbers)
-    assert read.dtype == torch.float32
-    assert torch.equal(read, kept[numbers])
-    assert torch.equal(store.read(torch.tensor([299, 0, 299])), kept[[299, 0, 299]])
-    assert store.read(numbers[:0]).shape == (0, SIZE)
+    for asked in numbers, torch.tensor([299, 0, 299]), numbers[:0]:
+        torch.testing.assert_close(store.read(asked), kept[asked], rtol=0, atol=0)
     assert store.numbers(["7.jpg", "none.jpg", "299.jpg"]).tolist() == [7, -1, 299]
 
 
@@ -102,25 +99,14 @@ def test_finished_store_is_left_alone(tmp_path: Path) -> None:
     fill(tmp_path)
     before = contents(tmp_path)
     with StoreWriter(tmp_path, ROWS, MANIFEST) as writer:
-        assert not writer.missing()
-        assert not list(writer.claims())
+        assert not [*writer.missing(), *writer.claims()]
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "other"),
-    [
-        ("encoder", "Encoder {'depth': 2}"),
-        ("weights", "fedcba9876543210"),
-        ("preprocessing", "crop 64"),
-        ("precision", "bf16"),
-        ("data", "fedcba9876543210"),
-        ("dtype", "float32"),
-        ("shape", (COUNT, SIZE + 1)),
-    ],
-)
+@pytest.mark.parametrize("name", ["encoder", "weights", "preprocessing", "precision", "data", "dtype", "shape"])
 @pytest.mark.parametrize("most", [1, None])
-def test_store_of_other_settings_is_refused(tmp_path: Path, name: str, other: Any, most: int | None) -> None:
+def test_store_of_other_settings_is_refused(tmp_path: Path, name: str, most: int | None) -> None:
+    other: Any = {"shape": (COUNT, SIZE + 1), "dtype": "float32"}.get(name, "other")
     with suppress(InterruptedError):
         fill(tmp_path, most=most)
     before = contents(tmp_path)
@@ -146,9 +132,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
         return FullDisk(path, mode) if path.name.startswith(f".{name}") else usual(path, mode)
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(
-        UserError, match=rf"{name} could not be written: the disk is full; .* continues where it stopped"
-    ):
+    with pytest.raises(UserError, match=rf"{name} could not be written: the disk is full; .* continues where it"):
         fill(tmp_path / "full")
     assert not (tmp_path / "full" / name).exists()
     assert not list((tmp_path / "full").glob(".*.unfinished"))

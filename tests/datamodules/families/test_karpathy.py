@@ -15,6 +15,7 @@ from tests.datamodules.published.flickr30k import write as write_flickr30k
 
 SOURCE = "it is to be had from its authors"
 NAME = "dataset_flickr30k.json"
+Edit = Callable[[list[dict[str, Any]]], object]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(path: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
+def change(path: Path, edit: Edit) -> None:
     """Rewrite a file after `edit` has changed its list of images."""
     content = json.loads(path.read_text())
     edit(content["images"])
@@ -31,18 +32,15 @@ def change(path: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
 
 
 def test_captions_are_in_the_order_of_sentids(root: Path) -> None:
-    def reverse(images: list[dict[str, Any]]) -> None:
-        images[1]["sentids"].reverse()
-
     before = read_entries(root / NAME, SOURCE)
-    change(root / NAME, reverse)
+    change(root / NAME, lambda images: images[1]["sentids"].reverse())
     after = read_entries(root / NAME, SOURCE)
     assert after[1].sentence_ids == before[1].sentence_ids[::-1]
     assert after[1].captions == before[1].captions[::-1]
     assert after[0] == before[0]
 
 
-def test_the_file_may_be_packed(root: Path) -> None:
+def test_the_file_may_be_packed_and_is_named_where_it_is_missing(root: Path) -> None:
     entries = read_entries(find_json(root, NAME, SOURCE), SOURCE)
     packed = root / f"{NAME}.gz"
     packed.write_bytes(gzip.compress((root / NAME).read_bytes()))
@@ -50,36 +48,22 @@ def test_the_file_may_be_packed(root: Path) -> None:
     (root / NAME).unlink()
     assert find_json(root, NAME, SOURCE) == packed
     assert read_entries(packed, SOURCE) == entries
-
-
-def test_a_missing_file_is_named(root: Path) -> None:
-    (root / NAME).unlink()
+    packed.unlink()
     with pytest.raises(UserError, match=rf"{NAME} is missing; {SOURCE}"):
         find_json(root, NAME, SOURCE)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_file_cut_short_is_refused(root: Path, packed: bool) -> None:
-    content = (root / NAME).read_bytes()
-    path = root / (f"{NAME}.gz" if packed else NAME)
-    content = gzip.compress(content) if packed else content
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=rf"{path.name} is not a JSON file in UTF-8 .* cut short; {SOURCE}\.$"):
-        read_entries(path, SOURCE)
+@pytest.mark.parametrize("content", [b'{"images": "\xff\xfe\xe9"}', b"[]", b'{"dataset": "flickr30k"}', b"", None])
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.gz"])
+def test_what_is_cut_short_or_not_such_a_file_is_refused(root: Path, name: str, content: bytes | None) -> None:
+    packed = gzip.compress if name.endswith(".gz") else bytes
+    whole = packed((root / NAME).read_bytes())
+    (root / name).write_bytes(whole[: len(whole) // 2] if content is None else packed(content))
+    with pytest.raises(UserError, match=rf"{name} is not a JSON file in UTF-8 with a list .* cut short; {SOURCE}\.$"):
+        read_entries(root / name, SOURCE)
 
 
-@pytest.mark.parametrize("content", [b'{"images": "\xff\xfe\xe9"}', b"[]", b'{"dataset": "flickr30k"}', b""])
-def test_what_is_not_such_a_file_is_refused(root: Path, content: bytes) -> None:
-    (root / NAME).write_bytes(content)
-    with pytest.raises(UserError, match=f"{NAME} is not a JSON file in UTF-8 with a list of images"):
-        read_entries(root / NAME, SOURCE)
-
-
-def stranger(images: list[dict[str, Any]]) -> None:
-    images[3]["sentences"][2]["imgid"] = 7
-
-
-SPOILED: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
+SPOILED: dict[str, tuple[Edit, str]] = {
     "picture twice": (
         lambda images: images[5].update(filename=images[3]["filename"]),
         r"images\[5\]: 1000092798.jpg is listed for the second time",
@@ -88,7 +72,10 @@ SPOILED: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
         lambda images: images.append({**images[0], "split": "test"}),
         r"images\[60\]: sentence 0 is listed for the second time",
     ),
-    "sentence of another picture": (stranger, r"images\[3\]: 1000092798.jpg: sentence 17 is of another picture"),
+    "sentence of another picture": (
+        lambda images: images[3]["sentences"][2].update(imgid=7),
+        r"images\[3\]: 1000092798.jpg: sentence 17 is of another picture",
+    ),
     "sentence without sentid": (lambda images: images[3]["sentids"].pop(), r"images\[3\]: .*sentences are not its sen"),
     "sentid without sentence": (
         lambda images: images[3]["sentences"].pop(),
@@ -101,29 +88,32 @@ SPOILED: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
 
 
 @pytest.mark.parametrize(("edit", "message"), SPOILED.values(), ids=SPOILED.keys())
-def test_a_spoiled_entry_is_named(root: Path, edit: Callable[[list[dict[str, Any]]], object], message: str) -> None:
+def test_a_spoiled_entry_is_named(root: Path, edit: Edit, message: str) -> None:
     change(root / NAME, edit)
     with pytest.raises(UserError, match=rf"{message}.*; {SOURCE}\.$"):
         read_entries(root / NAME, SOURCE)
 
 
-def test_unknown_parts_are_refused(root: Path) -> None:
-    change(root / NAME, lambda images: images[3].update(split="restval"))
-    with pytest.raises(
-        UserError, match=r"1000092798.jpg is in the unknown part 'restval', not in one of train, val, t"
-    ):
-        Flickr30k(str(root)).listing("test")
-
-
-def test_every_part_has_pictures(root: Path) -> None:
-    change(root / NAME, lambda images: [image.update(split="train") for image in images if image["split"] == "val"])
-    with pytest.raises(UserError, match="the files list no val pictures"):
-        Flickr30k(str(root)).listing("train")
-
-
-def test_pictures_without_captions_are_refused(root: Path) -> None:
-    change(root / NAME, lambda images: images[3].update(sentids=[], sentences=[]))
-    with pytest.raises(UserError, match=r"1 pictures have no caption, first flickr30k-images/1000092798.jpg"):
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda images: images[3].update(split="restval"),
+            "1000092798.jpg is in the unknown part 'restval', not in one of train, val, test",
+        ),
+        (
+            lambda images: [image.update(split="train") for image in images if image["split"] == "val"],
+            "the files list no val pictures",
+        ),
+        (
+            lambda images: images[3].update(sentids=[], sentences=[]),
+            "1 pictures have no caption, first flickr30k-images/1000092798.jpg",
+        ),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(root: Path, edit: Edit, message: str) -> None:
+    change(root / NAME, edit)
+    with pytest.raises(UserError, match=message):
         Flickr30k(str(root)).listing("train")
 
 

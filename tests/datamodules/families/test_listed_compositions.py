@@ -56,10 +56,6 @@ def listed(root: Path, missing: str = "refuse") -> Listed:
     return Listed(str(root), Pictures(crop=8, resize=8, missing=missing), WordTokens())  # type: ignore[arg-type]
 
 
-def test_equal_keys_get_one_number() -> None:
-    assert LISTING.keys["caption"].tolist() == [0, 1, 0, 2]
-
-
 def test_left_out_pictures_take_along_the_queries_at_either_end() -> None:
     left = LISTING.of(torch.tensor([True, False, True, True]))
     assert left.pictures == ("a.png", "c.png", "d.png")
@@ -122,6 +118,9 @@ def test_pictures_that_are_missing_are_refused_or_left_out(root: Path) -> None:
     data = listed(root, "skip")
     assert data.part("test").captions == ("make it red",)
     assert data.split.name == "made up, 3 of 12 pictures left out"
+    (root / "a.png").unlink()
+    with pytest.raises(UserError, match="no test query is left whose two pictures are there"):
+        listed(root, "skip").listing("test")
 
 
 def test_a_listing_without_queries_is_a_fault_of_the_program(root: Path) -> None:
@@ -129,13 +128,6 @@ def test_a_listing_without_queries_is_a_fault_of_the_program(root: Path) -> None
     data.listed = Listing(LISTING.pictures, LISTING.label, LISTING.captions, LISTING.owner)  # type: ignore[assignment]
     with pytest.raises(TypeError, match="Listed lists a Listing, which has no composed queries"):
         data.listing("val")
-
-
-def test_a_part_without_queries_is_refused(root: Path) -> None:
-    (root / "a.png").unlink()
-    (root / "c.png").unlink()
-    with pytest.raises(UserError, match="no test query is left whose two pictures are there"):
-        listed(root, "skip").listing("test")
 
 
 def test_texts_without_words_are_refused(root: Path) -> None:

@@ -3,11 +3,10 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-import cmr_lightning  # noqa: F401
 from cmr_lightning.batch import Features
 from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
 from datamodules.inputs.text_inputs import WordWeights
-from datamodules.reading.listing import Listing, no_labels
+from tests.datamodules.album import captioned
 
 DENSE = np.array([[0, 2, 0], [0, 0, 0], [1, 0, 3], [0, 0, 4]])
 
@@ -31,8 +30,7 @@ def test_fingerprint_tells_numbers_places_and_shapes_apart() -> None:
 
 @pytest.mark.parametrize("weighting", ["tfidf", "counts"])
 def test_many_word_weights_stay_sparse_and_are_the_same(weighting, monkeypatch: pytest.MonkeyPatch) -> None:
-    captions = ("red boat at sea", "boat", "sea and sea and sky", "unknown")
-    listing = Listing(captions, no_labels(4), captions, torch.arange(4))
+    listing = captioned("red boat at sea", "boat", "sea and sea and sky", "unknown")
     words = WordWeights(weighting)
     words.learn(listing)
     dense = words.content(listing)

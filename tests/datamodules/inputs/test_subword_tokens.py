@@ -3,29 +3,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from cmr_lightning.batch import Words
 from cmr_lightning.encoders import TextTransformer
 from cmr_lightning.errors import UserError
 from datamodules.inputs.subword_tokens import SubwordTokens
-from datamodules.reading.listing import Listing, no_labels
 from tests.cmr_lightning.encoders.tiny_bert import VOCABULARY, tiny_bert, write_tiny_bert
-
-
-def listing(*captions: str) -> Listing:
-    return Listing(("a.jpg",), no_labels(1), captions, torch.zeros(len(captions), dtype=torch.int64))
+from tests.datamodules.album import captioned
 
 
 def learnt(*captions: str, max_length: int | None = None) -> SubwordTokens:
     tokens = SubwordTokens(str(tiny_bert()), max_length)
-    tokens.learn(listing(*captions))
+    tokens.learn(captioned(*captions))
     return tokens
 
 
 def test_texts_are_those_of_the_tokenizer_filled_up() -> None:
-    tokens = learnt("A dog!", "on it").content(listing("A dog!", "on it"))
+    tokens = learnt("A dog!", "on it").content(captioned("A dog!", "on it"))
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert())
     read = [tokenizer.convert_ids_to_tokens(row[row_mask]) for row, row_mask in zip(*tokens, strict=True)]
     assert read[0] == ["[CLS]", "a", "d", "##o", "##g", "!", "[SEP]"]
@@ -35,13 +30,13 @@ def test_texts_are_those_of_the_tokenizer_filled_up() -> None:
 
 
 def test_length_is_that_of_the_longest_training_caption() -> None:
-    tokens = learnt("a b c", "a").content(listing("a b c d e f"))
+    tokens = learnt("a b c", "a").content(captioned("a b c d e f"))
     assert tokens.ids.shape == (1, 5)
     assert tokens.ids[0, -1] == VOCABULARY.index("[SEP]")  # cut texts end too
 
 
 def test_length_is_bounded() -> None:
-    assert learnt("a b c d", max_length=4).content(listing("a b c d")).ids.shape == (1, 4)
+    assert learnt("a b c d", max_length=4).content(captioned("a b c d")).ids.shape == (1, 4)
     assert learnt("a " * 600).length == 512  # as the tokenizer says of its model
 
 
@@ -50,27 +45,21 @@ def test_form_fits_the_encoder() -> None:
     words = tokens.words(9)
     assert words == Words(len(VOCABULARY), 9, padding=0)
     encoder = TextTransformer(words, 5, str(tiny_bert()))
-    assert encoder(tokens.content(listing("a cow", "a dog runs"))).shape == (2, 5)
+    assert encoder(tokens.content(captioned("a cow", "a dog runs"))).shape == (2, 5)
 
 
 def test_vocabulary_of_another_language_is_refused(tmp_path: Path) -> None:
     write_tiny_bert(tmp_path, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"))
     tokens = SubwordTokens(str(tmp_path))
-    tokens.learn(listing("a a", "a"))
+    tokens.learn(captioned("a a", "a"))
     with pytest.raises(UserError, match=r"^40% of the tokens .* are unknown .* vocabulary of 6 is whole"):
-        tokens.learn(listing("a dog ran"))
+        tokens.learn(captioned("a dog ran"))
 
 
-def test_missing_tokenizer_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_missing_tokenizers_and_a_length_without_room_for_a_word_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^some/bert .* its tokenizer .* as data.text.init_args.tokenizer, a folder"):
-        SubwordTokens("some/bert").learn(listing("a"))
-
-
-def test_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+        SubwordTokens("some/bert").learn(captioned("a"))
     with pytest.raises(UserError, match=r"cannot be loaded .*tokenizer\.json"):
-        SubwordTokens(str(tmp_path)).learn(listing("a"))
-
-
-def test_length_without_room_for_a_word_is_refused() -> None:
+        SubwordTokens(str(tmp_path)).learn(captioned("a"))
     with pytest.raises(UserError, match=r"data\.text\.max_length is 2"):
         SubwordTokens("bert", max_length=2)

@@ -5,19 +5,14 @@ import torch
 from cmr_lightning.errors import UserError
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.inputs.vocabulary import END, START, UNKNOWN
-from datamodules.reading.listing import Listing, no_labels
+from tests.datamodules.album import captioned
 
-TRAIN = ("A dog runs.", "The dog sleeps and sleeps!", "A cat.")
-VAL = ("A zebra sleeps.", "Giraffes!", "")
-
-
-def listing(captions):
-    count = len(captions)
-    return Listing(tuple(f"{row}.jpg" for row in range(count)), no_labels(count), captions, torch.arange(count))
+TRAIN = captioned("A dog runs.", "The dog sleeps and sleeps!", "A cat.")
+VAL = captioned("A zebra sleeps.", "Giraffes!", "")
 
 
 def learned(text):
-    text.learn(listing(TRAIN))
+    text.learn(TRAIN)
     return text
 
 
@@ -25,7 +20,7 @@ def test_words_of_validation_captions_are_unknown():
     text = learned(WordTokens())
     assert text.vocabulary.words[4:] == ("a", "and", "cat", "dog", "runs", "sleeps", "the")
     number = text.vocabulary.words.index
-    tokens = text.content(listing(VAL))
+    tokens = text.content(VAL)
     assert tokens.ids.tolist() == [
         [START, number("a"), UNKNOWN, number("sleeps"), END, 0, 0],
         [START, UNKNOWN, END, 0, 0, 0, 0],
@@ -38,17 +33,17 @@ def test_words_of_validation_captions_are_unknown():
 def test_rare_words_are_unknown():
     text = learned(WordTokens(min_count=2))
     assert text.vocabulary.words[4:] == ("a", "dog", "sleeps")
-    assert (text.content(listing(TRAIN)).ids[2] == UNKNOWN).sum() == 1
+    assert (text.content(TRAIN).ids[2] == UNKNOWN).sum() == 1
     assert "at least 2" in text.description
 
 
 def test_long_captions_are_cut():
     text = learned(WordTokens(max_length=4))
-    tokens = text.content(listing(TRAIN))
+    tokens = text.content(TRAIN)
     assert tokens.ids.shape == (3, 4)
     assert tokens.ids[:, 0].tolist() == [START] * 3
     assert tokens.ids[:, -1].tolist() == [END] * 3
-    assert learned(WordTokens(max_length=90)).content(listing(TRAIN)).ids.shape == (3, 7)
+    assert learned(WordTokens(max_length=90)).content(TRAIN).ids.shape == (3, 7)
     with pytest.raises(UserError, match=r"data\.text\.max_length is 2, but"):
         WordTokens(max_length=2)
 
@@ -60,25 +55,23 @@ def test_tfidf_by_hand():
     counts = np.array([[0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 2, 1], [0, 1, 0, 0, 0, 0]])
     assert text.vectorizer.get_feature_names_out().tolist() == words
     idf = np.log(4 / (1 + (counts > 0).sum(0))) + 1
-    weights = counts * idf
-    expected = weights / np.linalg.norm(weights, axis=1, keepdims=True)
-    found = text.content(listing(TRAIN))
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    logarithmic = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * idf
-    expected = logarithmic / np.linalg.norm(logarithmic, axis=1, keepdims=True)
-    np.testing.assert_allclose(learned(WordWeights(sublinear=True)).content(listing(TRAIN)), expected, rtol=1e-6)
+    logarithmic = np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0)
+    for words_weights, frequencies in ((text, counts), (learned(WordWeights(sublinear=True)), logarithmic)):
+        found = words_weights.content(TRAIN)
+        assert found.dtype == torch.float32
+        expected = frequencies * idf / np.linalg.norm(frequencies * idf, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_a_bag_of_words_counts():
     text = learned(WordWeights("counts"))
-    assert text.content(listing(TRAIN)).tolist() == [[0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 2, 1], [0, 1, 0, 0, 0, 0]]
+    assert text.content(TRAIN).tolist() == [[0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 2, 1], [0, 1, 0, 0, 0, 0]]
     assert "bag of words" in text.description
 
 
 @pytest.mark.parametrize("weighting", ["tfidf", "counts"])
 def test_unknown_words_weigh_nothing(weighting):
-    found = learned(WordWeights(weighting)).content(listing(VAL))
+    found = learned(WordWeights(weighting)).content(VAL)
     assert found[0].count_nonzero() == 1
     assert not found[1:].any()
 
@@ -97,11 +90,8 @@ def test_settings_choose_the_words():
     )
 
 
-def test_settings_that_leave_no_words_are_refused():
+def test_settings_that_leave_no_words_are_refused_and_weights_are_no_tokens():
     with pytest.raises(UserError, match=r"leave no words with data\.text\.min_df .*; lower data\.text\.min_df"):
         learned(WordWeights(min_df=4))
-
-
-def test_weights_are_no_tokens():
     with pytest.raises(TypeError, match="makes no tokens"):
         WordWeights().words(5)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
-from cmr_lightning.store import Manifest, Rows, StoreWriter, image_check
+from cmr_lightning.store import Dtype, Manifest, Rows, StoreWriter, image_check
 from datamodules.cuhk_pedes import CUHKPEDES
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.flickr import Flickr8k, Flickr30k
@@ -72,8 +73,12 @@ def _write(root: Path, folder: Path, listings: list[Listing], modality: str, tur
     angle = rng.normal(0, 1.0, (turns, _SIZE))
     features = prototype[numbers][:, None] + angle + rng.normal(0, 1.0, (len(names), turns, _SIZE))
     content = torch.from_numpy(features if turns > 1 else features[:, 0])
-    manifest = Manifest("invented", "0" * 16, "none", "32", rows.checksum(), "float16", tuple(content.shape))
+    write_store(folder, rows, content, "float16")
+
+
+def write_store(folder: Path, rows: Rows, features: Tensor, dtype: Dtype) -> None:
+    manifest = Manifest("invented", "0" * 16, "none", "32", rows.checksum(), dtype, tuple(features.shape))
     with StoreWriter(folder, rows, manifest) as writer:
         for claimed in writer.claims():
-            writer.write(claimed, content[claimed.start : claimed.stop])
-        writer.finish()
+            writer.write(claimed, features[claimed.start : claimed.stop])
+        assert writer.finish()

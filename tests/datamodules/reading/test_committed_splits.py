@@ -29,11 +29,9 @@ def smallest(seed, ids):
 def test_every_committed_file_is_in_the_checksum_file_and_the_other_way_round():
     lines = (SPLITS / CHECKSUMS).read_text().splitlines()
     listed = dict(reversed(line.split("  ")) for line in lines)
-    present = {path.name for path in SPLITS.iterdir()} - {CHECKSUMS}
-    assert len(listed) == len(lines)
-    assert set(listed) == present
-    for name, checksum in listed.items():
-        assert hashlib.sha256((SPLITS / name).read_bytes()).hexdigest() == checksum
+    present = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in SPLITS.glob("*.json")}
+    assert len(listed) == len(lines) == len(list(SPLITS.iterdir())) - 1
+    assert listed == present
 
 
 def test_git_leaves_line_ends_as_they_are_committed():
@@ -43,10 +41,6 @@ def test_git_leaves_line_ends_as_they_are_committed():
     command = ["git", "check-attr", "text", *(path.name for path in SPLITS.iterdir())]
     said = subprocess.run(command, cwd=SPLITS, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said == [f"{path.name}: text: unset" for path in SPLITS.iterdir()]
-
-
-def test_a_list_is_read_as_committed():
-    assert read_split("wikipedia_validation") == json.loads((SPLITS / "wikipedia_validation.json").read_text())
 
 
 @pytest.mark.parametrize("name", ["wikipedia_validation", "mine"])
@@ -66,6 +60,7 @@ def test_a_missing_file_is_named(copied, name):
 def test_wikipedia_validation_is_a_tenth_of_each_class():
     train = (138, 272, 244, 248, 202, 178, 186, 144, 214, 347)
     rows = read_split("wikipedia_validation")["rows"]
+    assert rows == json.loads((SPLITS / "wikipedia_validation.json").read_text())["rows"]
     assert [len(of) for of in rows.values()] == [round(count / 10) for count in train]
     assert len({row for of in rows.values() for row in of}) == sum(map(len, rows.values())) == 217
 
@@ -92,43 +87,27 @@ def test_pascal_splits_follow_their_rule(name):
 
 
 def test_pascal_splits_are_five_different_ones_of_the_same_images():
+    def images(*parts):
+        return frozenset((label, file) for part in parts for label, files in part.items() for file in files)
+
     splits = [read_split(name)["parts"] for name in PASCAL]
-    test = [frozenset(file for files in parts["test"].values() for file in files) for parts in splits]
-    everything = {
-        frozenset((label, file) for of in parts.values() for label, files in of.items() for file in files)
-        for parts in splits
-    }
-    assert len(set(test)) == 5
-    assert len(everything) == 1
+    assert len({images(parts["test"]) for parts in splits}) == 5
+    assert len({images(*parts.values()) for parts in splits}) == 1
 
 
-LIST = "pascal_sentence_dscmr_validation"
-CLASSES = tuple(str(number) for number in range(20))
-
-
-def labels():
-    rows = read_split(LIST)["rows"]
-    found = [0] * 800
-    for name in rows:
-        for row in rows[name]:
-            found[row] = int(name)
-    return found
-
-
-def test_rows_come_in_rising_order(tmp_path):
-    rows = read_rows(LIST, labels(), CLASSES, tmp_path / "labels.mat")
+def test_rows_come_in_rising_order_and_those_of_another_file_are_refused(tmp_path):
+    name, classes = "pascal_sentence_dscmr_validation", [str(number) for number in range(20)]
+    listed = read_split(name)["rows"]
+    labels = [next((int(label) for label in classes if row in listed[label]), 0) for row in range(800)]
+    rows = read_rows(name, labels, classes, tmp_path / "labels.mat")
     assert rows == sorted(rows)
     assert len(rows) == 100
-
-
-def test_rows_of_another_file_are_refused(tmp_path):
-    spoiled = labels()
-    row = read_split(LIST)["rows"]["7"][2]
-    spoiled[row] = 3
-    with pytest.raises(UserError, match=rf"labels\.mat .* row {row}, .* should have the class 7 and has 3"):
-        read_rows(LIST, spoiled, CLASSES, tmp_path / "labels.mat")
     with pytest.raises(UserError, match="is not there"):
-        read_rows(LIST, labels()[:700], CLASSES, tmp_path / "labels.mat")
+        read_rows(name, labels[:700], classes, tmp_path / "labels.mat")
+    row = listed["7"][2]
+    labels[row] = 3
+    with pytest.raises(UserError, match=rf"labels\.mat .* row {row}, .* should have the class 7 and has 3"):
+        read_rows(name, labels, classes, tmp_path / "labels.mat")
 
 
 def test_a_tenth_of_the_names_is_held_out_whatever_else_there_is():

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -90,25 +91,13 @@ def test_no_more_is_asked_for_than_the_depth(processes: int) -> None:
     assert len(asked) <= 2 + 2 * max(processes, 1)
 
 
-def leave(batches: Iterator[torch.Tensor]) -> None:
-    for number in batches:
-        if number.item() == 30:
-            return
-
-
-def fail(batches: Iterator[torch.Tensor]) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        for _ in batches:
-            raise KeyboardInterrupt
-
-
 @WAYS
-@pytest.mark.parametrize("end", [leave, fail])
-def test_an_epoch_may_be_left(processes: int, end: Callable[[Iterator[torch.Tensor]], None]) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_an_epoch_may_be_left(processes: int, count: int) -> None:
     threads = threading.active_count()
     read = ReadingAhead(tenfold, processes)
     batches = read(range(1000))
-    end(batches)
+    assert len(list(islice(batches, count))) == count
     batches.close()  # type: ignore[attr-defined]
     assert [batch.item() for batch in read(range(5, 7))] == [50, 60]
     del read, batches
