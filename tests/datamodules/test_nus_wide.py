@@ -83,10 +83,9 @@ def test_photos_that_are_listed_twice_are_used_once_and_those_without_tags_never
     data = nus_wide(miniature, variant)
     untagged = {photo_id(lines(miniature)[row]) for row in published.UNTAGGED}
     assert len({photo_id(lines(miniature)[row]) for row in published.TWICE}) == 1
-    for part in PARTS:
-        found = [photo_id(file) for file in data.listing(part).pictures]
-        assert len(found) == len(set(found))
-        assert not untagged & set(found)
+    found = [photo_id(file) for part in PARTS for file in data.listing(part).pictures]
+    assert not untagged & set(found)
+    assert len(found) == len(set(found)) or variant == "tc21"  # there the gallery holds what is trained on
 
 
 def test_captions_are_the_tags_of_their_photos(miniature: Path) -> None:
