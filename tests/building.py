@@ -83,7 +83,6 @@ def _class_of(settings: dict[str, Any], key: str) -> str | None:
 
 
 def build(experiment: Path, run_dir: Path, options: Sequence[str] = ()) -> Built:
-    """The parts of an experiment, tiny, as `fit` builds them."""
     return Built(["fit", f"--config={experiment}", f"--run_dir={run_dir}", *tiny(experiment), *options])
 
 

@@ -33,7 +33,6 @@ def command_of(experiment: Path) -> list[str]:
 
 
 def keys_within(node: Any) -> Iterator[str]:
-    """All keys of nested mappings and lists."""
     if isinstance(node, dict):
         yield from node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from cmr_lightning.__main__ import main
-from tests.building import tiny
+from tests.building import ROOT, tiny
 from tests.datamodules.published.pascal_sentence import write as write_pascal_sentence
 
-ROOT = Path(__file__).parents[1]
 SHAPES = ["--data.num_train=60", "--data.num_val=20", "--data.num_test=20", "--data.batch_size=30"]
 
 

@@ -97,7 +97,6 @@ class Meter(pl.Callback):
             time.sleep(0.1)
 
     def results(self, batch_size: int) -> dict[str, float]:
-        """What was found after the warm-up."""
         marks = self.marks[WARM_UP:]
         whole = marks[-1][1] - marks[0][0]
         waiting = sum(start - end for (_, end), (start, _) in itertools.pairwise(marks))

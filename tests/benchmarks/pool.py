@@ -31,7 +31,6 @@ def seconds_in_pool(planned: PlannedRun) -> float:
 
 
 def seconds_alone(planned: PlannedRun) -> float:
-    """Fit and test in a new interpreter."""
     command = [sys.executable, "-m", "cmr_lightning.runs.pool", *planned.fit, "--", *planned.test]
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **share(0, 1)})

@@ -24,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice, permutations
 from multiprocessing import get_context
 from pathlib import Path
+from timeit import timeit
 
 import numpy as np
 import torch
@@ -42,12 +43,6 @@ CASES = {
     "NUS-WIDE, several labels": (2_000, 200_000, "labels"),
 }
 BLOCK = 2**24
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def embeddings(rows: int, seed: int) -> Tensor:
@@ -79,7 +74,7 @@ def in_turn(queries: Tensor, gallery: Tensor, relevant: Relevance, order: Sequen
         lambda: product_and_sort(queries.double(), gallery.double()),
         lambda: rank(queries, gallery, relevant, "cos"),
     ]
-    took = {work: seconds(works[work]) for work in order}
+    took = {work: timeit(works[work], number=1) for work in order}
     single, double, ours = (took[work] for work in range(3))
     return ours / single, ours / double, ours
 
@@ -157,7 +152,7 @@ def main(rounds: int) -> None:
     torch.set_num_threads(1)
     for name, way in others().items():
         way()  # ranx compiles
-        print(f"{name:<14} mAP {way():.6f}   {seconds(way):7.2f} s", flush=True)
+        print(f"{name:<14} mAP {way():.6f}   {timeit(way, number=1):7.2f} s", flush=True)
 
 
 if __name__ == "__main__":

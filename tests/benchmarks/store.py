@@ -23,7 +23,6 @@ STEPS, ROUNDS = 50, 7
 
 
 def write_store(folder: Path) -> FeatureStore:
-    """A finished store of random rows."""
     rows = Rows([str(n) for n in range(COUNT)], ["0"] * COUNT)
     manifest = Manifest("random", "0", "none", "32", rows.checksum(), "float16", (COUNT, SIZE))
     with StoreWriter(folder, rows, manifest) as writer:

@@ -84,7 +84,6 @@ def by_trainer(parts: Built) -> float:
 
 
 def batches(part: Part) -> Iterator[Batch]:
-    """Shuffled batches without end."""
     while True:
         for rows in torch.randperm(PAIRS).split(BATCH):
             yield Batch(part.image[rows], part.text[rows], part.label[rows], rows)

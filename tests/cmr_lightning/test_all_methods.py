@@ -363,9 +363,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA 
 @pytest.mark.gpu
 @on_gpu
 @pytest.mark.parametrize("method", RETRIEVERS)
-def test_losses_and_gradients_of_a_gpu_are_those_of_the_cpu(
-    method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpu_and_cpu_agree_on_losses_and_gradients(method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model, data = parts(method)
     batch = a_batch(data, torch.arange(0, 60, 5))

@@ -98,9 +98,7 @@ def test_of_several_config_files_the_later_wins(tmp_path: Path, built: Callable[
 
 
 @pytest.mark.parametrize(("override", "dropout"), [([], 0.1), (["--model.image_encoder.dropout=0.3"], 0.3)])
-def test_interpolations_follow_the_command_line(
-    override: list[str], dropout: float, built: Callable[..., Built]
-) -> None:
+def test_interpolations_follow_overrides(override: list[str], dropout: float, built: Callable[..., Built]) -> None:
     cli = built(*override)
     for encoder in (cli.model.image_encoder, cli.model.text_encoder):
         assert [layer.p for layer in encoder.layers if isinstance(layer, torch.nn.Dropout)] == [dropout]

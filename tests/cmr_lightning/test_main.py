@@ -22,7 +22,6 @@ HEAVY = ("torch", "numpy", "pytorch_lightning", "matplotlib", "jsonargparse")
 
 
 def python(code: str) -> subprocess.Popen[bytes]:
-    """Run code in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=PIPE, stderr=PIPE)
 
@@ -80,7 +79,6 @@ def test_unknown_command_exits_2_and_shows_the_known_ones(capsys: pytest.Capture
 
 
 def run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run a command that raises an error."""
     monkeypatch.setattr(program, "import_module", lambda name: SimpleNamespace(main=Mock(side_effect=error)))
     return main(["fit"])
 

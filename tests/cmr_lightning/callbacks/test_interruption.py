@@ -40,7 +40,6 @@ def send(batch: int, times: int = 1, number: int = signal.SIGINT) -> list[str]:
 
 
 def fit(options: list[str], run: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Train in a process of its own."""
     command = [sys.executable, "-m", "cmr_lightning", "fit", *options, f"--run_dir={run}"]
     threads = str(torch.get_num_threads())
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, **environment}
@@ -103,9 +102,7 @@ def test_second_ctrl_c_stops_at_once(toy: Path, tmp_path: Path) -> None:
         (8, ["--trainer.limit_train_batches=4"], 8),
     ],
 )
-def test_interrupted_and_resumed_equals_undisturbed(
-    batch: int, options: list[str], updates: int, toy: Path, tmp_path: Path
-) -> None:
+def test_resumed_equals_undisturbed(batch: int, options: list[str], updates: int, toy: Path, tmp_path: Path) -> None:
     """Bit for bit, in processes of their own, stopped within, at the end of or after an epoch of three."""
     options = [f"--config={toy}", "--trainer.max_epochs=3", *options]
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
@@ -127,9 +124,7 @@ def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -
     assert torch.load(run.last, weights_only=True)["global_step"] == 9
 
 
-def test_job_that_slurm_starts_again_resumes_or_starts_over(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_started_again_resumes_or_starts_over(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the newest checkpoint if there is one, else from the beginning."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers that run in parallel ignore Ctrl-C
     run = Run(tmp_path / "run")

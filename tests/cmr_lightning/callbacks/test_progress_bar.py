@@ -33,9 +33,7 @@ def test_last_line_alone_for_a_short_training(lines: Callable[..., list[str]]) -
     assert lines(max_epochs=2) == ["12/12 score"]
 
 
-def test_a_line_now_and_then_where_there_is_no_terminal(
-    lines: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_regular_lines_without_a_terminal(lines: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_bar, "_SECONDS_BETWEEN_LINES", 0.0)
     found = lines(max_epochs=2)
     assert [line.split()[0] for line in found] == [f"{done}/12" for done in [*range(1, 13), 12]]

@@ -61,7 +61,6 @@ def logged(server: WandbServer, run: str) -> set[str]:
 
 
 def steps(server: WandbServer, run: str, key: str) -> list[int]:
-    """Steps at which a number was logged."""
     return [row[STEP] for row in server.history[run] if key in row]
 
 
@@ -145,7 +144,7 @@ def test_fit_resume_and_test_are_one_run_that_says_everything(
     assert any(name.startswith("media/images/test/gallery") for name in server.files)
 
 
-def test_seeds_are_a_group_and_the_environment_has_its_say(
+def test_group_and_names_and_the_environment(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_TAGS", "class_level")
@@ -164,7 +163,6 @@ def test_seeds_are_a_group_and_the_environment_has_its_say(
 
 
 def write_composed(path: Path) -> None:
-    """A toy experiment of composed retrieval."""
     toy = yaml.safe_load(write_toy(path).read_text())
     parts = {key: toy["model"]["init_args"][key] for key in ("dim", "image_encoder", "generator_optimizer")}
     toy["model"] = {"class_path": "TIRG", "init_args": {**parts, "text_encoder": parts["image_encoder"]}}
@@ -184,9 +182,7 @@ def test_whatever_is_measured_is_reported_under_its_name(kind: str, tmp_path: Pa
     check_report(server, run, record, {"i2t", "t2i"} if kind == "instance" else {"c2i"})
 
 
-def test_what_was_logged_offline_is_sent_later(
-    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_logs_are_sent_later(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "MODE"):
         monkeypatch.delenv(f"WANDB_{name}")
     offline = "--trainer.logger.offline=true"

@@ -41,36 +41,27 @@ class WandbServer:
         inserted = given["name"] not in self.runs
         known = self.runs.setdefault(given["name"], {})
         known.update({key: value for key, value in given.items() if value is not None})
-        bucket = {
-            "id": "1",
-            "name": given["name"],
-            "displayName": known.get("displayName"),
-            "description": None,
-            "config": known.get("config"),
-            "sweepName": known.get("sweep"),
-            "project": _project(given["project"]),
-            "historyLineCount": len(self.history[given["name"]]),
-        }
-        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+        return {"upsertBucket": {"bucket": self._bucket(given["name"]), "inserted": inserted}}
 
     def on_RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name = given["name"]
         if name not in self.runs:
             return {"model": {**_project(PROJECT), "bucket": None}}
-        rows, known = self.history[name], self.runs[name]
-        bucket = {
-            "id": "1",
-            "name": name,
-            "summaryMetrics": json.dumps(self.summary.get(name, {})),
-            "displayName": known.get("displayName"),
-            "tags": known.get("tags"),
-            "config": known.get("config", "{}"),
+        return {"model": {**_project(PROJECT), "bucket": self._bucket(name)}}
+
+    def _bucket(self, name: str) -> dict[str, Any]:
+        """What is known of a run, whatever of it is asked for."""
+        known, rows = self.runs[name], self.history[name]
+        return {
+            **{"id": "1", "name": name, "description": None, "project": _project(known["project"])},
+            **{key: known.get(key) for key in ("displayName", "tags", "config")},
+            "sweepName": known.get("sweep"),
             "wandbConfig": known.get("config", "{}"),
+            "summaryMetrics": json.dumps(self.summary.get(name, {})),
             "historyTail": json.dumps([json.dumps(row) for row in rows[-1:]]),
             "eventsTail": "[]",
             **{"logLineCount": 0, "historyLineCount": len(rows), "eventsLineCount": 0},
         }
-        return {"model": {**_project(PROJECT), "bucket": bucket}}
 
     def on_CreateRunFiles(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in given["files"]]
@@ -116,7 +107,6 @@ def _project(name: str) -> dict[str, Any]:
 
 @contextmanager
 def wandb_server() -> Iterator[WandbServer]:
-    """Serve inside the context."""
     state = WandbServer()
 
     class Handler(BaseHTTPRequestHandler):

@@ -33,9 +33,7 @@ def test_plateau_schedule_watches_the_validation_score(data: Toy) -> None:
 
 
 @pytest.mark.parametrize(("metric", "right", "wrong"), [("r-precision", "max", "min"), ("median-rank", "min", "max")])
-def test_plateau_schedule_that_takes_better_for_worse_is_refused(
-    metric: str, right: str, wrong: str, data: Toy
-) -> None:
+def test_plateau_that_takes_better_for_worse_is_refused(metric: str, right: str, wrong: str, data: Toy) -> None:
     data.protocols = (Protocol(metric, "label", "cos"),)
     trainer(max_epochs=1).fit(daml(data, schedule=partial(ReduceLROnPlateau, monitor="score", mode=right)), data)
     with pytest.raises(UserError, match=rf"{metric}.*set model\.schedule\.init_args\.mode to {right}"):

@@ -19,9 +19,7 @@ from tests.toy import Toy, toy_model
 
 @pytest.mark.parametrize(("end", "updates"), [({"max_epochs": 1}, 6), ({"max_epochs": -1, "max_steps": 9}, 9)])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_global_step_and_max_steps_count_generator_updates(
-    steps: int, end: dict[str, int], updates: int, data: Toy
-) -> None:
+def test_steps_are_updates_of_the_generator(steps: int, end: dict[str, int], updates: int, data: Toy) -> None:
     turns: list[str] = []
     watch = LambdaCallback(on_before_optimizer_step=lambda trainer, model, optimizer: turns.append(model.player))
     fit = trainer(**end, callbacks=[watch])
@@ -64,7 +62,7 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
         (8, None, 8),  # an epoch has six batches, so that two of the next wait
     ],
 )
-def test_validation_in_the_middle_of_an_update_is_refused(
+def test_validation_within_an_update_is_refused(
     interval: int | str, every: int | None, batches: int, data: Toy
 ) -> None:
     fit = trainer(max_epochs=4, val_check_interval=interval, check_val_every_n_epoch=every)

@@ -22,7 +22,6 @@ def embeddings(tmp_path: Path) -> Path:
 
 
 def search(embeddings: Path, *options: str) -> np.ndarray:
-    """What a search writes, `(Q, k)`."""
     assert main(["search", str(embeddings), *options]) == 0
     with np.load(embeddings.with_name("neighbours.npz"), allow_pickle=False) as archive:
         return archive["neighbours"]
@@ -80,9 +79,7 @@ def test_composed_query_does_not_find_its_source(embeddings: Path, index: list[s
         ({"image": np.eye(2), "text": np.array([["a", "b"]])}, "text of shape (1, 2), <U1, and"),
     ],
 )
-def test_file_without_embeddings_is_refused(
-    content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_file_is_refused(content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "embeddings.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)

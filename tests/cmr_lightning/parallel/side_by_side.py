@@ -103,7 +103,6 @@ def of_experiments(folder: Path) -> dict[str, Callable[[int], dict[str, Any]]]:
 
 
 def normalised(source: Any, dim: int) -> FeatureMLP:
-    """An encoder that depends on its batch."""
     return FeatureMLP(source, dim, hidden=(16,), activation="tanh", input_norm="standardize")
 
 
@@ -140,7 +139,6 @@ OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 def run(trainings: dict[str, Callable[[int], dict[str, Any]]], folder: Path, process: str, port: int) -> None:
-    """All trainings in one process."""
     together = 1 if process == "alone" else 2
     if together > 1:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -161,11 +159,10 @@ def main(folder: Path) -> int:
         port = free.getsockname()[1]
     children = []
     for process in ("alone", "0", "1"):
-        child = os.fork()
-        if child == 0:
+        children.append(os.fork())
+        if children[-1] == 0:
             run(trainings, folder, process, port)
             os._exit(0)
-        children.append(child)
     return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
 
 

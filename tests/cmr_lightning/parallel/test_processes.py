@@ -31,7 +31,6 @@ def observed(invented_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def of(folder: Path, training: str) -> tuple[dict[str, Any], ...]:
-    """Observations of one process, and of each of two."""
     return tuple(torch.load(folder / f"{training}.{process}.pt") for process in ("alone", "0", "1"))
 
 
