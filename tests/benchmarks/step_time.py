@@ -44,14 +44,8 @@ class StepTimes(pl.Callback):
 
 def options(experiment: Path) -> list[str]:
     """Overrides that give all methods the same data and encoders."""
-    return [
-        "fit",
-        f"--config={experiment}",
-        "--data=tests.benchmarks.invented.Invented",
-        f"--data.init_args.batch_size={BATCH}",
-        "--model.init_args.dim=200",
-        *encoder_options(**ENCODER),
-    ]
+    data = ["--data=tests.benchmarks.invented.Invented", f"--data.init_args.batch_size={BATCH}"]
+    return ["fit", f"--config={experiment}", *data, "--model.init_args.dim=200", *encoder_options(**ENCODER)]
 
 
 def median_step(experiment: Path) -> float:

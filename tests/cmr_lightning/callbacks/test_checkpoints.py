@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from cmr_lightning.embedding_model import EmbeddingModel
@@ -18,23 +18,14 @@ from tests.building import trainer
 from tests.toy import Toy, toy_model
 
 
-class Scores(pl.Callback):
-    """Logs given scores, one for each epoch."""
-
-    def __init__(self, *scores: float) -> None:
-        self.scores = scores
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, model: Any) -> None:
-        model.log("given", self.scores[trainer.current_epoch])
-
-
 def fit(
     run: Run, mode: Literal["max", "min"], *scores: float, method: type[EmbeddingModel] = Triplet, resume: bool = False
 ) -> BestCheckpoint:
     data, best = Toy(), BestCheckpoint(run, "given", mode)
     model = toy_model(method, data) if method is Triplet else method(data.spec)
+    log = LambdaCallback(on_validation_epoch_end=lambda fit, model: model.log("given", scores[fit.current_epoch]))
     settings = {"max_epochs": len(scores), "limit_val_batches": None, "num_sanity_val_steps": 0}
-    fitting = trainer(enable_checkpointing=True, callbacks=[Scores(*scores), best, LastCheckpoint(run)], **settings)
+    fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run)], **settings)
     fitting.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
     return best
 
