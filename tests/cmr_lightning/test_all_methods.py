@@ -32,7 +32,8 @@ METHODS: dict[str, type[EmbeddingModel]] = {**OURS, "WassersteinInfoNCE": Wasser
 
 RETRIEVERS = [name for name, method in METHODS.items() if issubclass(method, Retriever)]
 OF_METHOD = {
-    name: [path for path in [*EXPERIMENTS, *OUTSIDE.glob("*/*.yaml")] if method_of(path) == name] for name in METHODS
+    name: [path for path in [*EXPERIMENTS, *OUTSIDE.glob("shapes/*.yaml")] if method_of(path) == name]
+    for name in METHODS
 }
 
 
