@@ -4,8 +4,6 @@ Everything here is a named tuple or a frozen dataclass, so Lightning moves batch
 changes them on the way.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -132,7 +130,7 @@ class DataSpec(NamedTuple):
         text: Form of the texts.
         num_classes: Number of label classes C.
         class_counts: Training images of each class, `C` integers.
-        multi_label: Whether an item may have several labels (multi-hot) or exactly one (class index).
+        multi_label: True if an item may have several labels (multi-hot), False if exactly one (class index).
         num_images: Distinct training images: the number of classes where every image is its own class.
         relevance: What makes an image and a text relevant to each other in evaluation: a shared `label`, or that the
             text belongs to that very `instance`; or `composed`, where images answer composed queries.

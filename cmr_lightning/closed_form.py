@@ -1,7 +1,5 @@
 """Methods that are not trained by gradients: those that look at nothing, and those that solve an equation."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Retrievers of composed queries: an image with a text that says what to change asks for another image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

@@ -73,7 +73,6 @@ class EmbeddingModel(pl.LightningModule, ABC):
             at several rotations passes on what it sees of one of them.
 
     Attributes:
-        spec: What the model knows of the data.
         measurement: Result of the last evaluation, None before the first.
         embedded: Embeddings of the last evaluation, None before the first.
 
@@ -102,11 +101,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
         self._collected: dict[Modality, list[Items[Tensor]]] = {"image": [], "text": []}
 
     def setup(self, stage: str) -> None:
-        """Refuse to train on several devices by a strategy other than `TwoPlayerDDP`.
-
-        Raises:
-            UserError: If `trainer.strategy` is another one.
-        """
+        """Raise UserError if several devices are to train by a strategy other than `TwoPlayerDDP`."""
         if stage == "fit" and self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, TwoPlayerDDP):
             raise UserError(
                 f"trainer.strategy makes a {type(self.trainer.strategy).__name__}, under which the players would not "
@@ -136,12 +131,12 @@ class EmbeddingModel(pl.LightningModule, ABC):
     # Evaluation ------------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed a batch of items; loader 0 serves images, loader 1 texts."""
-        self._collect(batch, MODALITIES[dataloader_idx])
+        """Embed a batch of items, and keep them with their embeddings; loader 0 serves images, loader 1 texts."""
+        modality = MODALITIES[dataloader_idx]
+        embeddings = self.embed_items(batch, modality).detach().float()
+        self._collected[modality].append(batch._replace(content=embeddings))
 
-    def test_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Embed a batch of items; loader 0 serves images, loader 1 texts."""
-        self._collect(batch, MODALITIES[dataloader_idx])
+    test_step = validation_step
 
     def predict_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Embed a batch of items; loader 0 serves images, loader 1 texts."""
@@ -164,11 +159,6 @@ class EmbeddingModel(pl.LightningModule, ABC):
     def protocols(self) -> tuple[Protocol, ...]:
         """Protocols of the datamodule, the main one first."""
         return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
-
-    def _collect(self, items: Items, modality: Modality) -> None:
-        """Keep the items with their embeddings in place of their content."""
-        embeddings = self.embed_items(items, modality).detach().float()
-        self._collected[modality].append(items._replace(content=embeddings))
 
     def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> Measurement | None:
         """Measure the collected items; None where a sanity check saw too few composed queries to rank them."""

@@ -1,7 +1,5 @@
 """A retriever: what a method says of its encoders, its adversary and its losses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -13,14 +11,8 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.turns import TwoPlayerModel
-from cmr_lightning.losses import (
-    AdversarialMode,
-    adversarial_modality,
-    binary_entropy,
-    modality_loss,
-    same_class,
-    same_image,
-)
+from cmr_lightning.losses import AdversarialMode, adversarial_modality, binary_entropy, modality_loss
+from cmr_lightning.losses.relations import same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
 
 ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
@@ -136,11 +128,7 @@ class Retriever(TwoPlayerModel):
 
     @property
     def opponent(self) -> nn.Module:
-        """The discriminator.
-
-        Raises:
-            UserError: If the model has none.
-        """
+        """The discriminator, or UserError if there is none."""
         if self.discriminator is None:
             raise UserError(f"{type(self).__name__} has no adversary; set model.discriminator.")
         return self.discriminator

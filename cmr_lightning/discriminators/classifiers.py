@@ -1,7 +1,5 @@
 """Classifiers of embeddings: by modality, and by the angle that an image was turned by."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

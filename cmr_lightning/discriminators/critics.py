@@ -9,8 +9,6 @@ or feature maps `(N, B, H, W)`, and gives the scores of all pairs, `(N, N)` or w
 convolution is a linear layer applied at each location, so one network serves vectors and maps alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -29,8 +27,6 @@ class ConcatCritic(nn.Module):
     one costs N² L `hidden`² operations.
 
     Args:
-        x_dim: Size A of x.
-        y_dim: Size B of y, or channels of its maps.
         hidden: Units of both hidden layers, ReLU after each; 512 is Deep InfoMax's.
 
     Examples:
@@ -60,8 +56,6 @@ class DotProductCritic(nn.Module):
     that half precision holds them.
 
     Args:
-        x_dim: Size A of x.
-        y_dim: Size B of y, or channels of its maps.
         units: Size of the space that both are encoded into; 2048 is Deep InfoMax's, where it is at least A and B.
         layer_norm: Normalise the codes; otherwise scores can grow without bound, and the terms with them.
     """

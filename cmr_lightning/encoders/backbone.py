@@ -1,11 +1,9 @@
 """The common part of encoders with a pretrained backbone."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from timm.models import group_parameters
@@ -50,7 +48,7 @@ class BackboneEncoder(nn.Module):
             self.backbone.requires_grad_(False)
             self.backbone.eval()
 
-    def train(self, mode: bool = True) -> BackboneEncoder:
+    def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; a frozen backbone stays in evaluation."""
         super().train(mode)
         if self.frozen:

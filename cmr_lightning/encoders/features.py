@@ -1,7 +1,5 @@
 """Encoder of feature vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal

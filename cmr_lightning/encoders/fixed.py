@@ -1,7 +1,5 @@
 """Fixed views of pictures and words as vectors, for methods that are linear in their input."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

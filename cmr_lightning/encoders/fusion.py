@@ -4,8 +4,6 @@ The forms of Vo et al., "Composing Text and Image for Image Retrieval - An Empir
 1812.07119, in its code.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Encoder of pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import timm
@@ -12,22 +10,6 @@ from cmr_lightning.batch import Features, Pixels, Words
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
-
-
-def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
-    """Return an image encoder that makes feature maps, unchanged.
-
-    Args:
-        encoder: The image encoder.
-        need: Beginning of the error: who does what with "... feature map of pictures".
-        remedy: What to choose instead.
-
-    Raises:
-        UserError: If it makes none.
-    """
-    if not isinstance(encoder, TimmEncoder):
-        raise UserError(f"{need} feature map of pictures, but {type(encoder).__name__} makes none; {remedy}.")
-    return encoder
 
 
 class TimmEncoder(BackboneEncoder):
@@ -84,17 +66,15 @@ class TimmEncoder(BackboneEncoder):
         super().__init__(backbone, features, dim, frozen, backbone_lr_scale, backbone_layer_decay)
         self._size = source.size
         if gradient_checkpointing:
-            self._checkpoint(model)
+            try:
+                self.backbone.set_grad_checkpointing(True)
+            except (AssertionError, AttributeError) as error:
+                raise UserError(
+                    f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to "
+                    f"false."
+                ) from error
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255, persistent=False)
-
-    def _checkpoint(self, model: str) -> None:
-        try:
-            self.backbone.set_grad_checkpointing(True)
-        except (AssertionError, AttributeError) as error:
-            raise UserError(
-                f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to false."
-            ) from error
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode pictures `(N, 3, H, W)`, uint8, as embeddings `(N, D)`."""
@@ -119,10 +99,7 @@ class TimmEncoder(BackboneEncoder):
     def with_map(self, pictures: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Compute embeddings `(N, D)` of pictures, and from the same pass their map of a level, `(N, C, h, w)`.
 
-        Args:
-            pictures: Pictures `(N, 3, H, W)`, uint8.
-            level: Number of the map, as timm counts: 0 is that of the stem and 1 to 4 are those of `layer1` to
-                `layer4` in a ResNet.
+        Levels are timm's: in a ResNet, 0 is the stem and 1 to 4 are `layer1` to `layer4`.
         """
         with self.recording():
             last, (features,) = self.backbone.forward_intermediates(self._normalised(pictures), indices=[level])
@@ -148,6 +125,17 @@ class TimmEncoder(BackboneEncoder):
         if found.ndim != 4:
             raise UserError(f"{name} has no feature maps but features of shape {tuple(found.shape)}; choose a CNN.")
         return found.shape[1]
+
+
+def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
+    """Return an image encoder that makes feature maps, unchanged.
+
+    Raises:
+        UserError: If it makes none; `need` says who does what with "... feature map of pictures", `remedy` what to do.
+    """
+    if not isinstance(encoder, TimmEncoder):
+        raise UserError(f"{need} feature map of pictures, but {type(encoder).__name__} makes none; {remedy}.")
+    return encoder
 
 
 def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str, Any]) -> int:

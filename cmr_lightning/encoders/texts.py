@@ -1,7 +1,5 @@
 """Encoder of word sequences that is trained from scratch, or from published word vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -108,11 +106,8 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 def read_word_vectors(path: Path, words: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
     """Read the vectors of the words that a file has.
 
-    Args:
-        path: Text file with a word and `size` numbers on each line, UTF-8, as GloVe's; a first line of two numbers, as
-            word2vec's, is skipped.
-        words: V words.
-        size: Numbers E of a vector.
+    Each line of the file, UTF-8, is a word and `size` = E numbers, as in GloVe's; a first line of two numbers, as in
+    word2vec's, is skipped.
 
     Returns:
         Rows `(M,)` int64 of the words that were found, and their vectors `(M, E)` float32.

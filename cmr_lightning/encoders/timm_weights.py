@@ -5,8 +5,6 @@ weights are left out before timm sees the others, since it no longer checks name
 files are fetched by `from_hub`, since timm asks the network for files that are in the cache as well.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

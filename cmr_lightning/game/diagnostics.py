@@ -1,7 +1,5 @@
 """The adversarial game, made visible: who is winning, and how strongly the adversary acts on the generator."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -64,10 +62,7 @@ def modality_gap(embeddings: Embeddings) -> Tensor:
 def gradient_share(points: Sequence[Tensor], terms: dict[str, Tensor], adversarial: tuple[str, ...]) -> Tensor:
     """Compute the share of the adversarial terms in the generator's gradient at some points, 0 to 1.
 
-    Args:
-        points: Tensors of the common space that the terms were computed from, with their graph.
-        terms: Weighted terms.
-        adversarial: Names of the adversarial ones.
+    The points are tensors that the weighted terms were computed from, with their graph; `adversarial` are names.
     """
 
     def norm(names: set[str]) -> Tensor:

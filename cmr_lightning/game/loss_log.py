@@ -1,7 +1,5 @@
 """Losses as they are logged: means since the last time, refused where they are not finite."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 
@@ -61,21 +59,13 @@ class LossLog:
 
     @staticmethod
     def check(player: str, values: Mapping[str, float], updates: int, remedy: str) -> None:
-        """Stop the training if a loss is not finite.
-
-        Raises:
-            UserError: If so, with the terms' names.
-        """
+        """Raise UserError, with the terms' names, if a loss is not finite."""
         if not all(map(math.isfinite, values.values())):
             raise _diverged(f"{player}'s loss", values, updates, remedy)
 
 
 def check_embeddings(embeddings: Embeddings, updates: int) -> None:
-    """Stop the training if embeddings are not finite.
-
-    Raises:
-        UserError: If so, with the modalities' names.
-    """
+    """Raise UserError, with the modalities' names, if embeddings are not finite."""
     # One sum over both modalities costs one synchronisation with the device instead of two.
     if math.isfinite((embeddings.image.sum() + embeddings.text.sum()).item()):
         return

@@ -1,7 +1,5 @@
 """What two players learn by: their parameters, optimizers and schedules, the weights of their losses, and the ramp."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
@@ -16,7 +14,7 @@ from cmr_lightning.batch import DataSpec
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.ramp import ramp_height, total_updates
-from cmr_lightning.game.schedules import check_direction, parameter_groups, plateaus
+from cmr_lightning.game.schedules import parameter_groups, plateaus
 from cmr_lightning.parallel.two_player_precision import Player
 
 OptimizerFactory = Callable[[Iterable], Optimizer]
@@ -28,12 +26,11 @@ class OptimizedModel(EmbeddingModel):
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
-        ramp: Whether adversarial weights grow from 0 to their value as 2 / (1 + exp(-10 q)) - 1, q the share of the
-            training done (Ganin and Lempitsky 2015).
+        ramp: Let adversarial weights rise from 0 to their value over the training, as `ramp_height` says.
         generator_optimizer: Class and arguments of the generator's optimizer.
         discriminator_optimizer: Class and arguments of the discriminator's optimizer.
         schedule: Class and arguments of the learning-rate schedule of both players.
-        schedule_every: Whether the schedule counts epochs, or updates of the generator.
+        schedule_every: The unit of the schedule: epochs, or updates of the generator.
         discriminator_steps: Discriminator updates per generator update.
         generator_clip: Largest norm of the generator's gradient.
         discriminator_clip: Largest norm of the discriminator's gradient.
@@ -135,11 +132,7 @@ class OptimizedModel(EmbeddingModel):
 
     @property
     def progress(self) -> float:
-        """Share of the generator updates of `ramp_span` that are done, 0 to 1.
-
-        Raises:
-            UserError: If the training has no end, so that there is no share to compute.
-        """
+        """Share of the generator updates of `ramp_span` that are done, 0 to 1; UserError if the training has no end."""
         first, last = self.ramp_span or (0, total_updates(self.trainer, self.updates_per_epoch))
         return min(1.0, (self.global_step - first) / (last - first))
 
@@ -149,17 +142,23 @@ class OptimizedModel(EmbeddingModel):
         return math.ceil(self.trainer.num_training_batches / self.accumulate)
 
     def on_fit_start(self) -> None:
-        """Refuse a plateau schedule that takes a better score for a worse one.
+        """Refuse a plateau schedule that takes a better score for a worse one, as torch's default does for mAP.
 
         Raises:
             UserError: If the mode of the schedule is not that of the main protocol.
         """
-        check_direction(plateaus(self.lr_schedulers()), self.protocols[0])
+        protocol = self.protocols[0]
+        mode = "max" if protocol.higher_is_better else "min"
+        if any(plateau.mode != mode for plateau in plateaus(self.trainer)):
+            raise UserError(
+                f"model.schedule takes a better {protocol.id} for a worse one, and would lower the learning rates of a "
+                f"training that goes well; set model.schedule.init_args.mode to {mode}."
+            )
 
     def on_validation_epoch_end(self) -> None:
         """Measure the validation part, and step the schedules that wait for a plateau of its main score."""
         super().on_validation_epoch_end()
         fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
         if fitting and self.measurement is not None:
-            for plateau in plateaus(self.lr_schedulers()):
+            for plateau in plateaus(self.trainer):
                 plateau.step(self.measurement.metrics[self.protocols[0].id]["mean"])

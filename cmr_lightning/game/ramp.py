@@ -1,7 +1,5 @@
 """The ramp of adversarial weights, and the length of the training that it spans."""
 
-from __future__ import annotations
-
 import math
 
 import pytorch_lightning as pl
@@ -10,13 +8,7 @@ from cmr_lightning.errors import UserError
 
 
 def ramp_height(progress: float) -> float:
-    """Compute 2 / (1 + exp(-10 q)) - 1 for the share q of the training done (Ganin and Lempitsky 2015).
-
-    Args:
-        progress: q, 0 to 1.
-
-    Returns:
-        From 0 at the start to 0.9999 at the end.
+    """Compute 2 / (1 + exp(-10 q)) - 1 for the share q of the training done, 0 to 1 (Ganin and Lempitsky 2015).
 
     Examples:
         >>> [round(ramp_height(q), 3) for q in (0.0, 0.1, 0.5, 1.0)]

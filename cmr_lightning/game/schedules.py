@@ -1,18 +1,14 @@
 """Learning rates: groups of parameters, schedules that torch lacks, and when each schedule is stepped."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-
-from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Protocol
 
 
 class WarmupCosine(LambdaLR):
@@ -21,7 +17,7 @@ class WarmupCosine(LambdaLR):
     Args:
         optimizer: The optimizer whose rates follow the schedule.
         warmup: Steps until the full rate is reached.
-        total: Steps until the lowest is.
+        total: Steps until the lowest rate is reached.
         lowest: Lowest share of the rate, 0 to 1.
     """
 
@@ -50,33 +46,14 @@ def parameter_groups(parameters: Iterable[nn.Parameter], scales: Mapping[nn.Para
     return [{"params": members, "lr_scale": scale} for scale, members in groups.items()]
 
 
-def step_schedules(schedulers: Any) -> None:
-    """Step the schedules, as `LightningModule.lr_schedulers()` returns them, that do not wait for a plateau."""
-    for scheduler in _as_list(schedulers):
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step()
+def step_schedules(trainer: pl.Trainer) -> None:
+    """Step the schedules that do not wait for a plateau."""
+    for config in trainer.lr_scheduler_configs:
+        if not isinstance(config.scheduler, ReduceLROnPlateau):
+            config.scheduler.step()
 
 
-def plateaus(schedulers: Any) -> list[ReduceLROnPlateau]:
+def plateaus(trainer: pl.Trainer) -> list[ReduceLROnPlateau]:
     """Select the schedules that wait for a plateau."""
-    return [scheduler for scheduler in _as_list(schedulers) if isinstance(scheduler, ReduceLROnPlateau)]
-
-
-def check_direction(schedules: Iterable[ReduceLROnPlateau], protocol: Protocol) -> None:
-    """Refuse a plateau schedule that takes a better score for a worse one, as torch's default does for mAP.
-
-    Raises:
-        UserError: If the mode of a schedule is not that of the protocol.
-    """
-    mode = "max" if protocol.higher_is_better else "min"
-    if any(plateau.mode != mode for plateau in schedules):
-        raise UserError(
-            f"model.schedule takes a better {protocol.id} for a worse one, and would lower the learning rates of a "
-            f"training that goes well; set model.schedule.init_args.mode to {mode}."
-        )
-
-
-def _as_list(schedulers: Any) -> list[Any]:
-    if schedulers is None:
-        return []
-    return schedulers if isinstance(schedulers, list) else [schedulers]
+    schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return [schedule for schedule in schedules if isinstance(schedule, ReduceLROnPlateau)]

@@ -1,7 +1,5 @@
 """Training in stages: the players that move, what is frozen, rates and weights, and for how many epochs."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -30,7 +28,7 @@ class Stage:
             None for that of `model.generator_optimizer`.
         discriminator_lr: The discriminator's learning rate; None for that of `model.discriminator_optimizer`.
         weights: Weights of loss terms that differ from `model.weights`.
-        ramp: Whether `model.ramp`, where it is on, rises from 0 to 1 within this stage; otherwise it is at 1.
+        ramp: Let `model.ramp`, where it is on, rise from 0 to 1 within this stage; otherwise it is at 1.
     """
 
     name: str
@@ -171,11 +169,7 @@ class TrainingStages(pl.Callback):
 
 
 def _trained(module: pl.LightningModule) -> TwoPlayerModel:
-    """Return the model, which must be one that is trained by gradients.
-
-    Raises:
-        UserError: If it is not.
-    """
+    """Return the model, which must be one that is trained by gradients."""
     if not isinstance(module, TwoPlayerModel):
         raise UserError(f"TrainingStages cannot be used with {type(module).__name__}, which has no training steps.")
     return module

@@ -1,7 +1,5 @@
 """The turns of two players: one training step for every method that is trained by gradients."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -102,7 +100,7 @@ class TwoPlayerModel(OptimizedModel):
 
     @property
     def in_window(self) -> bool:
-        """Whether gradients of some batches wait for the rest of their update."""
+        """True while gradients of some batches wait for the rest of their update."""
         return bool(self._window)
 
     def _batches_of_update(self, batch_idx: int) -> int:
@@ -117,12 +115,13 @@ class TwoPlayerModel(OptimizedModel):
             for batch, embeddings in self._window:
                 losses = self.discriminator_losses(batch, embeddings)
                 self._note("discriminator", losses, "a smaller model.discriminator_optimizer.lr")
-                self._backward(reduce(add, losses.values()), len(self._window))
+                self.manual_backward(reduce(add, losses.values()) / len(self._window))
             # Straight through the strategy: a step of the LightningOptimizer would be counted in `global_step`.
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
             optimizer.zero_grad()
 
     def _generator_backward(self, batch: Batch, embeddings: Embeddings, batches: int) -> None:
+        """Backpropagate the share of one batch in the mean over the batches of an update."""
         with frozen(self.discriminator):
             losses = self.generator_losses(batch, embeddings)
         values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
@@ -131,7 +130,7 @@ class TwoPlayerModel(OptimizedModel):
         total = reduce(add, weighted.values()) if weighted else 0 * embeddings.image.sum()
         self.losses.add("generator/total", sum(weights[name] * values[name] for name in weighted))
         self.stake = embeddings, weighted
-        self._backward(total, batches)
+        self.manual_backward(total / batches)
         self.stake = None
 
     def _step_generator(self) -> None:
@@ -140,13 +139,9 @@ class TwoPlayerModel(OptimizedModel):
         optimizer.zero_grad()
         self.after_update()
         if self.schedule_every == "update":
-            step_schedules(self.lr_schedulers())
+            step_schedules(self.trainer)
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_losses()
-
-    def _backward(self, loss: Tensor, batches: int) -> None:
-        """Backpropagate the share of one batch in the mean over the batches of an update."""
-        self.manual_backward(loss / batches)
 
     def _turn(self, player: Player) -> None:
         self.player = player
@@ -161,7 +156,7 @@ class TwoPlayerModel(OptimizedModel):
     def _end_epoch(self) -> None:
         """Step the schedules before the epoch's checkpoints are written: `on_train_epoch_end` would come after them."""
         if self.schedule_every == "epoch":
-            step_schedules(self.lr_schedulers())
+            step_schedules(self.trainer)
         if "generator" not in self.active:  # no update of the generator triggers the logging
             self._log_losses()
 
@@ -170,10 +165,8 @@ class TwoPlayerModel(OptimizedModel):
     def on_validation_start(self) -> None:
         """Refuse to validate, and to save a checkpoint, in the middle of an update, whose gradients would be lost.
 
-        At the end of a training nothing is lost.
-
         Raises:
-            UserError: If gradients wait for the rest of their update.
+            UserError: If gradients wait for the rest of their update, unless the training ends here.
         """
         training = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
         if training and self.in_window and not self.trainer.should_stop:
@@ -188,7 +181,7 @@ class TwoPlayerModel(OptimizedModel):
 
     @property
     def _tolerates_overflow(self) -> bool:
-        """Whether an overflow is no error: in fp16 it costs an update and lowers the scale."""
+        """True in fp16, where an overflow is no error: it costs an update and lowers the scale."""
         return isinstance(self.trainer.precision_plugin, TwoPlayerPrecision)
 
     def _note(self, player: Player, losses: Mapping[str, Tensor], remedy: str) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Loss terms: pure functions of tensors, each a scalar to be minimised with a weight >= 0.
 
 A term that is meant to hurt a discriminator already carries its sign. Every term computes in float32 at least, also
-under autocast, and stays finite for half-precision inputs. Row i of the images and row i of the texts are a pair.
+under autocast, and stays finite for half-precision inputs. Embeddings are `(N, D)`, and row i of the images and row i
+of the texts are a pair; relations are `(N, N)` bool, in which own pairs always match and are never negatives.
 """
 
 from cmr_lightning.losses.adversarial import (

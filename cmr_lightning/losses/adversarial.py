@@ -8,8 +8,6 @@ opposite of learning by rotation prediction. D(v_i^r) is the distribution over a
 r-th angle.
 """
 
-from __future__ import annotations
-
 from typing import Literal, assert_never
 
 import torch
@@ -34,11 +32,7 @@ def modality_loss(image_logits: Tensor, text_logits: Tensor) -> Tensor:
     """Train the modality classifier, L_D = -1/2n Σ_i [log D(v_i) + log(1 - D(t_i))] >= 0.
 
     Source: Wang, Yang, Xu, Hanjalic, Shen, "Adversarial Cross-Modal Retrieval" (ACMR), ACM MM 2017; the 1/2 is a
-    choice, so that a classifier that knows nothing scores log 2.
-
-    Args:
-        image_logits: Logits of the images, `(N,)`, positive = image.
-        text_logits: Logits of the texts, `(N,)`.
+    choice, so that a classifier that knows nothing scores log 2. Logits are `(N,)`, positive for an image.
     """
     return -(logsigmoid(image_logits).mean() + logsigmoid(-text_logits).mean()) / 2
 
@@ -77,10 +71,8 @@ def binary_entropy(logits: Tensor) -> Tensor:
 def rotation_loss(logits: Tensor) -> Tensor:
     """Train the rotation classifier, L_rot = -1/Rn Σ_i Σ_r log D(v_i^r)[r] >= 0; log R where it knows nothing.
 
-    Source: SSAL has the structure, the form is a choice.
-
-    Args:
-        logits: `(N, R, R)`; row r of item i holds the R logits of image i turned by its r-th angle.
+    Source: SSAL has the structure, the form is a choice. Logits are `(N, R, R)`: row r of item i holds the R logits of
+    image i turned by its r-th angle.
     """
     items, angles, _ = logits.shape
     turned_by = torch.arange(angles, device=logits.device).repeat(items)

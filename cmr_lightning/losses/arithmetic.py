@@ -1,7 +1,5 @@
 """Arithmetic that the losses share: full precision, directions of embeddings, cosines."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar

@@ -1,7 +1,5 @@
 """Contrastive terms: items that belong together against all others of the batch, by smooth functions of the cosine."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -37,13 +35,8 @@ def batch_classification(queries: Tensor, targets: Tensor, negatives: Tensor, sc
     """Cross-entropy of a query's own target among all of the batch: 1/N Σ_i CE(s² q̄_i·T̄ᵀ, i) >= 0.
 
     It is 0 where nothing is negative. Source: Vo et al., "Composing Text and Image for Image Retrieval - An Empirical
-    Odyssey" (TIRG), CVPR 2019, arXiv 1812.07119, and its code, where s is learned from 4.
-
-    Args:
-        queries: Embeddings of the queries `(N, D)`.
-        targets: Embeddings of the targets `(N, D)`, row i that of query i.
-        negatives: Which targets may count as wrong for which queries, `(N, N)` bool. Own pairs never do.
-        scale: s > 0, the length that embeddings are scaled to before they are compared.
+    Odyssey" (TIRG), CVPR 2019, arXiv 1812.07119, and its code, where s > 0, the length `scale` that embeddings are
+    brought to before they are compared, is learned from 4.
     """
     left_out = ~negatives & ~own_pairs(negatives)
     logits = (scale**2 * cosine(queries, targets)).masked_fill(left_out, -math.inf)
@@ -75,11 +68,6 @@ def pairwise_likelihood(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
 
     Σ over {vv, vt, tt} of 1/n² Σ_ij [log(1 + e^theta_ij) - S_ij theta_ij]; the sums hold i = j. Source: Zhen, Hu, Wang,
     Peng, "Deep Supervised Cross-Modal Retrieval" (DSCMR), CVPR 2019, as in the authors' code.
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`.
-        same: S, which items are of the same class, `(N, N)` bool. Own pairs always are.
     """
     same = same | own_pairs(same)
     thetas = torch.stack([cosine(images, images), cosine(images, texts), cosine(texts, texts)]) / 2

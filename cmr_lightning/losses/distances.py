@@ -8,8 +8,6 @@ term, so that d² = 2 - 2 cos lies in 0..4; and instead of 1/(n k) each term is 
 then over the rows that have any. The two agree where every row has k chosen pairs.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
@@ -22,13 +20,8 @@ from cmr_lightning.losses.relations import mean_over_pairs, own_pairs
 def intra_class(embeddings: Tensor, same: Tensor, neighbours: int | None = None) -> Tensor:
     """Squared distance to the items of one's own class, in one modality: mean_ij P_ij d²(f_i, f_j), in 0..4.
 
-    P_ij: same class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. It is 0 where every class
-    has one item only. Source: DAML.
-
-    Args:
-        embeddings: Items of one modality, `(N, D)`.
-        same: Which items are of the same class, `(N, N)` bool.
-        neighbours: k >= 1, or None for all pairs of the batch (choice: None).
+    P_ij: same class, j ≠ i and, with `neighbours` = k >= 1, j among the k of them nearest to i (choice: None, all pairs
+    of the batch). It is 0 where every class has one item only. Source: DAML.
     """
     distances = _squared_distances(embeddings, embeddings)
     return mean_over_pairs(distances, _nearest(distances, same & ~own_pairs(same), neighbours))
@@ -38,15 +31,10 @@ def intra_class(embeddings: Tensor, same: Tensor, neighbours: int | None = None)
 def inter_class(embeddings: Tensor, same: Tensor, margin: float | None = 1.0, neighbours: int | None = None) -> Tensor:
     """Nearness of items of different classes, in one modality: mean_ij Q_ij [mu - d²(f_i, f_j)]₊ >= 0.
 
-    Q_ij: different class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Without margin the term
-    is the negative distance, -mean_ij Q_ij d², in -4..0: it never stops pushing. It is 0 where the batch has one class
-    only. Source: DAML; the hinge and mu = 1 are a choice.
-
-    Args:
-        embeddings: Items of one modality, `(N, D)`.
-        same: Which items are of the same class, `(N, N)` bool.
-        margin: mu, the squared distance in 0..4 beyond which a pair costs nothing, or None.
-        neighbours: k >= 1, or None for all pairs of the batch (choice: None).
+    Q_ij: different class, j ≠ i and, with `neighbours` = k, j among the k of them nearest to i. Beyond the margin mu, a
+    squared distance in 0..4, a pair costs nothing. Without margin the term is the negative distance, -mean_ij Q_ij d²,
+    in -4..0: it never stops pushing. It is 0 where the batch has one class only. Source: DAML; the hinge and mu = 1 are
+    a choice.
     """
     distances = _squared_distances(embeddings, embeddings)
     nearness = -distances if margin is None else relu(margin - distances)
@@ -64,11 +52,6 @@ def cross_difference(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
     """Squared distance of every image to all texts of its class: mean_ij S_ij ||v_i - t_j||², in 0..4.
 
     A variant of `paired_difference` (choice). The rows of the mean are the images; an image's own text always counts.
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`.
-        same: S, which images and texts are of the same class, `(N, N)` bool.
     """
     return mean_over_pairs(_squared_distances(images, texts), same | own_pairs(same))
 

@@ -1,7 +1,5 @@
 """Hinge terms: an item's own partner nearer than its negatives, by a margin."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -29,20 +27,12 @@ def bidirectional_triplet(
 ) -> Tensor:
     """Own partner nearer than any negative, by a margin, from images to texts and from texts to images; >= 0.
 
-    Σ_i over negatives j of [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊, s the cosine;
-    `hardest` takes the maximum over j in each of the two brackets in place of the sum.
+    Σ_i over negatives j of [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊, s the cosine, m a
+    difference of cosines in 0..2; `hardest` takes the maximum over j in each of the two brackets in place of the sum.
 
     Source: Faghri, Fleet, Kiros, Fidler, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018,
     with their m = 0.2 and their sum over the batch; `mean` divides by N (choice). Gradient clipping acts on the sum or
     the mean, so the two do not train alike.
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`, row i the partner of image i.
-        negatives: Which texts may count as wrong for which images, `(N, N)` bool. Own pairs never do.
-        margin: m, a difference of cosines, in 0..2.
-        mining: See `Mining`.
-        reduction: Sum or mean over the N items.
 
     Examples:
         >>> points, strangers = torch.eye(2), ~torch.eye(2, dtype=torch.bool)
@@ -68,19 +58,12 @@ def invariance_triplet(images: Tensor, texts: Tensor, same: Tensor, margin: floa
     """L_imi >= 0: a pair's distance, and other classes kept beyond a margin, for images and texts alike.
 
     1/n Σ_i [||v_i - t_i|| + lam·mean_k [mu - ||v_i - t_k||]₊], and the same with the roles of v and t exchanged, on
-    embeddings as they come, not normalised.
+    embeddings as they come, not normalised; the margin mu >= 0 is a distance, lam >= 0 is `weight`.
 
     Source: the form is that of Wang, Yang, Xu, Hanjalic, Shen, "Adversarial Cross-Modal Retrieval" (ACMR), ACM MM 2017.
     Choices: the positive is an item's own partner; the negatives k are all items of other classes in the batch,
     averaged (and their mean taken over the items that have any); means, not sums, over the batch. The gradient of a
     distance is 0 where two embeddings coincide.
-
-    Args:
-        images: Image embeddings `(N, D)`.
-        texts: Text embeddings `(N, D)`.
-        same: Which images and texts are of the same class, `(N, N)` bool. Own pairs are never negatives.
-        margin: mu >= 0, a distance.
-        weight: lam >= 0, weight of the negatives.
     """
     # The matrix-product form of cdist is quicker but cancels for close pairs, just where the positives are.
     distances = torch.cdist(images, texts, compute_mode="donot_use_mm_for_euclid_dist")

@@ -8,8 +8,6 @@ The critic is no adversary. It learns to tell pairs from strangers, and the enco
 `mutual_information` takes.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

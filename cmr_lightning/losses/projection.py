@@ -3,8 +3,6 @@
 Zhang, Lu, "Deep Cross-Modal Projection Learning for Image-Text Matching", ECCV 2018.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor
@@ -25,12 +23,8 @@ def cross_modal_projection(images: Tensor, texts: Tensor, match: Tensor) -> Tens
     L = 1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps)), 0 (to eps) where p = q, and the same with v and t exchanged.
 
     Source: the official code, whose q is divided by the row *sum*; a port that is often copied divides by the row's
-    L2 norm, so that its q is no distribution. Two arguments of one modality give the term within it.
-
-    Args:
-        images: Image embeddings `(N, D)`, not normalised: their length is the sharpness of p.
-        texts: Text embeddings `(N, D)`, not normalised.
-        match: Which images and texts belong together, `(N, N)` bool. Own pairs always do.
+    L2 norm, so that its q is no distribution. Embeddings are not normalised: their length is the sharpness of p. Two
+    arguments of one modality give the term within it.
     """
     return _matching(images, texts, match) + _matching(texts, images, match.T)
 
@@ -40,13 +34,9 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
     """CMPC: classification of each embedding's projection on the direction of its partner, both modalities added.
 
     v̂_i = (v_i · t̄_i) t̄_i, t̂_i = (t_i · v̄_i) v̄_i; L = 1/N Σ_i [CE(W̄ v̂_i, y_i) + CE(W̄ t̂_i, y_i)] >= 0, the rows of W̄
-    of length 1, no bias. Source: the paper and its official code; the projections pass gradient to both modalities.
-
-    Args:
-        images: Image embeddings `(N, D)`, not normalised.
-        texts: Text embeddings `(N, D)`, not normalised.
-        weight: W, one row a class, `(C, D)`.
-        label: Class index `(N,)` int64, or the share of each class `(N, C)`, rows that sum to 1.
+    of length 1, no bias; W is `weight` `(C, D)`, y a class index `(N,)` int64, or the share of each class `(N, C)`, in
+    rows that sum to 1. Embeddings are not normalised. Source: the paper and its official code; the projections pass
+    gradient to both modalities.
     """
     classes = unit(weight).T
     image_loss = cross_entropy(_project(images, texts) @ classes, label)

@@ -1,7 +1,5 @@
 """Relations of the items of a batch, and averages over the pairs that a relation chooses."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -10,14 +8,8 @@ def same_class(label_a: Tensor, label_b: Tensor) -> Tensor:
     """Compare labels: which items have a class in common?
 
     Multi-hot items are of the same class where they share at least one label, so that an item without any label is of
-    no class, not even its own.
-
-    Args:
-        label_a: Class index `(N,)`, or multi-hot `(N, C)`.
-        label_b: Class index `(M,)`, or multi-hot `(M, C)`; of the same form as `label_a`.
-
-    Returns:
-        `(N, M)` bool.
+    no class, not even its own. Both labels are class indices, `(N,)` and `(M,)`, or both multi-hot, `(N, C)` and
+    `(M, C)`; the result is `(N, M)` bool.
 
     Examples:
         >>> same_class(torch.tensor([[1, 0, 1], [0, 1, 0]]), torch.tensor([[0, 0, 1], [0, 0, 0]]))

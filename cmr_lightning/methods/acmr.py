@@ -33,8 +33,6 @@ squared distances, made of sums in place of squared norms, can be negative. Batc
 testing, too, an incomplete last batch is dropped: 640 of 693 Wikipedia items are measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -57,12 +55,7 @@ class ACMR(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "adversarial": 1.0}
 
-    def __init__(
-        self,
-        margin: float = 1.0,
-        negatives: float = 0.05,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, margin: float = 1.0, negatives: float = 0.05, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
         self.negatives = negatives

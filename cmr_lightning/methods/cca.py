@@ -15,8 +15,6 @@ colours of a coarse grid and as sets of words. The ridge r is ours. It is needed
 (topic posteriors sum to one, so S_yy is singular), and it is scale-free: a share of the mean variance.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -20,8 +20,6 @@ not). Ours: the shared target of an item with several labels in `cmpc`, each an 
 part of CMPL and weighs 0: with a weight and a `discriminator`, CMPL plays against a modality classifier.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -34,11 +32,7 @@ from cmr_lightning.retriever import Retriever
 
 
 class CMPL(Retriever):
-    """Each embedding's projections on the other modality, matched and classified.
-
-    Args:
-        **kwargs: Options of `Retriever`.
-    """
+    """Each embedding's projections on the other modality, matched and classified; arguments are as in `Retriever`."""
 
     terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0, "adversarial": 0.0}
 

@@ -23,8 +23,6 @@ embeddings scaled to length 1 inside the metric terms; every weight. The paper's
 `generator_optimizer.weight_decay`. `label` is not in its abstract and weighs 0 by default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -40,10 +38,9 @@ class DAML(Retriever):
     """Metric learning within and between modalities against a modality classifier.
 
     Args:
-        margin: mu, a squared distance in 0 to 4 beyond which items of different classes do not count; null for the
-            unbounded form.
+        margin: mu, a squared distance in 0 to 4 beyond which other classes do not count; null for the unbounded form.
         neighbours: Nearest items of the own and of other classes that count; null for all of the batch.
-        pairing: Whether `pair` draws an image to its own text, or to all texts of its class.
+        pairing: The texts to which `pair` draws an image: its own, or all of its class.
         **kwargs: Options of `Retriever`.
     """
 
@@ -64,9 +61,8 @@ class DAML(Retriever):
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the five terms of the objective."""
-        same = self.related(batch)
+        same, own = self.related(batch), self.pairing == "own"
         images, texts = embeddings.pair
-        own = self.pairing == "own"
         return {
             "intra": intra_class(images, same, self.neighbours) + intra_class(texts, same, self.neighbours),
             "inter": inter_class(images, same, self.margin, self.neighbours)

@@ -23,9 +23,7 @@ best on test; the y of an item with several labels is multi-hot. `adversarial` i
 weight and a `discriminator`, DSCMR plays against a modality classifier.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -51,15 +49,13 @@ class DSCMR(Retriever):
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
 
     def __init__(
-        self,
-        image_encoder: ImageEncoder,
-        text_encoder: TextEncoder,
-        dim: int = 1024,
-        width: int = 2048,
-        **kwargs: Any,
+        self, image_encoder: ImageEncoder, text_encoder: TextEncoder, dim: int = 1024, width: int = 2048, **kwargs: Any
     ) -> None:
         super().__init__(
-            image_encoder=_sized(image_encoder, width), text_encoder=_sized(text_encoder, width), dim=dim, **kwargs
+            image_encoder=lambda source, dim: image_encoder(source, width),  # whatever the size of the common space
+            text_encoder=lambda source, dim: text_encoder(source, width),
+            dim=dim,
+            **kwargs,
         )
         self.common = nn.Linear(width, dim)
         self.classifier = nn.Linear(dim, self.spec.num_classes)
@@ -83,8 +79,3 @@ class DSCMR(Retriever):
             "pair": pair_distance(images, texts),
             "adversarial": self.adversarial_loss(embeddings),
         }
-
-
-def _sized(encoder: Callable[[Any, int], nn.Module], width: int) -> Callable[[Any, int], nn.Module]:
-    """Fix the size of an encoder's output, whatever that of the common space."""
-    return lambda source, dim: encoder(source, width)

@@ -30,8 +30,6 @@ embeddings as they are, not scaled to length 1, and divide the dot product by âˆ
 class-level data items of one class, are not each other's negatives.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -52,9 +50,8 @@ class InfoMax(Triplet):
 
     Args:
         critic: Class and arguments of both critics.
-        estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
-        level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
-            `layer4` of a ResNet.
+        estimator: Estimator of mutual information: `jsd`, `nce` or `dv`.
+        level: The low-level map of the image encoder, by timm's number: 1 to 4 are `layer1` to `layer4` of a ResNet.
         **kwargs: Options of `Triplet`.
 
     Raises:
@@ -65,11 +62,7 @@ class InfoMax(Triplet):
     built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
 
     def __init__(
-        self,
-        critic: Critic = DotProductCritic,
-        estimator: Estimator = "jsd",
-        level: int = 3,
-        **kwargs: Any,
+        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.estimator: Estimator = estimator

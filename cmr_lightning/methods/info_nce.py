@@ -19,8 +19,6 @@ draws r there and not to 1. `adversarial` is no part of InfoNCE and weighs 0: wi
 InfoNCE plays against a modality classifier.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -49,12 +47,7 @@ class InfoNCE(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"info_nce": 1.0, "adversarial": 0.0}
 
-    def __init__(
-        self,
-        temperature: float = 0.07,
-        max_scale: float = 100.0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, temperature: float = 0.07, max_scale: float = 100.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if temperature * max_scale < 1:
             raise UserError(

@@ -32,8 +32,6 @@ calibration, and that it detaches neither side; one logit of D for a softmax ove
 turn; the ramp; every weight.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -59,22 +57,15 @@ class ITMeetsAL(Retriever):
 
     Args:
         adversary: What the generator minimises against the discriminator; `entropy` is the paper's.
-        kl_intra: Whether `kl` also matches images with images and texts with texts.
+        kl_intra: Match images with images and texts with texts in `kl`, too.
         margin: m, a difference of cosines, 0 to 2.
-        mining: Whether all negatives count, or the hardest only.
-        label_form: Whether `label` classifies embeddings, or as CMPC does their projections on their partners, by
-            weights of length 1.
+        mining: The negatives that count, all or the hardest.
+        label_form: `plain` classifies embeddings, `cmpc` their projections on their partners by weights of length 1.
         temperature: tau > 0, of the calibration.
         **kwargs: Options of `Retriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {
-        "kl": 1.0,
-        "triplet": 1.0,
-        "label": 1.0,
-        "calibration": 1.0,
-        "adversarial": 1.0,
-    }
+    terms: ClassVar[Mapping[str, float]] = dict.fromkeys(("kl", "triplet", "label", "calibration", "adversarial"), 1.0)
 
     def __init__(
         self,
@@ -97,9 +88,12 @@ class ITMeetsAL(Retriever):
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the five terms of the objective."""
         related, target = self.related(batch), targets(batch, self.spec)
+        divergence = cross_modal_projection(*embeddings.pair, related)
+        if self.kl_intra:
+            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair)
         image_logits, text_logits = (self.classifier(f) for f in embeddings.pair)
         return {
-            "kl": self._divergence(embeddings, related),
+            "kl": divergence,
             "triplet": bidirectional_triplet(*embeddings.pair, ~related, self.margin, self.mining, reduction="mean"),
             "label": (
                 projection_classification(*embeddings.pair, self.classifier.weight, target)
@@ -109,10 +103,3 @@ class ITMeetsAL(Retriever):
             "calibration": label_calibration(image_logits, text_logits, self.temperature),
             "adversarial": self.adversarial_loss(embeddings),
         }
-
-    def _divergence(self, embeddings: Embeddings, related: Tensor) -> Tensor:
-        """Compute the term `kl`."""
-        divergence = cross_modal_projection(*embeddings.pair, related)
-        if self.kl_intra:
-            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair)
-        return divergence

@@ -24,8 +24,6 @@ plays `reversal`, or `flipped`; what the stages are, and how long. On class-leve
 other's negatives.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

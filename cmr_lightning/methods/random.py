@@ -1,7 +1,5 @@
 """Random embeddings: the least that a row on a board must beat."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -15,14 +13,7 @@ _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more row
 
 
 class Random(Untrained):
-    """Unit Gaussian vectors by the seed of the run, one per item, blind to its content: chance under every protocol.
-
-    A composed query is an item as well.
-
-    Args:
-        spec: What the model knows of the data.
-        dim: Size D of the common space.
-    """
+    """Gaussian vectors `(N, dim)` by the seed of the run, one per item, blind to its content: chance everywhere."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
 
@@ -36,7 +27,7 @@ class Random(Untrained):
         raise TypeError("Random embeds items by their index; call embed_items")
 
     def embed_texts(self, texts: Text) -> Tensor:
-        """Refuse: an embedding depends on the item's place, not on its content."""
+        """Refuse, as `embed_images` does."""
         raise TypeError("Random embeds items by their index; call embed_items")
 
     def embed_items(self, items: Items, modality: Modality) -> Tensor:

@@ -18,8 +18,6 @@ items, and p(x) holds its probability for each class; these do not sum to one. P
 serves them in place of features, are seen as colours of a coarse grid and as sets of words.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -42,8 +40,8 @@ class SemanticMatching(ClosedForm):
         spec: What the model knows of the data.
         image_c: C > 0 of the images, the inverse of the regularisation.
         text_c: C > 0 of the texts.
-        standardize_images: Whether image features are first brought to mean 0 and variance 1.
-        standardize_texts: Whether text features are; not for tf-idf, where it magnifies the rarest words.
+        standardize_images: Bring image features to mean 0 and variance 1 first.
+        standardize_texts: The same for texts; not for tf-idf, where it magnifies the rarest words.
         max_iter: Most iterations of the solver, L-BFGS.
 
     Raises:
@@ -110,17 +108,13 @@ class SemanticMatching(ClosedForm):
 def regress(
     features: np.ndarray, label: np.ndarray, c: float, standardize: bool, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a logistic regression; return weights `(C, D)` and biases `(C,)` for unscaled features.
+    """Fit a logistic regression of class indices `(n,)`, or multi-hot labels `(n, C)`, on features `(n, D)`.
 
-    Args:
-        features: `(n, D)`.
-        label: Class index `(n,)`, or multi-hot `(n, C)`.
-        c: Inverse of the regularisation.
-        standardize: Whether the regression sees features of mean 0 and variance 1; the result undoes it.
-        max_iter: Most iterations of the solver.
+    Returns:
+        Weights `(C, D)` and biases `(C,)` for features as they come, also where `standardize` scales them for the fit.
 
     Raises:
-        ConvergenceWarning: If these were not enough.
+        ConvergenceWarning: If `max_iter` iterations were not enough.
     """
     scaler = StandardScaler(with_mean=standardize, with_std=standardize).fit(features)
     inputs = scaler.transform(features)
@@ -130,9 +124,7 @@ def regress(
         fits = [LogisticRegression(C=c, max_iter=max_iter).fit(inputs, target) for target in targets]
     weight = np.concatenate([fit.coef_ for fit in fits])
     bias = np.concatenate([fit.intercept_ for fit in fits])
-    if (
-        label.ndim == 1 and len(weight) == 1
-    ):  # for two classes scikit-learn has one logit, which softmax compares with 0
+    if label.ndim == 1 and len(weight) == 1:  # two classes: scikit-learn has one logit, which softmax compares with 0
         weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
     if standardize:
         weight = weight / scaler.scale_

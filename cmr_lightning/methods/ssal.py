@@ -32,8 +32,6 @@ Turned copies go through the image encoder together with the upright images, fou
 normalisation in the encoder sees all of them in training, and the upright ones alone in evaluation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -66,15 +64,9 @@ class SSAL(Retriever):
             it has none and they come at four rotations.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {
-        "label": 1.0,
-        "pair": 1.0,
-        "adversarial_modality": 1.0,
-        "adversarial_rotation": 1.0,
-    }
     adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial_modality", "adversarial_rotation")
+    terms: ClassVar[Mapping[str, float]] = dict.fromkeys(("label", "pair", *adversarial_terms), 1.0)
     built_on_demand: ClassVar[tuple[str, ...]] = ("adversarial_rotation",)
-
     points: ClassVar[tuple[str, ...]] = ("image", "text", "turned")
 
     def __init__(
@@ -98,10 +90,7 @@ class SSAL(Retriever):
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def embed(self, batch: Batch) -> Embeddings:
-        """Embed the pairs of a batch and, if the rotation head plays, the images `turned` by 90 to 270 degrees.
-
-        The turned ones are `(N, 3, D)`.
-        """
+        """Embed the pairs of a batch and, if the rotation head plays, images `turned` by 90 to 270°, `(N, 3, D)`."""
         if not self.turns:
             return super().embed(batch)
         upright, *turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
@@ -137,19 +126,15 @@ class SSAL(Retriever):
 
 
 def _upright(spec: DataSpec) -> DataSpec:
-    """Return what the encoder sees of one image at one angle.
-
-    Raises:
-        UserError: If the images come as features that cannot be turned.
-    """
+    """Return what the encoder sees of one image at one angle."""
     if not isinstance(spec.image, Features):
         return spec
     if spec.image.turns != QUARTER_TURNS:
         raise UserError(
             "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
-            "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature "
-            "vectors of upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches "
-            "the rotation head off and leaves the rest."
+            "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature vectors of "
+            "upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches the rotation head "
+            "off and leaves the rest."
         )
     return spec._replace(image=Features(spec.image.size))
 
@@ -165,13 +150,9 @@ def _heads(modality: Discriminator, rotation: Discriminator | None) -> Discrimin
 
 
 def quarter_turns(images: Tensor) -> list[Tensor]:
-    """Turn images counter-clockwise by 0, 90, 180 and 270 degrees.
+    """Turn square pictures `(N, 3, H, H)` counter-clockwise by 0, 90, 180 and 270 degrees.
 
-    Args:
-        images: Square pictures `(N, 3, H, H)`, or the features `(N, 4, D)` of pictures that were turned so.
-
-    Returns:
-        Four tensors `(N, 3, H, H)` or `(N, D)`.
+    Features `(N, 4, D)` of pictures that were turned so are split into four tensors `(N, D)`.
 
     Examples:
         >>> picture = torch.arange(4).view(1, 1, 2, 2)

@@ -25,8 +25,6 @@ term `adversarial` is no part of TIRG and weighs 0: with a weight and a `discrim
 targets from queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -45,9 +43,8 @@ class TIRG(ComposedRetriever):
 
     Args:
         fusion: Class and arguments of the fusion.
-        loss: By what queries are brought to their targets.
-        mask_repeated: Whether targets of one caption, or one target that is there twice, are not held against each
-            other.
+        loss: The loss that brings queries to their targets.
+        mask_repeated: Do not hold targets of one caption, or a target that is there twice, against each other.
         scale: s at the start, > 0.
         **kwargs: Options of `ComposedRetriever`.
     """

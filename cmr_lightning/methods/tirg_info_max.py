@@ -26,8 +26,6 @@ and the fusion's output; JSD and Deep InfoMax's dot-product critics as defaults,
 beta = 0.1; that nothing is detached; `adversarial`, which weighs 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -48,10 +46,9 @@ class TIRGInfoMax(TIRG):
 
     Args:
         critic: Class and arguments of both critics.
-        estimator: By what mutual information is estimated: `jsd`, `nce` or `dv`.
-        informed_of: Which image the text is to tell of.
-        level: Which map of the image encoder is the low-level one, as timm numbers them: 1 to 4 are `layer1` to
-            `layer4` of a ResNet.
+        estimator: Estimator of mutual information: `jsd`, `nce` or `dv`.
+        informed_of: The image that the text is to tell of.
+        level: The low-level map of the image encoder, by timm's number: 1 to 4 are `layer1` to `layer4` of a ResNet.
         **kwargs: Options of `TIRG`.
 
     Raises:
@@ -87,8 +84,8 @@ class TIRGInfoMax(TIRG):
     def embed(self, batch: Batch[ComposedQuery]) -> Embeddings:
         """Embed the targets and queries of a batch, and keep what the critics see.
 
-        That are the texts alone, `words` `(N, D)`; the image of which they inform, `picture` `(N, D)`; and, where the
-        term `image_query` has a weight, the low-level `map` `(N, C, h, w)` of the targets.
+        These are the texts alone, `words` `(N, D)`; the image of which they inform, `picture` `(N, D)`; and, for the
+        term `image_query`, the low-level `map` `(N, C, h, w)` of the targets.
         """
         sources, texts = batch.text
         extra = {}

@@ -13,8 +13,6 @@ Where this differs from the paper: texts of one image, and on class-level data i
 negatives; the loss is a mean over the pairs of a batch where the paper sums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -31,26 +29,21 @@ class Triplet(Retriever):
 
     Args:
         margin: m, a difference of cosines, 0 to 2.
-        mining: Whether all negatives count, or the hardest only.
+        mining: The negatives that count, all or the hardest.
         **kwargs: Options of `Retriever`.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0}
     adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        margin: float = 0.2,
-        mining: Mining = "hardest",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, margin: float = 0.2, mining: Mining = "hardest", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
         self.mining = mining
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the triplet term."""
-        triplet = bidirectional_triplet(
-            *embeddings.pair, ~self.related(batch), margin=self.margin, mining=self.mining, reduction="mean"
-        )
-        return {"triplet": triplet}
+        negatives = ~self.related(batch)
+        return {
+            "triplet": bidirectional_triplet(*embeddings.pair, negatives, self.margin, self.mining, reduction="mean")
+        }

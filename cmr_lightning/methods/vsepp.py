@@ -24,8 +24,6 @@ Image networks that are trained from scratch can stall under the hardest negativ
 direction, where each of them violates the margin by just m and the loss stays at 2 N m; all negatives do not stall.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 

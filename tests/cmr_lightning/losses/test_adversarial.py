@@ -5,12 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmr_lightning.losses import (
-    AdversarialMode,
-    adversarial_modality,
-    adversarial_rotation,
-    binary_entropy,
-)
+from cmr_lightning.losses import AdversarialMode, adversarial_modality, adversarial_rotation, binary_entropy
 
 from .samples import sample
 

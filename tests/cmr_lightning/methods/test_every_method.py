@@ -178,10 +178,7 @@ TERMS: list[tuple[Any, dict[str, Any], Expected]] = [
     (
         VSEpp,
         {},
-        {
-            "triplet": lambda at: at.triplet(0.2, "hardest", "sum"),
-            "adversarial": lambda at: at.modality("reversal"),
-        },
+        {"triplet": lambda at: at.triplet(0.2, "hardest", "sum"), "adversarial": lambda at: at.modality("reversal")},
     ),
     (VSEpp, {"mining": "sum", "margin": 0.5}, {"triplet": lambda at: at.triplet(0.5, "sum", "sum")}),
 ]
