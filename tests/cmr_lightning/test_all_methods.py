@@ -1,7 +1,5 @@
 """What every method must keep to. Methods and their experiments are found, none is named here."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

@@ -1,7 +1,5 @@
 """Retrievers of composed queries, whatever the method."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

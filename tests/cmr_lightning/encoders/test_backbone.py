@@ -1,7 +1,5 @@
 """Frozen backbones and backbones with a learning rate of their own, in real training."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What holds for every encoder of what a data set serves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

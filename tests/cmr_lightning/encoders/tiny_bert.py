@@ -1,7 +1,5 @@
 """A BERT that is small enough for tests, as a folder such as people have."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from string import ascii_lowercase, digits, punctuation

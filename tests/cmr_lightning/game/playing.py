@@ -1,7 +1,5 @@
 """Small games that the tests of this folder share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Every loss as a loop over plain numbers: what the tensor forms must equal, under the same names and arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from math import exp, log, log1p, sqrt
 from statistics import fmean

@@ -1,7 +1,5 @@
 """A toy method, one batch of its data, and which parameters a loss term reaches."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import torch

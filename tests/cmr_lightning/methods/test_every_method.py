@@ -1,7 +1,5 @@
 """Each term of a method: which loss it is, of which pairs, and which parameters it reaches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
