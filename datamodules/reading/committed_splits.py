@@ -18,18 +18,23 @@ SPLITS = Path(__file__).parents[1] / "splits"
 CHECKSUMS = "SHA256SUMS"
 
 
-def read_split(name: str) -> dict[str, Any]:
-    """Read one committed list, as `splits/<name>.json` holds it.
+def read_split(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Read one committed list, as `<name>.json` of its folder holds it.
+
+    Args:
+        name: Name of the list.
+        folder: Folder of the lists and of their `SHA256SUMS`; None for that of this project.
 
     Raises:
         UserError: If the file is missing, or is not the one whose checksum was committed.
     """
-    path = SPLITS / f"{name}.json"
+    folder = folder or SPLITS
+    path = folder / f"{name}.json"
     content = _read(path)
-    committed = map(str.split, _read(SPLITS / CHECKSUMS).decode().splitlines())
+    committed = map(str.split, _read(folder / CHECKSUMS).decode().splitlines())
     if [hashlib.sha256(content).hexdigest(), path.name] not in committed:
         raise UserError(
-            f"{path} does not have the checksum of {SPLITS / CHECKSUMS}, so it is not the committed split; "
+            f"{path} does not have the checksum of {folder / CHECKSUMS}, so it is not the committed split; "
             f"restore it with git or install again."
         )
     return json.loads(content)
