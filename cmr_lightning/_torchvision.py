@@ -6,8 +6,6 @@ the two operators that torchvision looks up during its import: what is written i
 `torchvision.ops.nms` and torchvision's image decoders, which this project does not use, raise a clear error of torch.
 """
 
-from __future__ import annotations
-
 import importlib.machinery
 import sys
 from collections.abc import Sequence

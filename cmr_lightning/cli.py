@@ -1,7 +1,5 @@
 """`fit`, `validate`, `test` and `predict`: LightningCLI, with a folder for each run."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Errors of jsonargparse, forty lines about a wrong config, in one sentence."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

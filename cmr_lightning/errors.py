@@ -1,7 +1,5 @@
 """Errors that the user can act on, and those of the operating system in plain words."""
 
-from __future__ import annotations
-
 import errno
 
 

@@ -1,7 +1,5 @@
 """The base of every data set: parts, spec, protocols, loaders, and the wall in front of the test part."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """CUHK-PEDES (Li et al., CVPR 2017, arXiv 1702.05729): 40,206 pictures of 13,003 persons, about two sentences each."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any
 

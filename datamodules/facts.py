@@ -1,7 +1,5 @@
 """What is known of a data set before its files are read: stated once, on its class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """FashionIQ (Wu et al., CVPR 2021, arXiv 1905.12794): garments, and what people say distinguishes one from another."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Flickr8k (Hodosh, Young, Hockenmaier, JAIR 2013) and Flickr30k (Young et al., TACL 2014): five captions a picture."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path

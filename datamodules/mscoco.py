@@ -1,7 +1,5 @@
 """MSCOCO (Lin et al., ECCV 2014; captions: Chen et al. 2015) in Karpathy's split, with CxC and ECCV Caption."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """NUS-WIDE (Chua et al., CIVR 2009): 269,648 photos of Flickr with their tags and 81 concepts."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import replace

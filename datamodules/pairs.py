@@ -1,7 +1,5 @@
 """Pairs: the user's own pictures with their texts, listed in one table."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Pascal Sentence (Rashtchian et al., NAACL-HLT 2010 workshop): 1,000 VOC pictures, about five sentences each."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal

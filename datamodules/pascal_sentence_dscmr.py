@@ -1,7 +1,5 @@
 """Pascal Sentence as the public code of DSCMR (Zhen et al., CVPR 2019) distributes it: features in MATLAB files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

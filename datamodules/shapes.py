@@ -1,7 +1,5 @@
 """Shapes: an embedded data set of small pictures with five captions each, drawn on the spot."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Shapes in composed form: pictures of coloured shapes with a text that says what to change, drawn on the spot."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Wikipedia (Rasiwasia et al., ACM MM 2010): 2,866 sections of articles with their pictures, ten classes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cached_property

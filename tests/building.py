@@ -1,7 +1,5 @@
 """Experiments as the command line builds them, made so small that a test can run them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Every experiment of the project, as its first line says, on small data in the published form."""
 
-from __future__ import annotations
-
 import json
 import math
 import shlex

@@ -1,7 +1,5 @@
 """Every command of the README is run, on fewer pictures and for a shorter time than a reader would."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

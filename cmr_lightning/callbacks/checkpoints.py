@@ -1,7 +1,5 @@
 """Which weights of a run are kept: the best on the validation part, and the newest."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """The file that `predict` writes: the test part in the common space."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The file of a test from which reports draw: points of the common space, and queries with their results."""
 
-from __future__ import annotations
-
 import io
 import textwrap
 from typing import Any

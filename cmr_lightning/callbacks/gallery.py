@@ -1,7 +1,5 @@
 """A figure of test queries with their top results, the relevant ones marked."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass

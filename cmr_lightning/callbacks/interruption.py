@@ -1,7 +1,5 @@
 """Ctrl-C, or a cluster that ends a job, stops a training with a checkpoint to resume from."""
 
-from __future__ import annotations
-
 import signal
 from types import FrameType
 from typing import Any

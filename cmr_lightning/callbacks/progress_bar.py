@@ -1,7 +1,5 @@
 """One progress bar for a whole training: rate, time left, loss and score."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """The files of a test by which runs are compared: the record of the run, and the ranks of every query."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 from typing import Any

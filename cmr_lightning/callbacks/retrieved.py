@@ -1,7 +1,5 @@
 """What a test has retrieved: the first results of some queries, and which of them are relevant."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl

@@ -1,7 +1,5 @@
 """Logging to Weights & Biases, set up as its users expect; wandb is imported only where it is used."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """From embeddings to metrics, in all directions and under all protocols, with each ranking computed once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -17,8 +17,6 @@ relevant:
     [0.5, 0.0, 100.0, 200.0, 2.0, 0.45, 0.5, 0.25]
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

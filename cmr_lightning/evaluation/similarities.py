@@ -1,7 +1,5 @@
 """Similarities as integers: exact enough that equal embeddings tie, and fast."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

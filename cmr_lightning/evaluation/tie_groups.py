@@ -1,7 +1,5 @@
 """Tie groups: the items with the same similarity as a relevant item, found for a few queries at a time."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

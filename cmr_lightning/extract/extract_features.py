@@ -4,8 +4,6 @@ Encoders are named as in an experiment; what is kept is what their last layer, t
 would read. The batches of a shard are the same whatever was interrupted, so a store does not depend on it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

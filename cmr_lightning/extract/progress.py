@@ -1,7 +1,5 @@
 """Progress of an extraction: a bar on a terminal, a line now and then elsewhere."""
 
-from __future__ import annotations
-
 import time
 from typing import Self
 

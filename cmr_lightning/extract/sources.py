@@ -1,7 +1,5 @@
 """Sources of features: the pictures and the texts of a data set, as an encoder reads them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar

@@ -5,8 +5,6 @@ Douze, Guzhva, Deng, Johnson, Szilvasy, Mazaré, Lomeli, Hosseini, Jégou: The F
 Records hold exact ranks only. An index is for searching, and `recall` measures what the approximation costs.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`search`: find the nearest items of every query among the embeddings that `predict` wrote."""
 
-from __future__ import annotations
-
 import argparse
 import time
 import zipfile

@@ -1,7 +1,5 @@
 """Rows of all processes in one tensor; tensors of several types travel in one collective call."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise

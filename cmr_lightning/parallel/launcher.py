@@ -1,7 +1,5 @@
 """Starting the processes of a training on several devices, and ending all of them when one is lost."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

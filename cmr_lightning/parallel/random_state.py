@@ -1,7 +1,5 @@
 """The states of all random generators of a process, as tensors."""
 
-from __future__ import annotations
-
 import json
 import random
 from typing import Any

@@ -1,7 +1,5 @@
 """Data parallelism for two players that take turns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Mixed fp16 precision for two players: a loss scaler for each."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal

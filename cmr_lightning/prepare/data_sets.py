@@ -3,8 +3,6 @@
 `python -m cmr_lightning.prepare.data_sets` writes the tables from the facts on the classes.
 """
 
-from __future__ import annotations
-
 import re
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checksums of files, and sentences for disks that are full or may not be written to."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import shutil

@@ -3,8 +3,6 @@
 By hand, on `urllib`: a library that resumes by range and validator would be one more dependency of the whole project.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import ssl

@@ -1,7 +1,5 @@
 """`manifest.json`: what a data set's folder held when it was verified."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime

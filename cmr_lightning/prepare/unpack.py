@@ -1,7 +1,5 @@
 """Unpacking an archive that nobody vouches for: nothing leaves the folder, no half-unpacked content is left behind."""
 
-from __future__ import annotations
-
 import lzma
 import shutil
 import stat

@@ -1,7 +1,5 @@
 """Whether a data set is whole: its files are there, and the data set reads in them what its facts say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath

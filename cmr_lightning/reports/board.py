@@ -1,7 +1,5 @@
 """The leaderboard: which runs share a table, and the row of each experiment."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The leaderboard as text: in the terminal, as Markdown and as CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence

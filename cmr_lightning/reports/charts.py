@@ -1,7 +1,5 @@
 """Coordinates and ticks of charts, for the SVG in the report's page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

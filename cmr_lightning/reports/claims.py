@@ -4,8 +4,6 @@ A number in a paper is a claim: it was made with certain features, under a certa
 source. The files `experiments/claims/<data set>.yaml` say all of that; what a source leaves out is `not stated`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -11,8 +11,6 @@ If each image has one text, the units of i2t are the image queries and those of 
 queries of a pair count one half each. Each composed query is a unit, and there is no mean.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Curves of experiments: training by epoch and by update from `metrics.csv`, precision and recall from the ranks."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections import defaultdict

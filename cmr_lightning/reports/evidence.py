@@ -1,7 +1,5 @@
 """Excerpts of the ranks of a run; ranks are read once, as those of many runs may not fit into memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean

@@ -1,7 +1,5 @@
 """Galleries: queries with their first results, and the queries on which two methods differ most."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from dataclasses import dataclass, field

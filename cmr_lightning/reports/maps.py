@@ -1,7 +1,5 @@
 """Maps of the common space: where images and texts lie, in two dimensions."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass

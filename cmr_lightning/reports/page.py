@@ -1,7 +1,5 @@
 """The report's page: one HTML file that needs no other."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime

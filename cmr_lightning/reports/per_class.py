@@ -1,7 +1,5 @@
 """Scores by class: which classes a method finds, and which it does not."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`report`: runs side by side, in the terminal, as one HTML file, as Markdown and as CSV."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@
 results changed. `experiments/README.md` and the table in the project's README are written from these files alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

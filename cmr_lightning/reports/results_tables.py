@@ -1,7 +1,5 @@
 """The tables of `experiments/README.md` and of the project's README, as Markdown."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Statistics of scores: confidence intervals over runs, permutation tests over queries, compact letter displays."""
 
-from __future__ import annotations
-
 import math
 import string
 from collections.abc import Iterator, Sequence

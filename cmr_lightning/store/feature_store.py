@@ -8,8 +8,6 @@ A store is a folder:
     rows-00001.npy     ...
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

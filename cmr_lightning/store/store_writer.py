@@ -5,8 +5,6 @@ leaves its shards behind, and the next one makes those that are missing. Nothing
 many processes, or after how many interruptions they were written.
 """
 
-from __future__ import annotations
-
 import fcntl
 import io
 from collections.abc import Iterator

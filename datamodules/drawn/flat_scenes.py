@@ -1,7 +1,5 @@
 """Flat drawings of the scenes of CSS3D, for queries that start from a drawing and ask for a rendering (TIRG)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ A scene is a set of things on a grid of three by three places, above a horizon o
 function of its arguments; what is random is drawn from the NumPy generator that the caller passes.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence

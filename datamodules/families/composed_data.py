@@ -1,7 +1,5 @@
 """Composed retrieval: the query is an image with a text that says what to change, the answer is another image."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

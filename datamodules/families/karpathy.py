@@ -3,8 +3,6 @@
 A. Karpathy, L. Fei-Fei: "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import zlib

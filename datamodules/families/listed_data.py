@@ -1,7 +1,5 @@
 """Data sets that are lists of picture files with captions, whatever the encoders take as input."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path

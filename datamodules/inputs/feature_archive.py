@@ -1,7 +1,5 @@
 """Features of pictures in one NumPy archive."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

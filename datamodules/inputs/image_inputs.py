@@ -1,7 +1,5 @@
 """Inputs of image encoders: the contract of picture files, and of features that were extracted from them."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Picture files, decoded when they are needed."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -1,7 +1,5 @@
 """Vectors with few non-zero numbers, such as bags of words: kept sparse, made dense batch by batch."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

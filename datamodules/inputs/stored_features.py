@@ -1,7 +1,5 @@
 """Images and texts as features of a pretrained encoder, read from a feature store that `extract` made."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

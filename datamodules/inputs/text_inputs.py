@@ -1,7 +1,5 @@
 """Inputs of text encoders: numbers of words, or word weights."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path

@@ -4,8 +4,6 @@ The checksum file has the format of `sha256sum`, so that `cd datamodules/splits 
 the lists without Python.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

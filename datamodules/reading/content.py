@@ -1,7 +1,5 @@
 """Items of a part: tensors in memory, or something that reads them when they are asked for."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import overload

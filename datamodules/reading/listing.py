@@ -1,7 +1,5 @@
 """Listings: the picture files of a part of a data set, with their captions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Loaders of whole batches by index: no per-sample Python; what is on disk is read ahead."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

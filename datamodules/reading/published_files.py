@@ -4,8 +4,6 @@ Every function raises a `UserError` for a file that is missing, damaged or of an
 file comes from and where it goes, as `Facts.source` does, and ends the message.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 import zlib

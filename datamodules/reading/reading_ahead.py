@@ -1,7 +1,5 @@
 """Batches that are read while the batches before them are used: in processes, or in threads."""
 
-from __future__ import annotations
-
 import os
 import signal
 import weakref

@@ -5,8 +5,6 @@ their types, and gets stand-ins for them that hold data and do nothing. NumPy's 
 them take bytes for addresses.
 """
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Reading tables of the user's own, CSV, JSON lines or Parquet, with the place of each row for messages."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -3,8 +3,6 @@
 python -m tests.benchmarks.extraction [--pictures FOLDER] [--model mobilenetv2_100] [--workers 2]
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from pathlib import Path

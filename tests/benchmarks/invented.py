@@ -1,7 +1,5 @@
 """Random features of any size, for measurements in which their content does not matter."""
 
-from __future__ import annotations
-
 import torch
 
 from cmr_lightning.evaluation import CLASS_LEVEL

@@ -1,7 +1,5 @@
 """JPEGs as large as photographs of common data sets, of invented scenes."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -18,8 +18,6 @@ GPU everything is small, and says only that it works. Printed are medians over t
     rsum        the recalls, which tell that something was learnt
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import json

@@ -11,8 +11,6 @@ own, as the gallery grows fiftyfold in a file that is mapped into memory (Linux 
 that they can do at all, the time of other libraries.
 """
 
-from __future__ import annotations
-
 import statistics
 import sys
 import tempfile

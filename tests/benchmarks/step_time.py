@@ -8,8 +8,6 @@ large as those of common benchmarks; the encoders are multi-layer perceptrons wi
 pairs, and the discriminator makes one step.
 """
 
-from __future__ import annotations
-
 import logging
 import statistics
 import sys

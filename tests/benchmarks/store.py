@@ -3,8 +3,6 @@
 python -m tests.benchmarks.store
 """
 
-from __future__ import annotations
-
 import time
 from itertools import islice
 from pathlib import Path

@@ -8,8 +8,6 @@ update. The loop has no checks, no callbacks and no logs; the trainer has all th
 printed, with the lowest and highest: 1 would be no loss at all. Checkpoints are left out of both.
 """
 
-from __future__ import annotations
-
 import logging
 import statistics
 import sys

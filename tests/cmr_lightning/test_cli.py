@@ -1,7 +1,5 @@
 """What a person gets from `fit`, `validate`, `test` and `predict`."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """Rare errors of jsonargparse; `test_cli.py` has its messages about wrong options and files."""
 
-from __future__ import annotations
-
 import pytest
 
 from cmr_lightning.config_errors import errors_for_people, explain

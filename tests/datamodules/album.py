@@ -1,7 +1,5 @@
 """A small data set of noisy pictures with two captions each, in the way of Flickr8k."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Pressed plants with a line about each: a data set as a user writes it, outside this repository."""
 
-from __future__ import annotations
-
 import csv
 from functools import cached_property
 from pathlib import Path

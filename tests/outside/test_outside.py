@@ -3,8 +3,6 @@
 The method goes through the contract of all methods, in `test_all_methods.py`.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

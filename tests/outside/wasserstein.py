@@ -12,8 +12,6 @@ Objective, f the critic's score, u uniform in 0 to 1 and x_i = u_i v_i + (1 - u_
     discriminator:  min  -adversarial + 10 penalty
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """Signals in a training; a callback of the toy experiment sends them, at a given batch."""
 
-from __future__ import annotations
-
 import csv
 import os
 import signal

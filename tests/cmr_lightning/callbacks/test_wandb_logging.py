@@ -1,7 +1,5 @@
 """What is sent to W&B, received by a server on the loopback address that stands in for theirs."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """A stand-in for W&B's server on the loopback address, which keeps what it is sent and answers what is asked."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

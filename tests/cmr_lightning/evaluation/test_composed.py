@@ -1,7 +1,5 @@
 """Composed queries: one direction, the source left out, right by target or by caption."""
 
-from __future__ import annotations
-
 from math import comb
 
 import numpy as np

@@ -8,8 +8,6 @@ Three processes are forked from one that has built everything: `alone`, and `0` 
 gloo. Each writes what it observed in each training to `FOLDER/<training>.<process>.pt`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

@@ -1,7 +1,5 @@
 """A training on two processes of which one is killed: it ends with one sentence, and can be resumed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Two processes with half of the batch each do what one process does with the whole."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Runs that no training made, with everything that `fit` and `test` leave in their folders."""
 
-from __future__ import annotations
-
 import csv
 import io
 from dataclasses import replace
