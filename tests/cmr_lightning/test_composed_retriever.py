@@ -8,8 +8,7 @@ import torch
 from cmr_lightning.batch import ComposedQuery
 from cmr_lightning.encoders import Concatenation, ImageOnly, TextOnly, TimmEncoder, TIRGFusion, TIRGLastMap, WordRNN
 from cmr_lightning.errors import UserError
-from cmr_lightning.methods.collapsed import Collapsed
-from cmr_lightning.methods.random import Random
+from cmr_lightning.methods.chance import Collapsed, Random
 from cmr_lightning.methods.tirg import TIRG
 from cmr_lightning.methods.triplet import Triplet
 from datamodules.shapes_composed import ShapesComposed

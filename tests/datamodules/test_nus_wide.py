@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmr_lightning.methods.random import Random
+from cmr_lightning.methods.chance import Random
 from datamodules import nus_wide as module
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.feature_archive import FeatureArchive

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
-from cmr_lightning.methods.collapsed import Collapsed
+from cmr_lightning.methods.chance import Collapsed
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs.run import Run
 from tests.building import trainer

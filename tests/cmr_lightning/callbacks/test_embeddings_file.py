@@ -5,7 +5,7 @@ import pytest
 
 from cmr_lightning.callbacks import EmbeddingsFile
 from cmr_lightning.methods.cca import CCA
-from cmr_lightning.methods.random import Random
+from cmr_lightning.methods.chance import Random
 from cmr_lightning.runs.run import Run
 from tests.building import trainer
 from tests.toy import Toy, ToyComposed

@@ -11,7 +11,7 @@ from cmr_lightning.callbacks.examples_writer import ExamplesWriter, principal_co
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import per_query
 from cmr_lightning.evaluation.examples import Examples
-from cmr_lightning.methods.random import Random
+from cmr_lightning.methods.chance import Random
 from cmr_lightning.runs.run import Run
 from datamodules.shapes import Shapes
 from datamodules.shapes_composed import ShapesComposed

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cmr_lightning.callbacks.gallery import RetrievalGallery, Tile, draw_gallery
-from cmr_lightning.methods.random import Random
+from cmr_lightning.methods.chance import Random
 from cmr_lightning.runs.run import Run
 from datamodules.base import CrossModalData
 from datamodules.shapes import Shapes

@@ -1,11 +1,11 @@
-"""Random embeddings: the least that a row on a board must beat."""
+"""What scores chance: random embeddings, which a row on a board must beat, and collapsed ones, which test its ties."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cmr_lightning.batch import DataSpec, Items, Task, Text
+from cmr_lightning.batch import ComposedQuery, DataSpec, Items, Task, Text, count
 from cmr_lightning.closed_form import Untrained
 from cmr_lightning.embedding_model import MODALITIES, Modality
 
@@ -13,7 +13,12 @@ _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more row
 
 
 class Random(Untrained):
-    """Gaussian vectors `(N, dim)` by the seed of the run, one per item, blind to its content: chance everywhere."""
+    """Gaussian vectors `(N, dim)` by the seed of the run, one per item, blind to its content: chance everywhere.
+
+    Args:
+        spec: What the model knows of the data.
+        dim: Size D of the common space.
+    """
 
     tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
 
@@ -36,3 +41,17 @@ class Random(Untrained):
         width = -(-self.dim // _BLOCK) * _BLOCK
         everything = torch.randn(int(items.position.max()) + 1, width, generator=generator)[:, : self.dim]
         return everything.to(items.position.device)[items.position]
+
+
+class Collapsed(Untrained):
+    """The same constant vector for every item. Scores chance under a fair tie rule, and anything else under others."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed every image as `(1, 1)`."""
+        return self.embed_texts(images)
+
+    def embed_texts(self, texts: Text | ComposedQuery) -> Tensor:
+        """Embed every text, or composed query, as `(1, 1)`."""
+        return torch.ones(count(texts), 2, device=self.device)
