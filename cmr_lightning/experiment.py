@@ -87,9 +87,6 @@ class ExperimentCLI(LightningCLI):
 class _Resolving(ExperimentCLI):
     """Parses an experiment and builds nothing."""
 
-    def before_instantiate_classes(self) -> None:
-        pass
-
     def instantiate_classes(self) -> None:
         pass
 
@@ -98,10 +95,7 @@ class _Resolving(ExperimentCLI):
 
 
 def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
-    """Resolve a config as a run writes it into its `config.yaml`, without building or running anything.
-
-    Args:
-        arguments: A command and its options.
+    """Resolve the config of a command line as a run writes it into `config.yaml`, without building or running anything.
 
     Raises:
         UserError: If the config is not right.

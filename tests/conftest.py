@@ -7,7 +7,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,12 @@ def same_handler_of_ctrl_c() -> Iterator[None]:
     interrupt = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was printed since the last time, however its lines are wrapped."""
+    return lambda: " ".join("".join(capsys.readouterr()).split())
 
 
 @pytest.fixture

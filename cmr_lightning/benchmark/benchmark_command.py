@@ -11,10 +11,7 @@ from cmr_lightning.runs.fork_server import start_server
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a benchmark file, or what is left of it.
-
-    Args:
-        arguments: The command, and its options.
+    """Run what is left of a benchmark file.
 
     Raises:
         UserError: If the file is not right, or at the end if runs failed.

@@ -24,7 +24,7 @@ class Tuning:
     Attributes:
         trials: Trials of each sweep.
         sweeps: Files or patterns such as `experiments/sweeps/wikipedia_*.yaml`.
-        without: Experiments that have nothing to search for, by their files' names or patterns, such as `random`.
+        without: File names or patterns of experiments that have nothing to search for, such as `random`.
     """
 
     trials: int
@@ -34,12 +34,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a variant, and of which experiments they are.
-
-    Attributes:
-        values: The settings by their dotted names.
-        pattern: Files or a pattern; None for all experiments whose files have other values of these settings.
-    """
+    """Settings of a variant, of the experiments of a pattern or, without one, all whose files have other values."""
 
     values: dict[str, Any]
     pattern: str | None = None
@@ -89,8 +84,7 @@ class Benchmark:
     def plan(self, tuned: Mapping[Path, Path] = MappingProxyType({})) -> list[PlannedRun]:
         """List every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
 
-        Args:
-            tuned: Files that take the places of experiments, and are called like them.
+        Files that are `tuned` take the places of experiments, and are called like them.
 
         Raises:
             UserError: If a pattern matches no file, a variant none of the experiments, a variant is called like an
@@ -104,14 +98,16 @@ class Benchmark:
         cases += [(file, name, values) for name in self.variants for file, values in self._variant(name, files)]
         names = [row_name(file, variant) for file, variant, _ in cases]
         self._check_names(names)
-        rows = [
-            (tuned.get(file, file), tuple(as_options({**self.overrides, **values})), variant, name)
-            for (file, variant, values), name in zip(cases, names, strict=True)
-        ]
-        return [self._run(*row, number) for number in range(len(self.seeds)) for row in rows]
+        plan = []
+        for number, seed in enumerate(self.seeds):
+            for (file, variant, values), name in zip(cases, names, strict=True):
+                split = self.splits[file.parent.name][number] if file.parent.name in self.splits else None
+                folder = f"seed{seed}" + ("" if split is None else f"-split{split}".replace("/", "-"))
+                options, run = tuple(as_options({**self.overrides, **values})), Run(self.runs / name / folder)
+                plan.append(PlannedRun(tuned.get(file, file), seed, options, run, variant, split))
+        return plan
 
     def _variant(self, name: str, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Find the experiments that a variant is of, and its settings for each."""
         found: set[Path] = set()
         for settings in self.variants[name]:
             if settings.pattern is None:
@@ -132,12 +128,6 @@ class Benchmark:
         stems = sorted({name.rpartition("/")[2] for name in names})
         if unknown := [pattern for pattern in self.reference if not fnmatch.filter(stems, pattern)]:
             raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(stems)}.")
-
-    def _run(self, file: Path, options: tuple[str, ...], variant: str | None, name: str, number: int) -> PlannedRun:
-        splits = self.splits.get(file.parent.name)
-        split = None if splits is None else splits[number]
-        folder = f"seed{self.seeds[number]}" + ("" if split is None else f"-split{split}".replace("/", "-"))
-        return PlannedRun(file, self.seeds[number], options, Run(self.runs / name / folder), variant, split)
 
 
 def read_benchmark(path: Path) -> Benchmark:
@@ -253,7 +243,7 @@ def matching(pattern: str) -> Sequence[Path]:
 
 
 def _changes(settings: dict[str, Any], file: Path) -> bool:
-    """Return True if an experiment's file has a value for each of these settings, and not the very same ones."""
+    """Return True if an experiment's file has a value for each of these settings, but not the same ones."""
     experiment = read_yaml(file, "experiment")
     written = {key: look_up(experiment, key) for key in settings}
     return None not in written.values() and written != settings

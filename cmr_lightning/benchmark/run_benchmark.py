@@ -12,8 +12,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from rich.console import Console
-
 from cmr_lightning.benchmark.jobs import find_jobs
 from cmr_lightning.benchmark.plan import Benchmark
 from cmr_lightning.errors import UserError
@@ -30,48 +28,46 @@ def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run:
 
     Args:
         benchmark: The benchmark.
-        jobs: Runs at the same time.
-        cluster: The cluster that the runs are handed to, `slurm` or `local`; None for this machine.
-        dry_run: Print what would run instead.
+        jobs: Runs at the same time on this machine.
+        cluster: The cluster that runs instead, `slurm` or `local`.
+        dry_run: Print what would run, and stop.
 
     Raises:
         UserError: At the end if runs failed.
     """
-    console = Console()
     try:
-        outcomes = _run(benchmark, jobs, cluster, dry_run, console)
+        outcomes = _run(benchmark, jobs, cluster, dry_run)
     except KeyboardInterrupt:
-        console.print("\nStopped; the same command continues.")
+        print("\nStopped; the same command continues.")
         sys.exit(130)
     _raise_if_failed(outcomes)
 
 
-def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool, console: Console) -> list[Outcome]:
+def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) -> list[Outcome]:
     """Run what is left and report it; return how all runs of the plan ended."""
     winners, failed = ({}, {}) if dry_run else _tuned(benchmark, jobs)
     plan = benchmark.plan(winners)
     todo, outcomes = find_jobs([planned for planned in plan if planned.experiment not in failed])
     outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
-    console.print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.")
+    print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.", flush=True)
     if dry_run:
         if benchmark.tuning is not None:
-            console.print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
+            print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
         for job in todo:
             print(f"{job.planned.name}: {', then '.join(command[0] for command in job.missing())}")
         return outcomes
-    with (
-        RunsProgress(console, "benchmark", len(todo)) as progress,
-        closing(
-            on_cluster(todo, cluster, benchmark) if cluster else on_this_machine(todo, jobs, progress.tell)
-        ) as ends,
-    ):
-        outcomes += watch(ends, len(todo), progress)
+    with RunsProgress("benchmark", len(todo)) as progress:
+        ends = on_cluster(todo, cluster, benchmark) if cluster else on_this_machine(todo, jobs, progress.tell)
+        with closing(ends):
+            outcomes += watch(ends, len(todo), progress)
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
-        if others := _others(benchmark, finished):
-            line = f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}."
-            console.print(line, markup=False, soft_wrap=True)
+        records = {planned.run.record for planned in finished}
+        # of an earlier plan, or with settings that failed since
+        others = sum(path not in records for path in benchmark.runs.rglob(finished[0].run.record.name))
+        if others:
+            print(f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}.")
     return outcomes
 
 
@@ -92,31 +88,17 @@ def _report_of(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> list[str
     return arguments + [f"--reference={name}" for given in benchmark.reference for name in matching_names(names, given)]
 
 
-def _others(benchmark: Benchmark, finished: Sequence[PlannedRun]) -> int:
-    """Count the other runs with a record in the folder: of an earlier plan, or with settings that failed since."""
-    records = {planned.run.record for planned in finished}
-    return sum(path not in records for path in benchmark.runs.rglob(finished[0].run.record.name))
-
-
 def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
     failed: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.error is not None:
             failed.setdefault(outcome.error, []).append(outcome.planned.name)
     if failed:
-        count = sum(map(len, failed.values()))
-        reasons = "\n".join(f"  {_named(names)}: {error}" for error, names in failed.items())
-        raise UserError(f"{count} of {len(outcomes)} runs failed; the same command tries them again:\n{reasons}")
-
-
-def _named(names: Sequence[str]) -> str:
-    """Name runs that failed for one reason, while they are few.
-
-    Examples:
-        >>> _named(["wikipedia/daml seed 0", "wikipedia/daml seed 1", "wikipedia/daml seed 2", "wikipedia/daml seed 3"])
-        'wikipedia/daml seed 0 and 3 more'
-    """
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+        message = f"{sum(map(len, failed.values()))} of {len(outcomes)} runs failed; the same command tries them again:"
+        for error, names in failed.items():
+            named = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+            message += f"\n  {named}: {error}"
+        raise UserError(message)
 
 
 def on_this_machine(

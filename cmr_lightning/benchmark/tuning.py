@@ -13,14 +13,7 @@ from cmr_lightning.sweep.run_sweep import run_sweep
 
 
 def winners(benchmark: Benchmark, tuning: Tuning, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """Find the winner of each experiment's sweep; sweeps that are not done are run.
-
-    A sweep that fails stops no other.
-
-    Args:
-        benchmark: The benchmark; its overrides hold for all trials.
-        tuning: How long is searched, and where.
-        jobs: Trials at the same time.
+    """Find the winner of each experiment's sweep, after what is left of the sweep is run, `jobs` trials at a time.
 
     Returns:
         The winners, and of the experiments that have none, why their sweeps failed.

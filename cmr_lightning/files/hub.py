@@ -13,8 +13,7 @@ from cmr_lightning.errors import UserError
 
 Loaded = TypeVar("Loaded")
 
-_PATIENCE = 5.0
-"""Seconds that the hub has to answer."""
+_SECONDS_TO_ANSWER = 5.0
 
 
 def from_hub(load: Callable[[bool], Loaded], hub_id: str, files: str, option: str) -> Loaded:
@@ -54,7 +53,9 @@ def _reachable() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE):
+        with urllib.request.urlopen(
+            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_SECONDS_TO_ANSWER
+        ):
             return True
     except urllib.error.HTTPError:  # an answer all the same
         return True

@@ -11,14 +11,7 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name, and rename it at the end, so that an interruption leaves no broken file behind.
-
-    Args:
-        path: Where the file will be; a file that is there is replaced.
-
-    Yields:
-        What to write into.
-    """
+    """Write a file under another name that replaces `path` at the end, so that an interruption leaves no broken one."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:

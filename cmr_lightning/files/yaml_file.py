@@ -23,11 +23,7 @@ def load_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path, kind: str) -> Any:
-    """Read a file that people write.
-
-    Args:
-        path: The file.
-        kind: What the message about it calls it, such as `sweep file`.
+    """Read a file that people write; messages call it by its `kind`, such as `sweep file`.
 
     Raises:
         UserError: If the file is missing, or is not YAML.

@@ -17,16 +17,12 @@ from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
+# errors of torch on bytes that are no pickle, as it takes them for the commands of one
 _NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
-"""Errors of torch on bytes that are no pickle, as it takes them for the commands of one."""
 
 
 class RunCheckpoints(TorchCheckpointIO):
-    """Writes the checkpoints of a run, and keeps the last but one, in case the last is damaged.
-
-    Args:
-        run: The run.
-    """
+    """Writes the checkpoints of a run, and keeps the last but one, in case the last is damaged."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -51,8 +47,8 @@ class RunCheckpoints(TorchCheckpointIO):
                     path.replace(self.run.previous)
         except OSError as error:
             raise UserError(
-                f"{path} could not be written: {system_reason(error)}; what was saved before "
-                f"is whole. Mend that, and go on with --resume=true."
+                f"{path} could not be written: {system_reason(error)}; what was saved before is whole. "
+                f"Mend that, and go on with --resume=true."
             ) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:

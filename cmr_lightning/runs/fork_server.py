@@ -35,11 +35,11 @@ def start_server() -> None:
     """Start the server if it does not run yet, without waiting until it has imported everything."""
     with LOCK, _shielded():
         forkserver.ensure_running()
-    atexit.register(_stop_server)
+    atexit.register(_stop_unused_server)
 
 
-def _stop_server() -> None:
-    """Stop a server that nobody needs, which would hold the output open until it has imported everything."""
+def _stop_unused_server() -> None:
+    # it would hold the output open until it has imported everything
     number = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     if number is not None and not multiprocessing.active_children():
         with suppress(ProcessLookupError):
@@ -86,18 +86,14 @@ def _shielded() -> Iterator[None]:
 
 
 class SharedFile:
-    """A descriptor that a process is given, with the lock on the file: it ends with the last process that has it open.
-
-    Attributes:
-        descriptor: The descriptor in this process.
-    """
+    """A descriptor that a process is given with the lock on its file, which ends with the last one that has it open."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def __reduce__(self) -> tuple[Callable[[Any], SharedFile], tuple[Any]]:
-        return _received, (reduction.DupFd(self.descriptor),)
+        return SharedFile._received, (reduction.DupFd(self.descriptor),)
 
-
-def _received(duplicate: Any) -> SharedFile:
-    return SharedFile(duplicate.detach())
+    @classmethod
+    def _received(cls, duplicate: Any) -> SharedFile:
+        return cls(duplicate.detach())

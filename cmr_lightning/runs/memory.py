@@ -13,11 +13,10 @@ _MIB = 1024**2
 
 
 def peak_memory() -> dict[str, int]:
-    """Measure the most memory that this process has held so far, in MiB.
+    """Measure the most memory, in MiB, that this process has held so far.
 
-    Returns:
-        `process_mib`, its resident set without that of loading workers; where a GPU was used also `gpu_mib`, what
-        tensors took on the fullest one (`torch.cuda.max_memory_allocated`).
+    It is `process_mib`, its resident set without that of loading workers, and where a GPU was used also `gpu_mib`, what
+    tensors took on the fullest one (`torch.cuda.max_memory_allocated`).
     """
     import torch  # here, so that records are read without waiting for it
 

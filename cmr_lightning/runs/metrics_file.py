@@ -17,11 +17,7 @@ from cmr_lightning.runs.run import Run
 
 
 class _ContinuedWriter(ExperimentWriter):
-    """Continues where an earlier writer stopped; Lightning's own deletes the file.
-
-    Attributes:
-        rows: Rows written so far, with those of earlier writers.
-    """
+    """Continues after the `rows` that earlier writers wrote; Lightning's own deletes the file."""
 
     def _check_log_dir_exists(self) -> None:
         keys, rows = _read(Path(self.metrics_file_path))
@@ -40,9 +36,7 @@ class _ContinuedWriter(ExperimentWriter):
 class MetricsFile(CSVLogger):
     """Lightning's CSV logger, writing `metrics.csv` straight into the run's folder.
 
-    Args:
-        run: The run.
-        keep_rows: How many rows of an earlier file are kept, when a run is resumed; later ones will be written again.
+    Of an earlier file the first `keep_rows` rows are kept; a run that is resumed writes the later ones again.
     """
 
     def __init__(self, run: Run, keep_rows: int = 0) -> None:

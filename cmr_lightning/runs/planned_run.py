@@ -17,13 +17,10 @@ _NAMES = ("run_dir", "experiment")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One experiment with one seed.
+    """One experiment, by its file, with one seed.
 
     Attributes:
-        experiment: The experiment's file.
-        seed: Its seed.
         options: What is set beside the file, the seed and the split, as on the command line.
-        run: Where the run lives.
         variant: The variant's name, if it is one of the experiment's variants.
         split: The split of the data; None for that of the experiment's file.
     """
@@ -73,13 +70,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Job:
-    """A planned run, and what it must have been made of to count as finished.
-
-    Attributes:
-        planned: The run.
-        config: Its resolved config.
-        data_checksum: Checksum of its data as they are now.
-    """
+    """A planned run, with the resolved config and the checksum of its data that it must have to count as finished."""
 
     planned: PlannedRun
     config: dict[str, Any]

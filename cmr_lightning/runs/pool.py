@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
 from multiprocessing.connection import Connection, wait
@@ -42,8 +43,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        planned: The run.
-        seconds: How long it took, 0 if it had been finished before.
+        seconds: How long it took; 0 if it had been finished before.
         error: Why it failed; None if it did not.
         stopped: True if it was told to end before it was finished.
     """
@@ -61,9 +61,9 @@ def side_by_side(jobs: int, work: Callable[[dict[str, str], Event], Iterable[Res
     """Work in several threads, and yield what they find as they find it.
 
     Args:
-        jobs: How many threads.
-        work: Called once in each thread with the environment variables of its runs, see `share`, and an event that is
-            set when the generator is closed and no other run is to be started.
+        jobs: Number of threads.
+        work: Called once in each with the environment variables of its runs (`share`), and an event that is set when
+            the generator is closed and no other run is to be started.
     """
     stopping = Event()
     results: SimpleQueue[Result | None] = SimpleQueue()
@@ -129,7 +129,7 @@ def execute(
     Args:
         planned: The run.
         missing: Called, once nobody else works on the run, for the commands that are left to do.
-        environment: Environment variables of the process beside those of this one.
+        environment: Its environment variables beside those of this process.
         ends: Called now and then; the process is stopped as soon as it returns true.
         tell: Called with the run's name and the phase that it is in, and with None at its end.
     """
@@ -157,7 +157,7 @@ def _lock_log(log: BinaryIO, planned: PlannedRun, ends: Callable[[], bool] | Non
     if lock(log):
         return True
     print(f"{planned.name} waits, as another process still works on it (it holds {log.name}).", flush=True)
-    while ends is None or not ends():
+    while not (ends and ends()):
         time.sleep(_SECONDS_BETWEEN_CHECKS)
         if lock(log):
             return True
@@ -174,10 +174,11 @@ def _run(
     """Run commands in a new process; return its exit code, and whether it was stopped before its end."""
     phases, listener = CONTEXT.Pipe(duplex=False)
     threads = int(environment.get("OMP_NUM_THREADS") or torch.get_num_threads())
-    # whoever asks `ends` is the one who passes Ctrl-C on
-    task = _Task(commands, {**os.environ, **environment}, threads, SharedFile(log.fileno()), listener, ends is not None)
+    own_session = ends is not None  # whoever asks `ends` is the one who passes Ctrl-C on
+    shared = SharedFile(log.fileno())
+    work = partial(_work, commands, {**os.environ, **environment}, threads, shared, listener, own_session)
     with listener:
-        process = start_process(task.run)
+        process = start_process(work)
     with phases:
         try:
             stopped = _watch(process, phases, ends or (lambda: False), tell)
@@ -218,8 +219,7 @@ def _signal(process: ForkServerProcess, number: signal.Signals) -> None:
 def _reason(log: Path, code: int) -> str:
     """Find the sentence that a process left before it ended with an error."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if errors:
+    if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
         return errors[-1]
     last = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
     return f"exit code {code}: {last} (see {log})"
@@ -228,51 +228,41 @@ def _reason(log: Path, code: int) -> str:
 # In the process -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The work of a process, and what makes it like one that was started by hand."""
-
-    commands: list[list[str]]
-    environment: dict[str, str]
-    threads: int
-    log: SharedFile
-    listener: Connection
-    own_session: bool
-
-    def run(self) -> None:
-        """Run the commands, and exit with their code."""
-        if self.own_session:
-            os.setsid()
-        os.dup2(self.log.descriptor, sys.stdout.fileno())
-        os.dup2(self.log.descriptor, sys.stderr.fileno())
-        os.environ.clear()
-        os.environ.update(self.environment)
-        torch.set_num_threads(self.threads)  # the libraries read OMP_NUM_THREADS when the server imported them
-        threadpool_limits(self.threads)
-        multiprocessing.set_start_method(None, force=True)  # that of loaders' workers, which is now the pool's
-        # what Lightning starts the other processes of a group by
-        sys.modules["__main__"].__spec__ = find_spec(__name__)
-        sys.argv = [__file__, *_joined(self.commands)]
-        PhaseReporter.listener = self.listener
-        restore_signals()
-        try:
-            sys.exit(run_commands(self.commands))
-        finally:
-            atexit._run_exitfuncs()  # which multiprocessing leaves out
-
-
-def _joined(commands: Sequence[list[str]]) -> list[str]:
-    """Join commands to one command line, with `--` between them."""
+def _work(
+    commands: list[list[str]],
+    environment: dict[str, str],
+    threads: int,
+    log: SharedFile,
+    listener: Connection,
+    own_session: bool,
+) -> None:
+    """Make this process like one that was started by hand, run commands, and exit with their code."""
+    if own_session:
+        os.setsid()
+    os.dup2(log.descriptor, sys.stdout.fileno())
+    os.dup2(log.descriptor, sys.stderr.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(threads)  # the libraries read OMP_NUM_THREADS when the server imported them
+    threadpool_limits(threads)
+    multiprocessing.set_start_method(None, force=True)  # that of loaders' workers, which is now the pool's
+    # what Lightning starts the other processes of a group by
+    sys.modules["__main__"].__spec__ = find_spec(__name__)
     words = [word for command in commands for word in (*command, "--")]
-    return words[:-1]
+    sys.argv = [__file__, *words[:-1]]
+    PhaseReporter.listener = listener
+    restore_signals()
+    try:
+        sys.exit(run_commands(commands))
+    finally:
+        atexit._run_exitfuncs()  # which multiprocessing leaves out
 
 
 def run_commands(commands: Iterable[list[str]]) -> int:
-    """Run commands one after the other, until one fails; return the exit code of the last one."""
+    """Run commands one after the other, until one fails; return its exit code, else 0."""
     for command in commands:
         PhaseReporter.report(command[0])
-        code = main(command)
-        if code != 0:
+        if code := main(command):
             return code
     return 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,18 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-STARTING = "starting"
-"""The phase of a run whose process is being started."""
+STARTING = "starting"  # the phase of a run whose process is being started
 
 
 class PhaseReporter(pl.Callback):
-    """Tells the process that started this one which epoch is trained; nothing where nobody listens.
+    """Tells the process that started this one which epoch is trained; nothing where nobody listens."""
 
-    Attributes:
-        listener: The pipe to that process; None in a process that was not started by a pool.
-    """
-
-    listener: Connection | None = None
+    listener: Connection | None = None  # none in a process that was not started by a pool
 
     @classmethod
     def report(cls, phase: str) -> None:
@@ -40,16 +34,10 @@ class PhaseReporter(pl.Callback):
 
 
 class RunsProgress:
-    """A bar of the runs that have ended, with what the others are doing; lines where the output is not a terminal.
+    """A bar of the runs that have ended, with what the others are doing; lines where the output is not a terminal."""
 
-    Args:
-        console: Where it is shown.
-        title: What the bar is called.
-        total: Runs in all.
-        completed: How many of them had ended before.
-    """
-
-    def __init__(self, console: Console, title: str, total: int, completed: int = 0) -> None:
+    def __init__(self, title: str, total: int, completed: int = 0) -> None:
+        console = Console()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -60,26 +48,22 @@ class RunsProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=total, completed=completed, phases="")
-        self._phases: dict[str, str] = {}
+        self._phases: dict[str, str | None] = {}
         self._lock = Lock()
 
     def __enter__(self) -> RunsProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def tell(self, name: str, phase: str | None) -> None:
         """Show what a run is doing, from any thread; None when it has ended."""
         with self._lock:
-            if phase is None:
-                self._phases.pop(name, None)
-            else:
-                self._phases[name] = phase
-            self._bar.update(self._task, phases="; ".join(f"{run}: {doing}" for run, doing in self._phases.items()))
+            self._phases[name] = phase
+            phases = [f"{run}: {doing}" for run, doing in self._phases.items() if doing is not None]
+            self._bar.update(self._task, phases="; ".join(phases))
         if phase == STARTING and not self._bar.console.is_terminal:
             self.print(f"{name}: {phase}")
 

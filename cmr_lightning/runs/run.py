@@ -14,8 +14,6 @@ from cmr_lightning.files.whole_file import write_whole
 
 
 class _Inside:
-    """A path inside a run's folder."""
-
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -25,38 +23,22 @@ class _Inside:
 
 @dataclass(frozen=True)
 class Run:
-    """A folder `runs/<experiment>/seed<seed>/`.
-
-    Attributes:
-        path: The folder.
-    """
+    """A folder `runs/<experiment>/seed<seed>/`."""
 
     path: Path
 
-    config = _Inside("config.yaml")
-    """The resolved config; `test --config` takes it as it is."""
-    best = _Inside("checkpoints/best.ckpt")
-    """The checkpoint that was best on the validation part."""
-    last = _Inside("checkpoints/last.ckpt")
-    """The newest checkpoint, from which a run is resumed."""
-    previous = _Inside("checkpoints/previous.ckpt")
-    """The newest checkpoint but one."""
-    record = _Inside("record.json")
-    """The results of `test`."""
-    ranks = _Inside("ranks.npz")
-    """The ranks of every test query."""
-    embeddings = _Inside("embeddings.npz")
-    """The test part in the common space, as `predict` writes it."""
-    gallery = _Inside("gallery.png")
-    """Test queries with their top results, as a picture."""
-    examples = _Inside("examples.npz")
-    """Points of the common space and queries with their results, for the report."""
-    metrics = _Inside("metrics.csv")
-    """Losses and scores by update, as the training logged them."""
-    log = _Inside("run.log")
-    """Warnings and messages of libraries."""
-    wandb = _Inside("wandb.json")
-    """The W&B run that this one is logged to, if any."""
+    config = _Inside("config.yaml")  # resolved; `test --config` takes it as it is
+    best = _Inside("checkpoints/best.ckpt")  # on the validation part
+    last = _Inside("checkpoints/last.ckpt")  # the newest, from which a run is resumed
+    previous = _Inside("checkpoints/previous.ckpt")  # the newest but one
+    record = _Inside("record.json")  # the results of `test`
+    ranks = _Inside("ranks.npz")  # of every test query
+    embeddings = _Inside("embeddings.npz")  # the test part in the common space, as `predict` writes it
+    gallery = _Inside("gallery.png")  # test queries with their top results
+    examples = _Inside("examples.npz")  # points of the common space and queries with their results, for the report
+    metrics = _Inside("metrics.csv")  # losses and scores by update, as the training logged them
+    log = _Inside("run.log")  # warnings and messages of libraries
+    wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
     _summary = _Inside("fit.json")
 
     @property
@@ -94,11 +76,7 @@ class Run:
         return json.loads(self._summary.read_text())
 
     def check(self, resume: bool, overwrite: bool) -> None:
-        """Refuse what `fit` should not do in this folder.
-
-        Args:
-            resume: Continue from the newest checkpoint.
-            overwrite: Delete what an earlier `fit` left.
+        """Refuse what `fit` should not do here: to `resume` from a checkpoint, or `overwrite` what an earlier one left.
 
         Raises:
             UserError: If the folder holds a run and neither was asked for, or there is nothing to resume.
@@ -127,10 +105,7 @@ class Run:
 
 
 def experiment_name(configs: Sequence[Path]) -> str:
-    """Name the experiment that a list of config files makes.
-
-    It is the path below the nearest folder called `experiments`, or the file's own name, without suffix; several files
-    are joined by `+`.
+    """Join the names of config files by `+`: the path below the nearest folder `experiments`, or the file's own name.
 
     Examples:
         >>> experiment_name([Path("experiments/wikipedia/daml.yaml")])

@@ -15,8 +15,7 @@ METHODS = ("bayes", "random", "grid")
 
 _FOR_THE_SERVER = ("name", "description", "project", "entity", "program")
 _KEYS = ("command", "method", "metric", "parameters", "early_terminate", "run_cap", *_FOR_THE_SERVER)
-_OURS = ("run_dir", "trainer.logger")
-"""Options of the command that W&B's agent needs and a sweep of ours sets itself or does not need."""
+_OURS = ("run_dir", "trainer.logger")  # options that W&B's agent needs, and our sweep sets itself or does not need
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class EarlyTermination:
     """W&B's `early_terminate` of type hyperband, with one bracket.
 
     After `min_iter` measurements, and again after each `eta` times as many, a trial continues only if its best score so
-    far is among the best share of 1 / `eta` of all trials that came so far.
+    far is among the best 1 / `eta` of all trials that came so far.
     """
 
     min_iter: int
@@ -36,13 +35,10 @@ class SweepFile:
     """A file `experiments/sweeps/<dataset>_<method>.yaml`.
 
     Attributes:
-        path: The file.
         experiment: The experiment whose settings are varied.
         options: What the command sets beside the experiment, as on the command line.
         method: How settings are chosen: `bayes`, `random` or `grid`.
         metric: Name of the score on the validation part, e.g. `val/map@all/cos/label/mean`.
-        maximize: True if a larger score is better.
-        parameters: What is varied.
         early_terminate: When bad trials are ended; None for never.
         run_cap: How many trials there are to be; None if that is left open.
     """
@@ -90,10 +86,9 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> SweepFile:
     if metric.get("goal", "minimize") not in ("minimize", "maximize"):
         raise UserError(f"metric.goal is {metric['goal']!r}, but must be minimize or maximize.")
     parameters = tuple(read_parameters(content["parameters"]))
-    if content["method"] == "grid":
-        endless = [p.key for p in parameters if p.drawn is not None and p.grid is None]
-        if endless:
-            raise UserError(f"a grid needs lists of values, which {', '.join(endless)} does not have.")
+    endless = [p.key for p in parameters if p.drawn is not None and p.grid is None]
+    if content["method"] == "grid" and endless:
+        raise UserError(f"a grid needs lists of values, which {', '.join(endless)} does not have.")
     return SweepFile(
         path=path,
         experiment=experiment,
@@ -108,8 +103,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> SweepFile:
 
 
 def _refuse_unknown(where: str, content: Mapping[str, Any], known: Sequence[str]) -> None:
-    unknown = [f"`{where}{key}`" for key in content if key not in known]
-    if unknown:
+    if unknown := [f"`{where}{key}`" for key in content if key not in known]:
         raise UserError(f"{', '.join(unknown)} cannot be obeyed on this machine; what can is {', '.join(known)}.")
 
 
@@ -135,8 +129,9 @@ def _command(words: Sequence[Any]) -> tuple[Path, tuple[str, ...]]:
     experiments = [Path(value) for key, value in found if key in ("config", "c")]
     if len(experiments) != 1:
         raise UserError("the command must name one experiment by --config.")
-    kept = [f"--{key}={value}" for key, value in found if key not in ("config", "c") and not _is_ours(key)]
-    return experiments[0], tuple(kept)
+    left_out = ("config", "c", *_OURS)
+    kept = [(key, value) for key, value in found if not any(f"{key}.".startswith(f"{name}.") for name in left_out)]
+    return experiments[0], tuple(f"--{key}={value}" for key, value in kept)
 
 
 def options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -150,7 +145,3 @@ def options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for word in waiting:
         key, equals, value = word.lstrip("-").partition("=")
         yield key, value if equals else next(waiting, "")
-
-
-def _is_ours(key: str) -> bool:
-    return any(key == ours or key.startswith(f"{ours}.") for ours in _OURS)

@@ -17,8 +17,7 @@ from cmr_lightning.runs.settings import as_option
 
 Settings = Mapping[str, Any]
 
-_TAIL = 1e-4
-"""Probability of each tail that is left out of a distribution without bounds."""
+_TAIL = 1e-4  # probability of each tail that is left out of a distribution without bounds
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,10 @@ def _read(key: str, settings: Settings) -> Parameter:
             + "."
         )
     for setting in ("min", "max", "mu", "sigma", "a", "b", "q"):
-        _check_number(key, setting, settings.get(setting, 0))
+        value = settings.get(setting, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            hint = "; YAML takes 1e-5 for text, write 1.0e-5" if isinstance(value, str) else ""
+            raise UserError(f"parameters.{key}.{setting} must be a number, and is {value!r}{hint}.")
     try:
         return make(key, settings)
     except ValueError as error:
@@ -97,12 +99,6 @@ def _implied(settings: Settings) -> str:
     return "int_uniform" if whole else "uniform"
 
 
-def _check_number(key: str, setting: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        hint = "; YAML takes 1e-5 for text, write 1.0e-5" if isinstance(value, str) else ""
-        raise UserError(f"parameters.{key}.{setting} must be a number, and is {value!r}{hint}.")
-
-
 # Distributions -------------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +108,8 @@ def _constant(key: str, settings: Settings) -> Parameter:
 
 def _categorical(key: str, settings: Settings) -> Parameter:
     values = {as_option(value): value for value in settings["values"]}
-
-    def place(value: Any) -> str:
-        return _member(as_option(value), list(values))
-
-    return Parameter(key, CategoricalDistribution(tuple(values)), values.__getitem__, place, tuple(values))
+    drawn = CategoricalDistribution(tuple(values))
+    return Parameter(key, drawn, values.__getitem__, lambda value: _member(value, list(values)), tuple(values))
 
 
 def _weighted(key: str, settings: Settings) -> Parameter:
@@ -126,7 +119,7 @@ def _weighted(key: str, settings: Settings) -> Parameter:
     words = [as_option(value) for value in values]
 
     def place(value: Any) -> float:
-        index = words.index(_member(as_option(value), words))
+        index = words.index(_member(value, words))
         return shares[index] - settings["probabilities"][index] / 2
 
     def value(share: float) -> Any:
@@ -141,9 +134,9 @@ def _int_uniform(key: str, settings: Settings) -> Parameter:
     return Parameter(key, drawn, lambda x: x, lambda value: _inside(value, drawn), tuple(range(low, high + 1)))
 
 
-def _between(low: Callable[[Settings], float], high: Callable[[Settings], float], log: bool) -> Any:
+def _between(bounds: Callable[[Settings], tuple[float, float]], log: bool) -> Any:
     def make(key: str, settings: Settings) -> Parameter:
-        drawn = FloatDistribution(low(settings), high(settings), log=log)
+        drawn = FloatDistribution(*bounds(settings), log=log)
         return Parameter(key, drawn, lambda x: x, lambda value: _inside(value, drawn))
 
     return make
@@ -191,8 +184,8 @@ def _q_uniform(key: str, settings: Settings) -> Parameter:
     return Parameter(key, of.drawn, of.value, of.place, tuple(float(f"{m * q:.12g}") for m in multiples))
 
 
-def _member(word: str, words: list[str]) -> str:
-    if word not in words:
+def _member(value: Any, words: list[str]) -> str:
+    if (word := as_option(value)) not in words:
         raise ValueError(f"{word} is none of {', '.join(words)}")
     return word
 
@@ -207,20 +200,16 @@ _BOUNDS = ("min", "max")
 _MOMENTS = ("mu", "sigma")
 
 
-def _setting(name: str) -> Callable[[Settings], float]:
-    return lambda settings: settings[name]
-
-
-def _exp(name: str, sign: int = 1) -> Callable[[Settings], float]:
-    return lambda settings: math.exp(sign * settings[name])
+def _as_given(settings: Settings) -> tuple[float, float]:
+    return settings["min"], settings["max"]
 
 
 _CONTINUOUS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Any]] = {
-    "uniform": (_BOUNDS, (), _between(_setting("min"), _setting("max"), log=False)),
-    "log_uniform": (_BOUNDS, (), _between(_exp("min"), _exp("max"), log=True)),
-    "log_uniform_values": (_BOUNDS, (), _between(_setting("min"), _setting("max"), log=True)),
-    "inv_log_uniform": (_BOUNDS, (), _between(_exp("max", -1), _exp("min", -1), log=True)),
-    "inv_log_uniform_values": (_BOUNDS, (), _between(_setting("min"), _setting("max"), log=True)),
+    "uniform": (_BOUNDS, (), _between(_as_given, log=False)),
+    "log_uniform": (_BOUNDS, (), _between(lambda s: (math.exp(s["min"]), math.exp(s["max"])), log=True)),
+    "log_uniform_values": (_BOUNDS, (), _between(_as_given, log=True)),
+    "inv_log_uniform": (_BOUNDS, (), _between(lambda s: (math.exp(-s["max"]), math.exp(-s["min"])), log=True)),
+    "inv_log_uniform_values": (_BOUNDS, (), _between(_as_given, log=True)),
     "normal": ((), _MOMENTS, _by_quantile(lambda s: stats.norm(s.get("mu", 0), s.get("sigma", 1)))),
     "log_normal": (
         (),

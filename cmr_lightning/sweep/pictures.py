@@ -12,21 +12,11 @@ import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.trial import TrialState
 
-_DPI = 110
-_WIDTH, _HEIGHT = 8, 4.5
+_WIDTH, _HEIGHT = 8, 4.5  # inches
 
 
 def save_pictures(study: optuna.Study, metric: str, folder: Path) -> list[Path]:
-    """Draw the pictures for which there are enough trials.
-
-    Args:
-        study: The study.
-        metric: Name of its score.
-        folder: Where the pictures go.
-
-    Returns:
-        The pictures: `history.png`, and if there are enough trials `slices.png` and `importance.png`.
-    """
+    """Draw `history.png`, and if there are enough trials `slices.png` and `importance.png`; return their paths."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     params = sorted({name for trial in complete for name in trial.params})
     draw: Any = optuna.visualization.matplotlib
@@ -64,7 +54,7 @@ def _label_slice(axis: Any) -> None:
 def _save(axes: list[Any], path: Path) -> Path:
     figure = axes[0].figure
     figure.set_size_inches(max(_WIDTH, _WIDTH / 3 * len(axes)), _HEIGHT)
-    figure.savefig(path, dpi=_DPI, bbox_inches="tight")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     matplotlib.pyplot.close(figure)
     return path
 

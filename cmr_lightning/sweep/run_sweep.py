@@ -19,13 +19,12 @@ from rich.table import Table
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config, scores_in_validation
-from cmr_lightning.files.yaml_file import load_yaml
 from cmr_lightning.runs.planned_run import without_names
 from cmr_lightning.runs.pool import side_by_side
 from cmr_lightning.runs.progress import RunsProgress
 from cmr_lightning.runs.run import experiment_name
 from cmr_lightning.runs.settings import as_option, as_options, look_up
-from cmr_lightning.sweep.file import SweepFile, options
+from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
 from cmr_lightning.sweep.pictures import save_pictures
 from cmr_lightning.sweep.running import Ended, run_trial
@@ -33,18 +32,11 @@ from cmr_lightning.sweep.trials import Trials
 from cmr_lightning.sweep.winner import write_winner
 
 _FAILURES_TO_GIVE_UP = 3
-"""After so many trials that all failed the next ones are not tried."""
-
 _AGAIN = "once the reason is gone, the same command tries them again"
 
 
-def default_folder(sweep: SweepFile) -> Path:
-    """Choose where a sweep is kept if nobody says otherwise."""
-    return Path("runs/sweeps") / sweep.path.stem
-
-
 def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrides: Sequence[str] = ()) -> Path:
-    """Run a sweep until it has a number of trials, and show what was found.
+    """Run a sweep until it has a number of trials, show what was found, and return the winning experiment.
 
     Args:
         sweep: The sweep file.
@@ -53,46 +45,35 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
         jobs: Trials at the same time.
         overrides: Options of all trials.
 
-    Returns:
-        The winning experiment.
-
     Raises:
         UserError: If a key of the file is not one of the experiment, or no trial succeeded.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    console = Console()
     config = check(sweep, overrides)
     committed = {parameter.key: look_up(config, parameter.key) for parameter in sweep.parameters}
     trials = Trials(sweep, folder, overrides, config["seed_everything"])
     missing = trials.begin(_description(sweep, config), committed)
-    done = len(trials.ended(count))
-    console.print(
-        f"{experiment_name([sweep.experiment])}: {count} trials ({sweep.method}, {sweep.metric}, "
-        f"{'larger' if sweep.maximize else 'smaller'} is better), {done} are done; in {folder}.",
-        markup=False,
-        soft_wrap=True,
-    )
+    name, done = experiment_name([sweep.experiment]), len(trials.ended(count))
+    aim = f"{sweep.metric}, {'larger' if sweep.maximize else 'smaller'} is better"
+    print(f"{name}: {count} trials ({sweep.method}, {aim}), {done} are done; in {folder}.", flush=True)
     if missing is not None:
-        console.print(f"The experiment as it is written is not among them: {missing}.", markup=False, soft_wrap=True)
+        print(f"The experiment as it is written is not among them: {missing}.", flush=True)
     try:
-        _watch(trials, count, jobs, console)
+        _watch(trials, count, jobs)
     except KeyboardInterrupt:
-        console.print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command continues.")
+        print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command continues.")
         sys.exit(130)
-    return _conclude(trials, count, committed, console)
+    return _conclude(trials, count, committed)
 
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
 
 def check(sweep: SweepFile, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Check that the experiment takes every key and every value of a sweep, before anything is trained.
-
-    Returns:
-        The resolved config of the experiment as it is written.
+    """Check, without training, that the experiment takes all keys and values; return its config as it is written.
 
     Raises:
-        UserError: If a key or a value is not, or the metric is not one that the experiment logs.
+        UserError: If it does not, or the metric is not one that it logs.
     """
     fit = ["fit", f"--config={sweep.experiment}", *sweep.options, *overrides]
     written = resolved_config(fit)
@@ -117,13 +98,12 @@ def _examples(parameter: Parameter) -> list[Any]:
 
 def _description(sweep: SweepFile, config: Mapping[str, Any]) -> dict[str, str]:
     """Describe, by name, what makes trials of one sweep comparable."""
-    early = sweep.early_terminate
     return {
         **{key: as_option(value) for key, value in _flat(without_names(config))},
         **{f"parameters.{p.key}": f"{p.drawn} {_examples(p)}" for p in sweep.parameters},
         "method": sweep.method,
         "metric": f"{sweep.metric}, {'maximize' if sweep.maximize else 'minimize'}",
-        "early_terminate": str(early),
+        "early_terminate": str(sweep.early_terminate),
     }
 
 
@@ -138,11 +118,11 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 # Running -------------------------------------------------------------------------------------------------------------
 
 
-def _watch(trials: Trials, count: int, jobs: int, console: Console) -> None:
+def _watch(trials: Trials, count: int, jobs: int) -> None:
     """Run what is left, and print after each trial how it ended, what is best so far and what remains."""
     start, before, failed = time.monotonic(), len(trials.ended(count)), 0
     with (
-        RunsProgress(console, "sweep", count, before) as progress,
+        RunsProgress("sweep", count, before) as progress,
         closing(_run(trials, count, jobs, progress.tell)) as ends,
     ):
         for ended in ends:
@@ -184,21 +164,21 @@ def _line(ended: Ended) -> str:
 # Results -------------------------------------------------------------------------------------------------------------
 
 
-def _conclude(trials: Trials, count: int, committed: Mapping[str, Any], console: Console) -> Path:
+def _conclude(trials: Trials, count: int, committed: Mapping[str, Any]) -> Path:
     """Print the best values and what pruning saved, and write the winning experiment and the pictures."""
     best = trials.best(count)
     if best is None:
         reasons = {trial.user_attrs.get("error") for trial in trials.left(count)}
         raise UserError(f"No trial succeeded; {_AGAIN}: {'; '.join(sorted(filter(None, reasons)))}")
-    console.print(_table(trials, count, best, committed))
+    Console().print(_table(trials, count, best, committed))
     if trials.sweep.early_terminate is not None:
-        console.print(saved_by_pruning(trials.ended(count)), markup=False, soft_wrap=True)
+        print(saved_by_pruning(trials.ended(count)))
     if failed := [f"trial {trial.number}" for trial in trials.left(count)]:
-        console.print(f"Failed and not counted: {', '.join(failed)}; {_AGAIN}.", markup=False, soft_wrap=True)
-    winner = _write_winner(trials, count, best)
+        print(f"Failed and not counted: {', '.join(failed)}; {_AGAIN}.")
+    winner = write_winner(trials, count, best)
     pictures = save_pictures(trials.study, trials.sweep.metric, trials.folder)
-    console.print(f"Wrote {', '.join(map(str, pictures))}.", markup=False, soft_wrap=True)
-    console.print(f"Next: {winner.read_text().splitlines()[0].removeprefix('# ')}", markup=False, soft_wrap=True)
+    print(f"Wrote {', '.join(map(str, pictures))}.")
+    print(f"Next: {winner.read_text().splitlines()[0].removeprefix('# ')}")
     return winner
 
 
@@ -220,11 +200,10 @@ def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
 
     Trials that were not watched all the time do not count for the times.
     """
-    seconds = {
-        state: [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]
+    pruned, complete = (
+        [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]
         for state in (TrialState.PRUNED, TrialState.COMPLETE)
-    }
-    pruned, complete = seconds.values()
+    )
     early = sum(trial.state == TrialState.PRUNED for trial in ended)
     line = f"Pruning ended {early} of {len(ended)} trials early"
     if not pruned or not complete:
@@ -234,23 +213,3 @@ def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
         f"{line}, after {mean(pruned):.0f} s instead of {mean(complete):.0f} s on average: "
         f"{saved:.0f} s saved beside {sum(pruned) + sum(complete):.0f} s spent."
     )
-
-
-def _write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
-    experiment = trials.sweep.experiment
-    name = experiment_name([experiment])
-    path = trials.folder / "experiments" / f"{name}.yaml"
-    found_by = f"Trial {best.number}, the best of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
-    comment = f"{found_by}: {trials.sweep.metric} {best.value:.4f}."
-    set_for_all = {key: load_yaml(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
-    write_winner(path, experiment, {**set_for_all, **trials.values(best)}, f"{name}_tuned", comment)
-    if _resolved(["fit", f"--config={path}"]) != _resolved(trials.planned(best).fit):
-        raise UserError(
-            f"The winning settings cannot be written into {experiment} as its options do on the command line; "
-            f"{trials.run(best.number).config} holds them in full."
-        )
-    return path
-
-
-def _resolved(fit: Sequence[str]) -> dict[str, Any]:
-    return without_names(resolved_config(fit))

@@ -21,10 +21,9 @@ class Ended:
     """How a trial ended.
 
     Attributes:
-        number: The trial.
         state: Complete, pruned or failed; running if it was interrupted and is to be resumed.
-        score: Its best score, if it was measured.
-        measured: How often it was.
+        score: Its best score, if there is any.
+        measured: How many scores there are.
         seconds: How long it took, in all its parts if it was interrupted; None if one of them was not measured.
         error: Why it failed.
     """
@@ -46,12 +45,8 @@ def run_trial(
 ) -> Ended:
     """Train a trial in a process of its own, and tell the study how it ended, unless it failed.
 
-    Args:
-        trials: The trials of the sweep.
-        trial: The one to run; a run that was interrupted or failed is resumed from its last checkpoint.
-        environment: Environment variables of its process beside those of this one.
-        stopping: Set when the sweep is to stop; the trial can be resumed later.
-        tell: Called with the trial's name and the phase that it is in, see `execute`.
+    One that was interrupted or failed is resumed from its last checkpoint. It ends when `stopping` is set, and can be
+    resumed later. See `execute` for `environment` and `tell`.
     """
     planned = trials.planned(trial)
     before = trial.user_attrs.get("seconds", 0.0)
@@ -71,32 +66,22 @@ def run_trial(
     outcome = Outcome(planned, 0.0)
     if not planned.run.finished:
         way = "--resume=true" if planned.run.checkpoints() else "--overwrite=true"
-        outcome = execute(
-            planned,
-            lambda: [[*planned.fit, way]],
-            environment,
-            ends,
-            lambda _, phase: tell(f"trial {trial.number}", phase),
-        )
+        name = f"trial {trial.number}"
+        outcome = execute(planned, lambda: [[*planned.fit, way]], environment, ends, lambda _, phase: tell(name, phase))
     ends()
     seconds = None if before is None else before + outcome.seconds
     trial.set_user_attr("seconds", seconds)
     scores = scores_of(planned.run, trials.sweep.metric, trials.sweep.maximize)
     score = scores[-1] if scores else None
-    state = _state(outcome, pruned)
-    if state == TrialState.FAIL:
-        trial.set_user_attr("error", outcome.error)
-    elif state != TrialState.RUNNING:
-        trials.study.tell(trial, score if state == TrialState.COMPLETE else None, state)
-    return Ended(trial.number, state, score, len(scores), seconds, outcome.error)
-
-
-def _state(outcome: Outcome, pruned: bool) -> TrialState:
     if outcome.error is not None:
-        return TrialState.FAIL
-    if outcome.stopped:
-        return TrialState.PRUNED if pruned else TrialState.RUNNING
-    return TrialState.COMPLETE
+        state = TrialState.FAIL
+        trial.set_user_attr("error", outcome.error)
+    elif outcome.stopped and not pruned:
+        state = TrialState.RUNNING
+    else:
+        state = TrialState.PRUNED if outcome.stopped else TrialState.COMPLETE
+        trials.study.tell(trial, None if outcome.stopped else score, state)
+    return Ended(trial.number, state, score, len(scores), seconds, outcome.error)
 
 
 def scores_of(run: Run, metric: str, maximize: bool) -> list[float]:

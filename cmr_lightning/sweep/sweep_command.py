@@ -12,10 +12,7 @@ from cmr_lightning.sweep import require_optuna
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a sweep file, or what is left of it.
-
-    Args:
-        arguments: The command, and its options.
+    """Run what is left of a sweep file.
 
     Raises:
         UserError: If Optuna is not installed, the file is not right, or no trial succeeded.
@@ -33,11 +30,11 @@ def main(arguments: Sequence[str]) -> None:
     require_optuna()
     start_server()
     from cmr_lightning.sweep.file import read_sweep
-    from cmr_lightning.sweep.run_sweep import default_folder, run_sweep
+    from cmr_lightning.sweep.run_sweep import run_sweep
 
     given, overrides = parser.parse_known_args(arguments[1:])
     sweep = read_sweep(given.config)
     count = given.count or sweep.run_cap
     if count is None or count < 1 or given.jobs < 1:
         raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
-    run_sweep(sweep, given.folder or default_folder(sweep), count, given.jobs, overrides)
+    run_sweep(sweep, given.folder or Path("runs/sweeps", sweep.path.stem), count, given.jobs, overrides)

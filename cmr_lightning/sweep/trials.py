@@ -38,9 +38,6 @@ class Trials:
         folder: Where everything about the sweep is kept.
         overrides: Options of all trials.
         seed: Seed of all trials.
-
-    Raises:
-        UserError: If the folder holds the trials of a sweep of other parameters or another experiment.
     """
 
     def __init__(self, sweep: SweepFile, folder: Path, overrides: Sequence[str], seed: int) -> None:
@@ -67,23 +64,21 @@ class Trials:
         return [parameter for parameter in self.sweep.parameters if parameter.drawn is not None]
 
     def begin(self, experiment: Mapping[str, Any], committed: Mapping[str, Any]) -> str | None:
-        """Check that all trials are of one kind, and make the experiment as it is written the first one.
+        """Check that the trials are of this sweep, and make the experiment as it is written the first one.
 
         Args:
-            experiment: What describes the sweep: two that differ here are not one.
+            experiment: Describes the sweep: two that differ here are not one.
             committed: The experiment's own values of the varied parameters.
 
         Returns:
             Why the experiment as it is written is not among the trials; None if it is.
 
         Raises:
-            UserError: If the trials that are there are of another kind.
+            UserError: If the trials that are there are of another sweep.
         """
         with locked_in_turn(self.folder / "taking.lock"):
-            known = self.study.user_attrs.get("experiment")
-            if known is None:
-                self.study.set_user_attr("experiment", dict(experiment))
-                known = experiment
+            known = self.study.user_attrs.get("experiment", experiment)
+            self.study.set_user_attr("experiment", dict(known))
             if differing := sorted(key for key in {*known, *experiment} if known.get(key) != experiment.get(key)):
                 raise UserError(
                     f"{self.folder} holds trials of a sweep that differs in {', '.join(differing)}; give another "
@@ -120,16 +115,13 @@ class Trials:
     def next(self, count: int, stopping: threading.Event) -> Iterator[optuna.Trial | None]:
         """Choose a trial to run: one that was left or failed, or a new one; None when there is nothing left to try.
 
-        No other process is given the trial until the context is left.
-
-        Args:
-            count: Trials in all.
-            stopping: Set when trials that others run need not be waited for any longer.
+        No other process is given the trial until the context is left. Trials that others run, which may leave them
+        behind, are waited for until `stopping` is set.
         """
         with ExitStack() as held:
             trial = self._take(count, held)
             while trial is None and self._others_run(count) and not stopping.wait(1):
-                trial = self._take(count, held)  # if those who ran it left it behind meanwhile
+                trial = self._take(count, held)
             yield trial
 
     def _take(self, count: int, held: ExitStack) -> optuna.Trial | None:
@@ -155,16 +147,12 @@ class Trials:
         """Make a sampler whose draws depend on the number of trials so far, and not on interruptions."""
         if self.sweep.method == "grid":
             return _Grid({p.key: p.grid or () for p in self.varied}, seed=0)
-        if self.sweep.method == "random":
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed)
+        return RandomSampler(seed=seed) if self.sweep.method == "random" else TPESampler(seed=seed)
 
     @property
     def _at_most(self) -> float:
         """The number of trials that there can be: Optuna would run the last ones of a grid twice, several at a time."""
         return math.prod(len(p.grid or ()) for p in self.varied) if self.sweep.method == "grid" else math.inf
-
-    # Locks -------------------------------------------------------------------------------------------------------
 
     def _lock(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:03d}.lock"
@@ -177,8 +165,6 @@ class Trials:
         """Return True if any of the first `count` trials runs, or waits to be resumed from here."""
         with locked_in_turn(self.folder / "taking.lock"):
             return any(t.number not in self._taken or self._lives(t.number) for t in self.left(count))
-
-    # Runs ------------------------------------------------------------------------------------------------------------
 
     def run(self, number: int) -> Run:
         """Return the run of a trial."""
@@ -195,7 +181,5 @@ class Trials:
 
 
 class _Grid(GridSampler):
-    """Optuna's grid without its end: it stops a loop of Optuna's after the last trial, and there is none here."""
-
     def after_trial(self, *args: Any, **kwargs: Any) -> None:
-        """Stop nothing."""
+        """Do nothing: Optuna's own stops its loop after the last trial, and there is none here."""

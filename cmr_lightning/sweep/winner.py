@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna.trial import FrozenTrial
 
+from cmr_lightning.errors import UserError
+from cmr_lightning.experiment import resolved_config
 from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.runs.planned_run import without_names
+from cmr_lightning.runs.run import experiment_name
 from cmr_lightning.runs.settings import put
+from cmr_lightning.sweep.file import options
+from cmr_lightning.sweep.trials import Trials
 
 
-def write_winner(path: Path, experiment: Path, values: Mapping[str, Any], name: str, comment: str) -> None:
-    """Write an experiment with other values.
+def write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
+    """Write the experiment of the best of `count` trials into the folder of the sweep; return its path.
 
-    Args:
-        path: Where the file goes.
-        experiment: The experiment as it was written.
-        values: Values by their dotted names.
-        name: What runs of it are to be called.
-        comment: The second line of the file, behind the command that runs it.
+    Raises:
+        UserError: If the file cannot say what the options of the trial do.
     """
+    experiment, name = trials.sweep.experiment, experiment_name([trials.sweep.experiment])
+    path = trials.folder / "experiments" / f"{name}.yaml"
     config = yaml.safe_load(experiment.read_text(encoding="utf-8"))
-    for key, value in values.items():
+    set_for_all = {key: load_yaml(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
+    for key, value in {**set_for_all, **trials.values(best)}.items():
         put(config, key, value)
+    found_by = f"Trial {best.number}, the best of {len(trials.ended(count))} of {trials.sweep.path}, seed {trials.seed}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = f"# python -m cmr_lightning fit --config {path} --experiment {name}\n"
-    write_whole(path, header + f"# {comment}\n" + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120))
+    write_whole(
+        path,
+        f"# python -m cmr_lightning fit --config {path} --experiment {name}_tuned\n"
+        f"# {found_by}: {trials.sweep.metric} {best.value:.4f}.\n"
+        + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120),
+    )
+    written, run = (resolved_config(fit) for fit in (["fit", f"--config={path}"], trials.planned(best).fit))
+    if without_names(written) != without_names(run):
+        raise UserError(
+            f"The winning settings cannot be written into {experiment} as its options do on the command line; "
+            f"{trials.run(best.number).config} holds them in full."
+        )
+    return path
 
 
 class _Readable(yaml.SafeDumper):

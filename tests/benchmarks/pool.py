@@ -23,8 +23,7 @@ ROUNDS = 3
 def seconds_in_pool(planned: PlannedRun) -> float:
     """Fit and test in a process that is forked from the server."""
     outcome = execute(planned, lambda: [planned.fit, planned.test], share(0, 1))
-    if outcome.error is not None:
-        raise RuntimeError(outcome.error)
+    assert outcome.error is None, outcome.error
     return outcome.seconds
 
 

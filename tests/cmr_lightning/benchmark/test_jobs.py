@@ -45,12 +45,7 @@ def plan(folder: Path, dropout: str = "0.1", variant: str | None = None, splits:
 
 @pytest.mark.parametrize(
     ("changes", "times"),
-    [
-        ({}, 2),
-        ({"variant": "small"}, 2),
-        ({"splits": (0, "odd", 2, 1)}, 2),
-        ({"dropout": '"0.${seed_everything}"'}, 6),
-    ],
+    [({}, 2), ({"variant": "small"}, 2), ({"splits": (0, "odd", 2, 1)}, 2), ({"dropout": '"0.${seed_everything}"'}, 6)],
     ids=["seeds", "variant", "splits", "computed from the seed"],
 )
 def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(

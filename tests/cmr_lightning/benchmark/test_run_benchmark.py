@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import random
 import signal
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -21,12 +21,17 @@ from cmr_lightning.benchmark import run_benchmark as command
 from cmr_lightning.benchmark.jobs import find_jobs
 from cmr_lightning.benchmark.plan import read_benchmark
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation import Record
 from cmr_lightning.runs.planned_run import Job, PlannedRun
 from cmr_lightning.runs.pool import Outcome
 from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.settings import look_up
 from tests.building import ROOT, write_toy
 from tests.cmr_lightning.reports.made_runs import make_run
-from tests.cmr_lightning.sweep.made import Pretence, resolve, write_sweep
+from tests.cmr_lightning.sweep.made import Pretence, pretend, write_sweep
+
+Said = Callable[[], str]
+FOUR_SEEDS = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") for seed in range(4)]
 
 
 def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
@@ -43,8 +48,14 @@ def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
     return path
 
 
+def spoil(folder: Path, name: str, dim: str = "eight") -> None:
+    """Make an experiment fail when it is resolved."""
+    path = folder / f"experiments/toy/{name}.yaml"
+    path.write_text(path.read_text().replace("dim: 8", f"dim: {dim}"))
+
+
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def in_process(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> list[str]:
     """Runs happen in this process and its main thread, which is faster; their names are noted."""
     started: list[str] = []
 
@@ -58,51 +69,42 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
-def test_runs_everything_once(
-    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
-) -> None:
+def test_runs_everything_once(tmp_path: Path, in_process: list[str], said: Said) -> None:
     bench = write_benchmark(tmp_path)
     assert main(["benchmark", f"--config={bench}"]) == 0
     names = [f"toy/{name} seed {seed}" for seed in (0, 1) for name in ("one", "two")]
     assert in_process == names
-    said = capsys.readouterr().out
-    assert "[4/4]" in said
-    assert "leaves out" not in said
+    printed = said()
+    assert "[4/4]" in printed
+    assert "leaves out" not in printed
     assert main(["benchmark", f"--config={bench}"]) == 0
     assert in_process == names
-    assert "0 of 4 runs to do" in capsys.readouterr().out
+    assert "0 of 4 runs to do" in said()
 
 
-def test_a_failure_stops_no_other_run(
-    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_failure_stops_no_other_run(tmp_path: Path, in_process: list[str], said: Said) -> None:
     bench = write_benchmark(tmp_path, seeds="[0]")
-    one = tmp_path / "experiments" / "toy" / "one.yaml"
-    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    spoil(tmp_path, "one")
     assert main(["benchmark", f"--config={bench}"]) == 2
     assert in_process == ["toy/two seed 0"]
-    said = capsys.readouterr().err
-    assert "1 of 2 runs failed" in said
-    assert "toy/one seed 0" in said
-    assert "dim: expected int; got eight" in said
+    printed = said()
+    assert "1 of 2 runs failed; the same command tries them again: toy/one seed 0: " in printed
+    assert "dim: expected int; got eight" in printed
 
 
-def test_a_reason_that_runs_share_is_told_once(
-    tmp_path: Path, in_process: list[str], no_pictures: None, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_reason_that_runs_share_is_told_once(tmp_path: Path, in_process: list[str], said: Said) -> None:
     bench = write_benchmark(tmp_path, seeds="[0, 1, 2, 3, 4]")
-    for name in ("one", "two"):
-        experiment = tmp_path / f"experiments/toy/{name}.yaml"
-        experiment.write_text(experiment.read_text().replace("dim: 8", "dim: eight" if name == "one" else "dim: ten"))
+    spoil(tmp_path, "one")
+    spoil(tmp_path, "two", "ten")
     assert main(["benchmark", f"--config={bench}"]) == 2
-    said = capsys.readouterr().err
-    assert "10 of 10 runs failed" in said
-    assert said.count("got eight") == said.count("got ten") == 1
-    assert "toy/one seed 0 and 4 more: " in said
+    printed = said()
+    assert "10 of 10 runs failed" in printed
+    assert printed.count("got eight") == printed.count("got ten") == 1
+    assert "toy/one seed 0 and 4 more: " in printed
 
 
 def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
 ) -> None:
     def made(todo: Sequence[Job], jobs: int, tell: Any) -> Iterator[Outcome]:
         for job in todo:
@@ -112,24 +114,18 @@ def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
     monkeypatch.setattr(command, "on_this_machine", made)
     bench = write_benchmark(tmp_path, seeds="[1]")
     bench.write_text(bench.read_text() + "reference: one\n")
-    one = tmp_path / "experiments" / "toy" / "one.yaml"
-    one.write_text(one.read_text().replace("dim: 8", "dim: eight"))
+    spoil(tmp_path, "one")
     for left in ("one/seed0", "one/seed1", "two/seed0"):  # of more seeds, and of settings that were right
         make_run(tmp_path / "runs" / "toy" / left, experiment=f"toy/{left.partition('/')[0]}")
     assert main(["benchmark", f"--config={bench}"]) == 2
-    assert f"leaves out runs in {tmp_path}/runs that this benchmark did not finish: 3." in capsys.readouterr().out
+    assert f"leaves out runs in {tmp_path}/runs that this benchmark did not finish: 3." in said()
     report = (tmp_path / "runs/report/report.csv").read_text()
     assert {(row["experiment"], row["seeds"]) for row in csv.DictReader(report.splitlines())} == {("toy/two", "1")}
 
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> Pretence:
-    """Trials only pretend to train, and what comes before and behind them takes no time."""
-    pretence = Pretence()
-    monkeypatch.setattr("cmr_lightning.sweep.running.execute", pretence)
-    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.resolved_config", resolve)
-    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.save_pictures", lambda study, metric, folder: [])
-    return pretence
+    return pretend(monkeypatch)
 
 
 def write_tuned(folder: Path, without: str) -> Path:
@@ -144,57 +140,51 @@ def write_tuned(folder: Path, without: str) -> Path:
 
 
 def test_experiments_run_with_the_best_of_their_sweep(
-    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None
+    tmp_path: Path, in_process: list[str], searched: Pretence
 ) -> None:
     bench = write_tuned(tmp_path, "[two]")
     assert main(["benchmark", f"--config={bench}"]) == 0
     assert in_process == ["toy/one seed 0", "toy/two seed 0"]
-    winner = tmp_path / "runs/sweeps/sweep/experiments/toy/one.yaml"
-    wanted = yaml.safe_load(winner.read_text())["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"]
-    record = json.loads((tmp_path / "runs/toy/one/seed0/record.json").read_text())
-    assert record["experiment"] == "toy/one"
-    assert record["config"]["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == wanted
-    assert searched.started == [0, 1, 2]
+    winner = yaml.safe_load((tmp_path / "runs/sweeps/sweep/experiments/toy/one.yaml").read_text())
+    record = Record.read(tmp_path / "runs/toy/one/seed0/record.json")
+    assert record.experiment == "toy/one"
+    rate = "model.generator_optimizer.lr"
+    assert look_up(record.config, rate) == look_up(winner, rate) is not None
     assert main(["benchmark", f"--config={bench}"]) == 0
-    assert searched.started == [0, 1, 2]
+    assert searched.started == [0, 1, 2], "once"
     assert len(in_process) == 2
 
 
 def test_a_sweep_that_fails_stops_no_other_experiment_and_its_own_is_not_run_untuned(
-    tmp_path: Path, in_process: list[str], searched: Pretence, no_pictures: None, capsys: pytest.CaptureFixture
+    tmp_path: Path, in_process: list[str], searched: Pretence, said: Said
 ) -> None:
     bench = write_tuned(tmp_path, "[two]")
     searched.failing = {0, 1, 2}
     assert main(["benchmark", f"--config={bench}"]) == 2
     assert in_process == ["toy/two seed 0"]
-    said, wrong = capsys.readouterr()
-    assert "toy/one.yaml is not run, as its sweep failed: All 3 trials failed" in said
-    assert "1 of 2 runs failed; the same command tries them again:\n  toy/one seed 0: its sweep failed: All 3" in wrong
+    printed = said()
+    assert "toy/one.yaml is not run, as its sweep failed: All 3 trials failed" in printed
+    assert "1 of 2 runs failed; the same command tries them again: toy/one seed 0: its sweep failed: All 3" in printed
     searched.failing = set()
     assert main(["benchmark", f"--config={bench}"]) == 0
     assert in_process == ["toy/two seed 0", "toy/one seed 0"]
 
 
 def test_an_experiment_without_a_sweep_is_refused(
-    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
+    tmp_path: Path, in_process: list[str], searched: Pretence, said: Said
 ) -> None:
     assert main(["benchmark", f"--config={write_tuned(tmp_path, '[]')}"]) == 2
-    assert "two.yaml has none" in capsys.readouterr().err
+    assert "two.yaml has none" in said()
     assert not in_process
     assert not searched.started
 
 
-def test_dry_run_of_a_tuned_benchmark_searches_for_nothing(
-    tmp_path: Path, in_process: list[str], searched: Pretence, capsys: pytest.CaptureFixture
-) -> None:
+def test_dry_run_runs_nothing(tmp_path: Path, in_process: list[str], searched: Pretence, said: Said) -> None:
     assert main(["benchmark", f"--config={write_tuned(tmp_path, '[two]')}", "--dry-run"]) == 0
-    assert "a sweep of 3 trials" in capsys.readouterr().out
+    printed = said()
+    assert "a sweep of 3 trials" in printed
+    assert "toy/one seed 0: fit, then test" in printed
     assert not searched.started
-
-
-def test_dry_run_runs_nothing(tmp_path: Path, in_process: list[str], capsys: pytest.CaptureFixture) -> None:
-    assert main(["benchmark", f"--config={write_benchmark(tmp_path)}", "--dry-run"]) == 0
-    assert "toy/one seed 0: fit, then test" in capsys.readouterr().out
     assert not in_process
     assert not (tmp_path / "runs").exists()
 
@@ -211,15 +201,12 @@ def test_jobs_run_at_the_same_time_and_failures_are_outcomes(monkeypatch: pytest
         return Outcome(planned, 1.0)
 
     monkeypatch.setattr(command, "execute", execute)
-    todo = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") for seed in range(4)]
-    outcomes = list(command.on_this_machine(todo, jobs=2))
+    outcomes = list(command.on_this_machine(FOUR_SEEDS, jobs=2))
     assert {outcome.planned.seed: outcome.error for outcome in outcomes} == {0: None, 1: "no", 2: None, 3: None}
     assert all(place["OMP_NUM_THREADS"] for place in places)
 
 
-def test_ctrl_c_is_answered_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_ctrl_c_is_answered_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
     def interrupted(todo: Sequence[Job], jobs: int, tell: Any) -> Iterator[Outcome]:
         yield Outcome(todo[0].planned, 1.0, "it failed")
         planned = todo[1].planned
@@ -231,7 +218,7 @@ def test_ctrl_c_is_answered_with_what_to_do(
     with pytest.raises(SystemExit) as stop:
         main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
     assert stop.value.code == 130
-    assert "\nStopped; the same command continues.\n" in capsys.readouterr().out
+    assert said().endswith("Stopped; the same command continues.")
 
 
 def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +234,7 @@ def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) ->
         return Outcome(planned, 1.0)
 
     monkeypatch.setattr(command, "execute", execute)
-    todo = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") for seed in range(4)]
-    ends = command.on_this_machine(todo, jobs=1)
+    ends = command.on_this_machine(FOUR_SEEDS, jobs=1)
     next(ends)
     assert goes_on.wait(10)
     ends.close()
@@ -266,48 +252,31 @@ def test_what_another_benchmark_has_finished_meanwhile_is_kept(tmp_path: Path, n
 
 
 @pytest.mark.slow
-def test_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_on_a_cluster(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
     bench = write_benchmark(tmp_path, seeds="[0]")
     assert main(["benchmark", f"--config={bench}", "--cluster=local"]) == 0
     assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
 
 
-class ClusterJob:
-    """A job of a cluster, which ends at once or never."""
-
-    def __init__(self, planned: PlannedRun, ends: bool) -> None:
-        self.planned = planned
-        self.ends = ends
-        self.cancelled = False
-
-    def done(self) -> bool:
-        return self.ends
-
-    def exception(self) -> None:
-        return None
-
-    def result(self) -> Outcome:
-        return Outcome(self.planned, 1.0)
-
-    def cancel(self, check: bool = True) -> None:
-        self.cancelled = True
-
-
 def test_who_stops_a_benchmark_cancels_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitit = pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
-    jobs: list[ClusterJob] = []
+    jobs: list[Mock] = []
 
-    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> ClusterJob:
-        jobs.append(ClusterJob(planned, ends=not jobs))
-        return jobs[-1]
+    def submit(executor: Any, function: Any, planned: PlannedRun, *arguments: Any) -> Mock:
+        job = Mock()
+        job.done.return_value = not jobs  # the first ends at once, the others never
+        job.exception.return_value = None
+        job.result.return_value = Outcome(planned, 1.0)
+        jobs.append(job)
+        return job
 
     monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
     benchmark = read_benchmark(write_benchmark(tmp_path))
     ends = command.on_cluster([Job(planned, {}, "") for planned in benchmark.plan({})], "local", benchmark)
-    assert next(ends).planned == jobs[0].planned
+    assert next(ends) == jobs[0].result()
     ends.close()
-    assert [job.cancelled for job in jobs] == [False, True, True, True]
+    assert [job.cancel.called for job in jobs] == [False, True, True, True]
 
 
 def kill_with_runs(number: int) -> None:
@@ -322,10 +291,10 @@ def kill_with_runs(number: int) -> None:
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     draw = random.Random(0)
-    words = [sys.executable, "-m", "cmr_lightning", "benchmark"]
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "calm").mkdir()
-    killed = [*words, f"--config={write_benchmark(tmp_path / 'killed', '[0]')}", "--jobs=2"]
+    killed, calm = (
+        [sys.executable, "-m", "cmr_lightning", "benchmark", f"--config={bench}", "--jobs=2"]
+        for bench in (write_benchmark(tmp_path / name, "[0]") for name in ("killed", "calm"))
+    )
     runs = tmp_path / "killed" / "runs"
     for sign in ("*.log", "config.yaml"):  # the process of a run begins, and so does its training
         process = subprocess.Popen(killed, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -339,12 +308,9 @@ def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path: Path) -> N
         assert len(list(runs.rglob("record.json"))) < 2
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("record.json")}
     subprocess.run(killed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*words, f"--config={write_benchmark(tmp_path / 'calm', '[0]')}", "--jobs=2"], cwd=ROOT, check=True)
+    subprocess.run(calm, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
-    scores = [
-        {path.relative_to(tmp_path / name).parent: json.loads(path.read_text())["metrics"] for path in records}
-        for name in ("killed", "calm")
-        if (records := list((tmp_path / name).rglob("record.json")))
-    ]
-    assert len(scores[0]) == 2
-    assert scores[0] == scores[1]
+    records = [sorted((tmp_path / name / "runs").rglob("record.json")) for name in ("killed", "calm")]
+    one, other = ([Record.read(path).metrics for path in paths] for paths in records)
+    assert len(one) == 2
+    assert one == other

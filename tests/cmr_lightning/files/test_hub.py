@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from email.message import Message
+from unittest.mock import Mock
+from urllib.error import HTTPError, URLError
+
 import pytest
 
 from cmr_lightning.errors import UserError
@@ -37,20 +41,15 @@ def test_missing_files_are_told_with_the_option_that_takes_a_copy(
         hub.from_hub(load, "a/b", "w.bin", "some.key, a file")
 
 
-def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("the hub was asked"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert not hub._reachable()
-
-
-def test_no_network_is_not_reachable_and_an_unkind_answer_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import HTTPError, URLError
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    for error, reachable in ((URLError("no route"), False), (HTTPError("", 403, "no", {}, None), True)):  # type: ignore[arg-type]
-
-        def refuse(*_: object, error: Exception = error, **__: object) -> None:
-            raise error
-
-        monkeypatch.setattr("urllib.request.urlopen", refuse)
-        assert hub._reachable() is reachable
+@pytest.mark.parametrize(
+    ("offline", "error", "reachable"),
+    [
+        (True, AssertionError("the hub was asked"), False),
+        (False, URLError("no route"), False),
+        (False, HTTPError("", 403, "an unkind answer", Message(), None), True),
+    ],
+)
+def test_reachable(offline: bool, error: Exception, reachable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("urllib.request.urlopen", Mock(side_effect=error))
+    assert hub._reachable() is reachable

@@ -19,6 +19,8 @@ import pytorch_lightning as pl
 import torch
 
 from cmr_lightning.__main__ import main
+from cmr_lightning.experiment import data_checksum, resolved_config
+from cmr_lightning.runs.planned_run import Job, PlannedRun
 from cmr_lightning.runs.run import Run
 from tests.building import write_toy
 
@@ -34,6 +36,12 @@ class Slowly(pl.Callback):
 
     def on_train_batch_end(self, *_: object) -> None:
         time.sleep(0.02)
+
+
+def job_of(planned: PlannedRun) -> Job:
+    """The run with the config and the data that it has now."""
+    config = resolved_config(planned.fit)
+    return Job(planned, config, data_checksum(config["data"]))
 
 
 def start(options: list[str]) -> int:

@@ -15,10 +15,10 @@ import pytest
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.evaluation import Record
-from cmr_lightning.experiment import data_checksum, resolved_config
-from cmr_lightning.runs.planned_run import Job, PlannedRun
+from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.runs.run import Run
 from tests.building import ROOT, write_toy
+from tests.cmr_lightning.runs.killing import job_of
 
 
 @pytest.mark.slow
@@ -62,9 +62,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
 def test_killed_at_any_moment_a_run_ends_as_if_undisturbed(
-    moment: Killed, tmp_path: Path, no_pictures: None, undisturbed: dict[str, Any]
+    moment: Killed, toy: Path, no_pictures: None, undisturbed: dict[str, Any]
 ) -> None:
-    planned = PlannedRun(write_toy(tmp_path / "toy.yaml"), 3, (), Run(tmp_path / "run"))
+    planned = PlannedRun(toy, 3, (), Run(toy.parent / "run"))
     assert killed([planned.fit, planned.test], moment) == -signal.SIGKILL
     assert not planned.run.record.exists()
     for command in job_of(planned).missing():
@@ -73,11 +73,6 @@ def test_killed_at_any_moment_a_run_ends_as_if_undisturbed(
     assert planned.run.examples.exists()
     assert job_of(planned).missing() == []
     assert not list(planned.run.path.rglob("*.unfinished"))
-
-
-def job_of(planned: PlannedRun) -> Job:
-    config = resolved_config(planned.fit)
-    return Job(planned, config, data_checksum(config["data"]))
 
 
 def killed(commands: list[list[str]], moment: Killed) -> int:

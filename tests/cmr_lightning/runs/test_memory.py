@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cmr_lightning.runs import memory
-from cmr_lightning.runs.memory import larger, peak_memory
+from cmr_lightning.runs.memory import peak_memory
 
 
 def test_peak_holds_what_was_given_back_again():
@@ -36,7 +36,3 @@ def test_gpu_is_told_only_where_one_was_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda gpu: (gpu + 1) * 3 * 1024**2)
     assert peak_memory()["gpu_mib"] == 6
-
-
-def test_larger_of_two_peaks_key_by_key():
-    assert larger({"process_mib": 5}, {"process_mib": 3, "gpu_mib": 1}) == {"process_mib": 5, "gpu_mib": 1}

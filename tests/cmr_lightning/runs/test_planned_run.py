@@ -8,24 +8,19 @@ import pytest
 import yaml
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.experiment import data_checksum, resolved_config
-from cmr_lightning.runs.planned_run import Job, PlannedRun
+from cmr_lightning.experiment import resolved_config
+from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.runs.run import Run
-from tests.building import write_toy
+from tests.cmr_lightning.runs.killing import job_of
 
 
 @pytest.fixture
-def planned(tmp_path: Path) -> PlannedRun:
-    return PlannedRun(write_toy(tmp_path / "toy.yaml"), 3, ("--trainer.max_epochs=1",), Run(tmp_path / "run"))
-
-
-def job(planned: PlannedRun) -> Job:
-    config = resolved_config(planned.fit)
-    return Job(planned, config, data_checksum(config["data"]))
+def planned(toy: Path) -> PlannedRun:
+    return PlannedRun(toy, 3, ("--trainer.max_epochs=1",), Run(toy.parent / "run"))
 
 
 def missing(planned: PlannedRun) -> list[str]:
-    return [" ".join((command[0], *command[-1:])) for command in job(planned).missing()]
+    return [" ".join((command[0], *command[-1:])) for command in job_of(planned).missing()]
 
 
 def test_only_what_is_missing_is_done(planned: PlannedRun, no_pictures: None) -> None:
@@ -35,7 +30,7 @@ def test_only_what_is_missing_is_done(planned: PlannedRun, no_pictures: None) ->
     assert missing(planned) == [test]
     assert main(planned.test) == 0
     assert missing(planned) == []
-    assert len(replace(job(planned), data_checksum="other data").missing()) == 2
+    assert len(replace(job_of(planned), data_checksum="other data").missing()) == 2
     assert missing(replace(planned, options=("--trainer.max_epochs=2",))) == [again, test]
     planned.run.record.unlink()
     assert missing(replace(planned, options=("--trainer.max_epochs=2",))) == [again, test]

@@ -44,10 +44,6 @@ def planned(tmp_path: Path) -> PlannedRun:
     return plan(tmp_path)
 
 
-def commands(planned: PlannedRun) -> list[list[str]]:
-    return [planned.fit, planned.test]
-
-
 class Surroundings(pl.Callback):
     """Notes what a process finds before it trains."""
 
@@ -77,9 +73,8 @@ def test_a_run_of_the_pool_equals_one_of_a_new_interpreter_bit_for_bit(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     forked, fresh = (plan(tmp_path / name, f"{CALLBACK}.Surroundings", epochs=2) for name in ("forked", "fresh"))
     phases: list[Any] = []
-    outcome = execute(
-        forked, lambda: commands(forked), {"OMP_NUM_THREADS": "2"}, tell=lambda name, phase: phases.append(phase)
-    )
+    commands = [forked.fit, forked.test]
+    outcome = execute(forked, lambda: commands, {"OMP_NUM_THREADS": "2"}, tell=lambda _, phase: phases.append(phase))
     assert outcome.error is None
     assert phases == ["starting", "fit", "fit epoch 1 of 2", "fit epoch 2 of 2", "test", None]
     subprocess.run(
@@ -158,7 +153,7 @@ def test_ctrl_c_is_passed_on_where_nobody_else_does(planned: PlannedRun, monkeyp
 @pytest.mark.slow
 def test_a_run_may_have_several_processes(tmp_path: Path) -> None:
     planned = plan(tmp_path, "--trainer.devices=2", "--trainer.strategy=ddp")
-    assert execute(planned, lambda: commands(planned), {}).error is None
+    assert execute(planned, lambda: [planned.fit, planned.test], {}).error is None
     assert len(Record.read(planned.run.record).metrics) > 1
 
 

@@ -34,6 +34,8 @@ def test_folder_with_a_run_is_refused_unless_told_what_to_do(run: Run, finished:
         run.check(resume=False, overwrite=False)
     run.check(resume=True, overwrite=False)
     run.check(resume=False, overwrite=True)
+    with pytest.raises(UserError, match="exclude each other"):
+        run.check(resume=True, overwrite=True)
 
 
 def test_resume_needs_a_checkpoint(run: Run) -> None:
@@ -42,11 +44,6 @@ def test_resume_needs_a_checkpoint(run: Run) -> None:
         run.check(resume=True, overwrite=False)
     with pytest.raises(UserError, match="holds an unfinished run; add --overwrite=true"):
         run.check(resume=False, overwrite=False)
-
-
-def test_resume_and_overwrite_exclude_each_other(run: Run) -> None:
-    with pytest.raises(UserError, match="exclude each other"):
-        run.check(resume=True, overwrite=True)
 
 
 def test_overwriting_empties_the_folder_of_a_run(run: Run) -> None:

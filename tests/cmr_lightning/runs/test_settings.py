@@ -43,20 +43,11 @@ def test_looks_up_what_the_command_line_would_set(config: dict[str, Any], key: s
     assert look_up(config, key) == value
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "model.dim",
-        "model.init_args.dim",
-        "model.weights.label",
-        "model.optimizer.lr",
-        "model.optimizer.betas",
-        "model.discriminator.hidden",
-        "data.batch_size",
-        "trainer.max_steps",
-        "seed_everything",
-    ],
-)
+PUT = """model.dim model.init_args.dim model.weights.label model.optimizer.lr model.optimizer.betas
+model.discriminator.hidden data.batch_size trainer.max_steps seed_everything"""
+
+
+@pytest.mark.parametrize("key", PUT.split())
 def test_what_is_put_is_looked_up(config: dict[str, Any], key: str) -> None:
     put(config, key, [3, 4])
     assert look_up(config, key) == [3, 4]

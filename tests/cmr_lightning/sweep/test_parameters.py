@@ -103,9 +103,8 @@ def test_what_is_not_named_is_implied_as_by_wandb() -> None:
 
 
 def test_nested_parameters_have_dotted_names() -> None:
-    nested = {
-        "model": {"parameters": {"weights": {"parameters": {"kl": {"min": 0.0, "max": 1.0}}}, "dim": {"value": 3}}}
-    }
+    weights = {"parameters": {"kl": {"min": 0.0, "max": 1.0}}}
+    nested = {"model": {"parameters": {"weights": weights, "dim": {"value": 3}}}}
     assert [of.key for of in read_parameters(nested)] == ["model.weights.kl", "model.dim"]
 
 
@@ -125,9 +124,8 @@ def test_nested_parameters_have_dotted_names() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_the_parameter(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=r"parameters\.model\.x") as error:
+    with pytest.raises(UserError, match=rf"parameters\.model\.x.*{said}"):
         parameter(**settings)
-    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(

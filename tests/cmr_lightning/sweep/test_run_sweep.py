@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from cmr_lightning.experiment import resolved_config
 from cmr_lightning.files.file_lock import locked
 from cmr_lightning.sweep.run_sweep import saved_by_pruning
 from tests.building import ROOT
-from tests.cmr_lightning.sweep.made import EPOCHS, METRIC, Pretence, resolve, write_sweep
+from tests.cmr_lightning.sweep.made import EPOCHS, METRIC, Pretence, pretend, write_sweep
 
 LR = "model.generator_optimizer.lr"
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
+Said = Callable[[], str]
 
 
 @pytest.fixture
@@ -39,12 +41,15 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
 
 
 @pytest.fixture
-def quick(pretence: Pretence, monkeypatch: pytest.MonkeyPatch) -> Pretence:
-    """What is not the subject of a test takes no time."""
-    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.resolved_config", resolve)
-    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.scores_in_validation", lambda data: [METRIC])
-    monkeypatch.setattr("cmr_lightning.sweep.run_sweep.save_pictures", lambda study, metric, folder: [])
-    return pretence
+def quick(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    monkeypatch.setattr("cmr_lightning.sweep.sweep_command.start_server", lambda: None)
+    return pretend(monkeypatch)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A sweep file, whose trials are kept in `swept` beside it."""
+    return write_sweep(tmp_path)
 
 
 def sweep(path: Path, count: int, *options: str) -> int:
@@ -56,62 +61,53 @@ def trials(path: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="swept", storage=f"sqlite:///{folder / 'study.db'}").trials
 
 
-def test_finds_the_best_and_writes_it_as_an_experiment(
-    tmp_path: Path, pretence: Pretence, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_sweep(tmp_path)
+def test_finds_the_best_and_writes_it_as_an_experiment(path: Path, pretence: Pretence, said: Said) -> None:
     assert sweep(path, 12) == 0
     found = trials(path)
     assert pretence.started == list(range(12))
     assert found[0].params == {LR: 0.01, "model.adversary": "reversal"}, "the experiment as it is written comes first"
-    said = capsys.readouterr().out
-    assert "[12/12]" in said
+    printed = said()
+    assert "[12/12]" in printed
     best = max(found, key=lambda trial: trial.value)
-    winner = tmp_path / "swept/experiments/toy.yaml"
+    winner = path.parent / "swept/experiments/toy.yaml"
     command = winner.read_text().splitlines()[0].removeprefix("# python -m cmr_lightning ")
-    assert command in said
+    assert command in printed
     assert f"Trial {best.number}, the best of 12 of {path}, seed 0: {METRIC}" in winner.read_text().splitlines()[1]
     resolved = resolved_config(command.split())["model"]["init_args"]
     assert resolved["generator_optimizer"]["init_args"]["lr"] == best.params[LR]
     assert resolved["adversary"] == best.params["model.adversary"]
     for name in ("history", "slices", "importance"):
-        assert (tmp_path / "swept" / f"{name}.png").stat().st_size > 5000
+        assert (path.parent / "swept" / f"{name}.png").stat().st_size > 5000
 
 
-def test_ended_trials_are_never_run_again(tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_sweep(tmp_path)
+def test_ended_trials_are_never_run_again(path: Path, quick: Pretence, said: Said) -> None:
     assert sweep(path, 2) == 0
     assert sweep(path, 4) == 0
-    assert "2 are done" in capsys.readouterr().out
+    assert "2 are done" in said()
     assert sweep(path, 4) == 0
     assert quick.started == [0, 1, 2, 3]
     assert len({trial.params[LR] for trial in trials(path)}) == 4, "a new process draws something new"
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on_and_ends_like_an_undisturbed_one(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
+    path: Path, tmp_path_factory: pytest.TempPathFactory, quick: Pretence, said: Said
 ) -> None:
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "disturbed").mkdir()
-    calm, disturbed = write_sweep(tmp_path / "calm"), write_sweep(tmp_path / "disturbed")
+    calm, disturbed = path, write_sweep(tmp_path_factory.mktemp("disturbed"))
     assert sweep(calm, 5) == 0
     quick.started.clear()
     quick.interrupt_at = 3
     with pytest.raises(SystemExit) as stop:
         sweep(disturbed, 5)
     assert stop.value.code == 130
-    assert "Stopped after 3 of 5 trials; the same command continues." in capsys.readouterr().out
+    assert "Stopped after 3 of 5 trials; the same command continues." in said()
     assert trials(disturbed)[3].state == TrialState.RUNNING
     assert sweep(disturbed, 5) == 0
     assert quick.started == [0, 1, 2, 3, 3, 4]
-    assert [trial.params for trial in trials(disturbed)] == [trial.params for trial in trials(calm)]
-    assert [trial.value for trial in trials(disturbed)] == [trial.value for trial in trials(calm)]
+    one, other = ([(trial.params, trial.value) for trial in trials(each)] for each in (calm, disturbed))
+    assert one == other
 
 
-def test_a_trial_that_somebody_runs_is_left_alone(
-    tmp_path: Path, quick: Pretence, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_sweep(tmp_path)
+def test_a_trial_that_somebody_runs_is_left_alone(path: Path, quick: Pretence, monkeypatch: pytest.MonkeyPatch) -> None:
     quick.interrupt_at = 1
     with pytest.raises(SystemExit):
         sweep(path, 2)
@@ -119,7 +115,7 @@ def test_a_trial_that_somebody_runs_is_left_alone(
     held, released = threading.Event(), threading.Event()
 
     def somebody() -> None:
-        with locked(tmp_path / "swept/trials/001.lock"):
+        with locked(path.parent / "swept/trials/001.lock"):
             held.set()
             released.wait(60)
 
@@ -137,9 +133,7 @@ def test_a_trial_that_somebody_runs_is_left_alone(
     assert {trial.state for trial in trials(path)} == {TrialState.COMPLETE}
 
 
-def test_pruning_ends_bad_trials_early_and_says_what_it_saved(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pruning_ends_bad_trials_early_and_says_what_it_saved(tmp_path: Path, quick: Pretence, said: Said) -> None:
     path = write_sweep(tmp_path, early_terminate=HYPERBAND, method="random")
     assert sweep(path, 10) == 0
     found = trials(path)
@@ -151,9 +145,9 @@ def test_pruning_ends_bad_trials_early_and_says_what_it_saved(
     best = max(complete, key=lambda trial: trial.value)
     assert all(abs(trial.intermediate_values[2]) <= best.intermediate_values[2] for trial in pruned)
     saved = sum(EPOCHS - (trial.last_step or 0) for trial in pruned)  # an epoch pretends to take a second
-    said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert f"Pruning ended {len(pruned)} of 10 trials early" in said
-    assert f"{saved} s saved" in said
+    printed = said()
+    assert f"Pruning ended {len(pruned)} of 10 trials early" in printed
+    assert f"{saved} s saved" in printed
 
 
 def test_trials_that_nobody_watched_do_not_count_for_the_time_saved() -> None:
@@ -169,69 +163,57 @@ def test_trials_that_nobody_watched_do_not_count_for_the_time_saved() -> None:
     assert saved_by_pruning(unwatched) == "Pruning ended 1 of 2 trials early."
 
 
-def test_without_early_termination_nothing_is_pruned(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_sweep(tmp_path)
+def test_without_early_termination_nothing_is_pruned(path: Path, quick: Pretence, said: Said) -> None:
     assert sweep(path, 4) == 0
     assert {trial.state for trial in trials(path)} == {TrialState.COMPLETE}
-    assert "Pruning" not in capsys.readouterr().out
+    assert "Pruning" not in said()
 
 
 def test_a_grid_ends_by_itself(tmp_path: Path, quick: Pretence) -> None:
     grid = {LR: {"values": [0.1, 0.01]}, "model.adversary": {"values": ["reversal", "entropy"]}}
     path = write_sweep(tmp_path, method="grid", parameters=grid)
     assert sweep(path, 20, "--jobs=2") == 0
-    assert sorted((trial.params[LR], trial.params["model.adversary"]) for trial in trials(path)) == [
-        ("0.01", "entropy"),
-        ("0.01", "reversal"),
-        ("0.1", "entropy"),
-        ("0.1", "reversal"),
-    ]
+    drawn = sorted((trial.params[LR], trial.params["model.adversary"]) for trial in trials(path))
+    assert drawn == list(product(("0.01", "0.1"), ("entropy", "reversal")))
 
 
-def test_other_options_are_those_of_fit_and_stay_in_the_winner(tmp_path: Path, quick: Pretence) -> None:
-    path = write_sweep(tmp_path)
+def test_other_options_are_those_of_fit_and_stay_in_the_winner(path: Path, quick: Pretence) -> None:
     assert sweep(path, 1, "--trainer.max_epochs=3") == 0
-    winner = yaml.safe_load((tmp_path / "swept/experiments/toy.yaml").read_text())
+    winner = yaml.safe_load((path.parent / "swept/experiments/toy.yaml").read_text())
     assert winner["trainer"]["max_epochs"] == 3
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failed_trial_stops_no_other_and_is_tried_once_more_by_each_command(
-    jobs: int, tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
+    jobs: int, path: Path, quick: Pretence, said: Said
 ) -> None:
-    path = write_sweep(tmp_path)
     quick.failing = {0, 2}
     for _ in range(2):
         quick.started.clear()
         assert sweep(path, 4, f"--jobs={jobs}") == 0
-        said = re.sub(r"\s+", " ", capsys.readouterr().out)
-        assert "trial 0 failed: the GPU is taken" in said
-        assert "the best of 2 trials" in said
-        assert "Failed and not counted: trial 0, trial 2; once the reason is gone, the same command tries" in said
+        printed = said()
+        assert "trial 0 failed: the GPU is taken" in printed
+        assert "the best of 2 trials" in printed
+        assert "Failed and not counted: trial 0, trial 2; once the reason is gone, the same command tries" in printed
     assert sorted(quick.started) == [0, 2]
     quick.failing = set()
     assert sweep(path, 4, f"--jobs={jobs}") == 0
-    said = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "the best of 4 trials" in said
-    assert "not counted" not in said
+    printed = said()
+    assert "the best of 4 trials" in printed
+    assert "not counted" not in printed
     assert [trial.state for trial in trials(path)] == [TrialState.COMPLETE] * 4
     assert trials(path)[0].params == {LR: 0.01, "model.adversary": "reversal"}, "the experiment as it is written"
 
 
-def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_sweep(tmp_path)
+def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(path: Path, quick: Pretence, said: Said) -> None:
     quick.failing = {0, 1, 2}
     assert sweep(path, 3) == 2
     assert (
         "All 3 trials failed; once the reason is gone, the same command tries them again. "
         "The last one failed because: the GPU is taken"
-    ) in capsys.readouterr().err
+    ) in said()
     assert sweep(path, 2) == 2
-    assert "No trial succeeded; once the reason is gone" in capsys.readouterr().err
+    assert "No trial succeeded; once the reason is gone" in said()
     assert quick.started == [0, 1, 2, 0, 1]
     quick.failing = set()
     assert sweep(path, 3) == 0
@@ -239,61 +221,45 @@ def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "said"),
+    ("changes", "options", "message"),
     [
         ({"parameters": {"model.generator_optimizer.rate": {"min": 0.1, "max": 0.2}}}, [], "rate"),
         ({"parameters": {"model.adversary": {"values": ["reversal", "revesal"]}}}, [], "revesal"),
-        (
-            {"metric": {"name": "val/map@all/l2/label/mean", "goal": "maximize"}},
-            [],
-            "is never logged; what is: val/map@",
-        ),
+        ({"metric": {"name": "val/map@all/l2/label/mean"}}, [], "is never logged; what is: val/map@"),
         ({}, ["--trainer.max_epoch=3"], "max_epoch"),
         ({}, ["--jobs=0"], "--jobs at least 1"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(
-    changes: dict[str, Any],
-    options: list[str],
-    said: str,
-    tmp_path: Path,
-    pretence: Pretence,
-    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any], options: list[str], message: str, tmp_path: Path, pretence: Pretence, said: Said
 ) -> None:
     assert sweep(write_sweep(tmp_path, **changes), 2, *options) == 2
-    assert said in capsys.readouterr().err
+    assert message in said()
     assert not pretence.started
 
 
-def test_without_optuna_it_is_said_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_optuna_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
     monkeypatch.setattr("cmr_lightning.sweep.find_spec", lambda name: None)
     assert main(["sweep", "--config=sweep.yaml", "--count=1"]) == 2
-    assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in capsys.readouterr().err
+    assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in said()
 
 
-def test_trials_of_another_experiment_are_not_mixed_in(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_sweep(tmp_path)
+def test_trials_of_another_experiment_are_not_mixed_in(path: Path, quick: Pretence, said: Said) -> None:
     assert sweep(path, 1) == 0
     assert sweep(path, 2, "--trainer.max_epochs=3") == 2
-    assert "differs in trainer.max_epochs" in capsys.readouterr().err
+    assert "differs in trainer.max_epochs" in said()
 
 
 def test_an_experiment_outside_the_ranges_is_said_not_to_be_among_the_trials(
-    tmp_path: Path, quick: Pretence, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: Pretence, said: Said
 ) -> None:
-    path = write_sweep(tmp_path, parameters={LR: {"min": 0.1, "max": 0.2}})
-    assert sweep(path, 1) == 0
-    assert f"not among them: {LR}: 0.01 is not between 0.1 and 0.2." in capsys.readouterr().out
+    assert sweep(write_sweep(tmp_path, parameters={LR: {"min": 0.1, "max": 0.2}}), 1) == 0
+    assert f"not among them: {LR}: 0.01 is not between 0.1 and 0.2." in said()
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_runs_no_trial_twice(tmp_path: Path) -> None:
-    path = write_sweep(tmp_path)
-    folder = tmp_path / "swept"
+def test_killed_and_started_again_it_runs_no_trial_twice(path: Path) -> None:
+    folder = path.parent / "swept"
     words = [sys.executable, "-m", "cmr_lightning", "sweep", f"--config={path}", "--count=2", f"--folder={folder}"]
     words.append("--trainer.max_epochs=1")
     first = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
