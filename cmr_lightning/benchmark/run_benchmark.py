@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fnmatch import filter as matching_names
 from itertools import takewhile
@@ -19,8 +19,8 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.reports.report import main as report
 from cmr_lightning.runs.planned_run import Job, PlannedRun
 from cmr_lightning.runs.pool import Outcome, execute, side_by_side
-from cmr_lightning.runs.progress import RunsProgress
-from cmr_lightning.sweep import require_optuna
+from cmr_lightning.runs.progress import RunsProgress, Tell
+from cmr_lightning.sweep.sweep_command import require_optuna
 
 
 def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) -> None:
@@ -102,7 +102,7 @@ def _raise_if_failed(outcomes: Sequence[Outcome]) -> None:
 
 
 def on_this_machine(
-    todo: Sequence[Job], jobs: int, tell: Callable[[str, str | None], None] = lambda name, phase: None
+    todo: Sequence[Job], jobs: int, tell: Tell = lambda name, phase: None
 ) -> Generator[Outcome, None, None]:
     """Yield outcomes as runs end, `jobs` at the same time; each has its share of the cores, and a GPU in turn."""
     waiting = iter(todo)  # of a list, from which threads take one after the other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from operator import itemgetter
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -89,6 +90,7 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
         UserError: If there is none, or it was written by a version that did not count the rows of the metrics file.
     """
     newest: tuple[Path, dict[str, Any]] | None = None
+    progress = itemgetter("epoch", "global_step")
     errors = []
     for path in run.checkpoints():  # compared by their content, as copies of files may all have one time
         if newest is not None and path == run.previous:
@@ -98,7 +100,7 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
         except UserError as error:
             errors.append(str(error))
             continue
-        if newest is None or _progress(checkpoint) > _progress(newest[1]):
+        if newest is None or progress(checkpoint) > progress(newest[1]):
             newest = path, checkpoint
     if newest is None:
         raise UserError(" ".join(errors) or f"There is nothing to resume in {run.path}; leave --resume out.")
@@ -107,7 +109,3 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
     for damage in errors:
         rank_zero_warn(f"{damage} The run continues from the newest of the others, {newest[0]}.")
     return newest
-
-
-def _progress(checkpoint: dict[str, Any]) -> tuple[int, int]:
-    return checkpoint["epoch"], checkpoint["global_step"]

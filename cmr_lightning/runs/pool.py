@@ -30,11 +30,13 @@ from cmr_lightning.__main__ import main
 from cmr_lightning.files.file_lock import lock
 from cmr_lightning.runs.fork_server import CONTEXT, LOCK, SharedFile, restore_signals, start_process
 from cmr_lightning.runs.planned_run import PlannedRun
-from cmr_lightning.runs.progress import STARTING, PhaseReporter
+from cmr_lightning.runs.progress import STARTING, PhaseReporter, Tell
 
 _SECONDS_BETWEEN_CHECKS = 0.5
 _SECONDS_TO_STOP = 60.0
 
+Commands = list[list[str]]
+Ends = Callable[[], bool]
 Result = TypeVar("Result")
 
 
@@ -116,10 +118,10 @@ def _gpus() -> list[str]:
 
 def execute(
     planned: PlannedRun,
-    missing: Callable[[], list[list[str]]],
+    missing: Callable[[], Commands],
     environment: dict[str, str],
-    ends: Callable[[], bool] | None = None,
-    tell: Callable[[str, str | None], None] = lambda name, phase: None,
+    ends: Ends | None = None,
+    tell: Tell = lambda name, phase: None,
 ) -> Outcome:
     """Run what is missing in one new process, and wait for it.
 
@@ -152,7 +154,7 @@ def execute(
     return Outcome(planned, seconds, None if code == 0 or stopped else _reason(log, code), stopped)
 
 
-def _lock_log(log: BinaryIO, planned: PlannedRun, ends: Callable[[], bool] | None) -> bool:
+def _lock_log(log: BinaryIO, planned: PlannedRun, ends: Ends | None) -> bool:
     """Lock a run's log as soon as no other process holds it; false if the run is to be stopped before."""
     if lock(log):
         return True
@@ -165,11 +167,7 @@ def _lock_log(log: BinaryIO, planned: PlannedRun, ends: Callable[[], bool] | Non
 
 
 def _run(
-    commands: list[list[str]],
-    environment: dict[str, str],
-    log: BinaryIO,
-    ends: Callable[[], bool] | None,
-    tell: Callable[[str], None],
+    commands: Commands, environment: dict[str, str], log: BinaryIO, ends: Ends | None, tell: Callable[[str], None]
 ) -> tuple[int, bool]:
     """Run commands in a new process; return its exit code, and whether it was stopped before its end."""
     phases, listener = CONTEXT.Pipe(duplex=False)
@@ -190,9 +188,7 @@ def _run(
     return (code or 0), stopped and code != 0
 
 
-def _watch(
-    process: ForkServerProcess, phases: Connection, ends: Callable[[], bool], tell: Callable[[str], None]
-) -> bool:
+def _watch(process: ForkServerProcess, phases: Connection, ends: Ends, tell: Callable[[str], None]) -> bool:
     """Wait for the end of a process; true if it was stopped, as Ctrl-C does."""
     sources: list[Any] = [process.sentinel, phases]
     while process.sentinel not in (ready := wait(sources, _SECONDS_BETWEEN_CHECKS)):
@@ -229,15 +225,10 @@ def _reason(log: Path, code: int) -> str:
 
 
 def _work(
-    commands: list[list[str]],
-    environment: dict[str, str],
-    threads: int,
-    log: SharedFile,
-    listener: Connection,
-    own_session: bool,
+    commands: Commands, environment: dict[str, str], threads: int, log: SharedFile, listener: Connection, session: bool
 ) -> None:
     """Make this process like one that was started by hand, run commands, and exit with their code."""
-    if own_session:
+    if session:
         os.setsid()
     os.dup2(log.descriptor, sys.stdout.fileno())
     os.dup2(log.descriptor, sys.stderr.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import mean
@@ -21,7 +21,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config, scores_in_validation
 from cmr_lightning.runs.planned_run import without_names
 from cmr_lightning.runs.pool import side_by_side
-from cmr_lightning.runs.progress import RunsProgress
+from cmr_lightning.runs.progress import RunsProgress, Tell
 from cmr_lightning.runs.run import experiment_name
 from cmr_lightning.runs.settings import as_option, as_options, look_up
 from cmr_lightning.sweep.file import SweepFile
@@ -137,9 +137,7 @@ def _watch(trials: Trials, count: int, jobs: int) -> None:
                 raise UserError(f"All {failed} trials failed; {_AGAIN}. The last one failed because: {ended.error}")
 
 
-def _run(
-    trials: Trials, count: int, jobs: int, tell: Callable[[str, str | None], None]
-) -> Generator[Ended, None, None]:
+def _run(trials: Trials, count: int, jobs: int, tell: Tell) -> Generator[Ended, None, None]:
     """Yield trials as they end, `jobs` at the same time."""
 
     def work(environment: dict[str, str], stopping: Event) -> Iterator[Ended]:

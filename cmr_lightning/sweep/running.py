@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Event
@@ -12,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from cmr_lightning.runs.pool import Outcome, execute
+from cmr_lightning.runs.progress import Tell
 from cmr_lightning.runs.run import Run
 from cmr_lightning.sweep.trials import Trials
 
@@ -36,13 +36,7 @@ class Ended:
     error: str | None
 
 
-def run_trial(
-    trials: Trials,
-    trial: optuna.Trial,
-    environment: dict[str, str],
-    stopping: Event,
-    tell: Callable[[str, str | None], None],
-) -> Ended:
+def run_trial(trials: Trials, trial: optuna.Trial, environment: dict[str, str], stopping: Event, tell: Tell) -> Ended:
     """Train a trial in a process of its own, and tell the study how it ended, unless it failed.
 
     One that was interrupted or failed is resumed from its last checkpoint. It ends when `stopping` is set, and can be

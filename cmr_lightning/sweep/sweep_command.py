@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs.fork_server import start_server
-from cmr_lightning.sweep import require_optuna
+
+
+def require_optuna() -> None:
+    """Refuse to go on without Optuna.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    if find_spec("optuna") is None:
+        raise UserError("Sweeps on this machine need Optuna; install it with `pip install cmr_lightning[sweep]`.")
 
 
 def main(arguments: Sequence[str]) -> None:

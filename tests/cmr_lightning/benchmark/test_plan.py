@@ -7,6 +7,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config
 from tests.building import ROOT
 
+ALL = "experiments: [experiments/*/*.yaml]\n"
 BENCHMARKS = sorted((ROOT / "experiments" / "benchmarks").glob("*.yaml"))
 
 
@@ -27,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_plan_goes_through_all_experiments_seed_after_seed(folder: Path) -> None:
-    plan = read_benchmark(write(folder, "experiments: [experiments/*/*.yaml]\nseeds: [0, 7]")).plan()
+    plan = read_benchmark(write(folder, f"{ALL}seeds: [0, 7]")).plan()
     assert [run.name for run in plan] == [
         f"{name} seed {seed}" for seed in (0, 7) for name in ("pascal_sentence/daml", "wikipedia/cca", "wikipedia/daml")
     ]
@@ -60,12 +61,9 @@ def test_a_winner_runs_in_the_place_of_its_experiment_and_of_the_variants(folder
 
 
 def test_tuning_is_read(folder: Path) -> None:
-    experiments = "experiments: [experiments/wikipedia/cca.yaml]"
-    tuning = "tuning: {trials: 20, sweeps: [sweeps/*.yaml], without: [random]}"
-    assert read_benchmark(write(folder, f"{experiments}\n{tuning}")).tuning == Tuning(
-        20, ("sweeps/*.yaml",), ("random",)
-    )
-    assert read_benchmark(write(folder, experiments)).tuning is None
+    text = f"{ALL}tuning: {{trials: 20, sweeps: [sweeps/*.yaml], without: [random]}}"
+    assert read_benchmark(write(folder, text)).tuning == Tuning(20, ("sweeps/*.yaml",), ("random",))
+    assert read_benchmark(write(folder, ALL)).tuning is None
 
 
 def test_a_variant_and_one_of_several_may_be_a_reference(folder: Path) -> None:
@@ -137,15 +135,15 @@ def test_no_two_rows_have_one_name(folder: Path) -> None:
 def test_a_variant_is_of_all_experiments_that_have_its_settings(
     folder: Path, variant: str, rows: dict[str, tuple[str, ...]]
 ) -> None:
-    for name, settings in (
-        ("wikipedia/daml", "{dim: 64, margin: 1}"),
-        ("pascal_sentence/daml", "{dim: 64}"),
-        ("wikipedia/cca", "{components: 4}"),
-    ):
+    written = {
+        "wikipedia/daml": "dim: 64, margin: 1",
+        "pascal_sentence/daml": "dim: 64",
+        "wikipedia/cca": "components: 4",
+    }
+    for name, settings in written.items():
         experiment = folder / "experiments" / f"{name}.yaml"
-        experiment.write_text(f"model: {{class_path: Some, init_args: {settings}}}")
-    text = f"experiments: [experiments/*/*.yaml]\nvariants: {{small: {variant}}}"
-    plan = read_benchmark(write(folder, text)).plan()
+        experiment.write_text(f"model: {{class_path: Some, init_args: {{{settings}}}}}")
+    plan = read_benchmark(write(folder, f"{ALL}variants: {{small: {variant}}}")).plan()
     found = {run.experiment_name.removesuffix("_small"): run.options for run in plan if run.variant}
     assert found == rows
 
@@ -191,20 +189,17 @@ def test_benchmarks_of_the_project_can_be_planned(path: Path, monkeypatch: pytes
         ("experiments: [x]\nsplits: [1]", "splits is .1., but"),
         ("experiments: [x]\nsplits: {wikipedia: 3}", "splits.wikipedia is 3, but must be a list"),
         (
-            "experiments: [experiments/*/*.yaml]\nsplits: {pascal-sentence: [0]}",
-            "splits.pascal-sentence is no folder of the experiments; there are pascal_sentence, wikipedia",
+            f"{ALL}splits: {{pascal-sentence: [0]}}",
+            "splits.pascal-sentence is no folder .* there are pascal_sentence, wiki",
         ),
-        (
-            "experiments: [experiments/*/*.yaml]\nreference: [cca, tripplet]",
-            "reference tripplet is none of the experiments cca, daml",
-        ),
+        (f"{ALL}reference: [cca, tripplet]", "reference tripplet is none of the experiments cca, daml"),
         *[
             (f"experiments: [x]\nvariants: {{small: {variant}}}", r"variants\.small must hold settings, such as {model")
             for variant in ("[a]", "[]", "3", "{experiments/*/*.yaml: 8}")
         ],
         (
-            "experiments: [experiments/*/*.yaml]\nvariants: {small: {model.dim: 8}}",
-            r"variant small is of no experiment, as none has other values of model\.dim",
+            f"{ALL}variants: {{small: {{model.dim: 8}}}}",
+            "small is of no experiment, as none has other values of model.dim",
         ),
         ("experiments: [x]\nreference: {cca: 1}", "reference is {'cca': 1}, but must be a list of texts"),
     ],

@@ -61,13 +61,11 @@ def ended(child: int) -> int:
 
 def options(folder: Path, name: str) -> list[str]:
     """A run with two players, dropout and a checkpoint after every second update, of six an epoch."""
+    trainer = {"max_epochs": EPOCHS, "val_check_interval": 2, "num_sanity_val_steps": 0, "log_every_n_steps": 4}
     return [
         f"--config={write_toy(folder / 'toy.yaml')}",
         f"--run_dir={folder / name}",
-        f"--trainer.max_epochs={EPOCHS}",
-        "--trainer.val_check_interval=2",
-        "--trainer.num_sanity_val_steps=0",
-        "--trainer.log_every_n_steps=4",
+        *(f"--trainer.{key}={value}" for key, value in trainer.items()),
         "--trainer.callbacks+=tests.cmr_lightning.runs.killing.Slowly",
     ]
 

@@ -239,7 +239,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 
 
 def test_without_optuna_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
-    monkeypatch.setattr("cmr_lightning.sweep.find_spec", lambda name: None)
+    monkeypatch.setattr("cmr_lightning.sweep.sweep_command.find_spec", lambda name: None)
     assert main(["sweep", "--config=sweep.yaml", "--count=1"]) == 2
     assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in said()
 
