@@ -153,11 +153,11 @@ def test_malicious_checkpoint_does_nothing(
             UserError,
             r"last\.ckpt .* written: the disk is full; what was",
         ),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )
 def test_a_save_that_fails_leaves_what_was_there(
-    error: BaseException, raised: type, message: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, raised: type, message: str | None, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(file: int) -> None:
         raise error
