@@ -1,7 +1,5 @@
 """An experiment as the command line gives it: parsed, resolved, and refused in one sentence where it is not right."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """The examples in docstrings: they run as they are printed, and every folder has some."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 from collections import Counter

@@ -1,7 +1,5 @@
 """Every extraction of the project, `experiments/features/<dataset>_<store>.yaml`, and the experiments that need it."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator
 from pathlib import Path

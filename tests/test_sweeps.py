@@ -1,7 +1,5 @@
 """Every sweep of the project, `experiments/sweeps/<dataset>_<method>.yaml`, as our command and W&B's agent read it."""
 
-from __future__ import annotations
-
 import shlex
 from itertools import takewhile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`benchmark`: many experiments with several seeds, run once each, and their table at the end."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The runs of a plan that are left to do: experiments are resolved once, seeds, splits and folders laid over them."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence

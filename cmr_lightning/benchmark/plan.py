@@ -1,7 +1,5 @@
 """The plan of a benchmark file: which experiment runs with which seed, on which split, in which folder."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """`benchmark`: many experiments with several seeds, run once each, and their table at the end."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence

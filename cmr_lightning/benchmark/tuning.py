@@ -1,7 +1,5 @@
 """The best settings of every experiment of a benchmark, each searched for equally long."""
 
-from __future__ import annotations
-
 from fnmatch import fnmatch
 from pathlib import Path
 

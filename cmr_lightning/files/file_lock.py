@@ -3,8 +3,6 @@
 They are flock's and not those of the library `filelock`, which cannot hand a lock on to a child process.
 """
 
-from __future__ import annotations
-
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """Files of the Hugging Face hub: from this machine's cache, else fetched, else one sentence on how to get them."""
 
-from __future__ import annotations
-
 import urllib.error
 import urllib.request
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """YAML: files that people write, and text."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

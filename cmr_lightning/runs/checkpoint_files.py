@@ -1,7 +1,5 @@
 """Checkpoints on disk: written whole or not at all, and loaded without running code that may be hidden in them."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

@@ -1,7 +1,5 @@
 """Peak memory of a run."""
 
-from __future__ import annotations
-
 import re
 import resource
 import sys

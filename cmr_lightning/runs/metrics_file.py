@@ -1,7 +1,5 @@
 """The run's `metrics.csv`."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """One run that somebody plans: which experiment with which seed and settings, in which folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Running what is planned, side by side: each run in a process of its own, none twice, and a failure stops no other."""
 
-from __future__ import annotations
-
 import atexit
 import multiprocessing
 import os

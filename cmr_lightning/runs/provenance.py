@@ -1,7 +1,5 @@
 """Provenance of a number: versions, code, machine."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """Settings by their dotted names: as options of a command line, and in a config."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

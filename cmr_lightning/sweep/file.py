@@ -1,7 +1,5 @@
 """A sweep file in W&B's format: its parameters, its method and its command."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

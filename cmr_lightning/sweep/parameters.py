@@ -1,7 +1,5 @@
 """The parameters of a W&B sweep: the meaning of its distributions, and how Optuna draws from them."""
 
-from __future__ import annotations
-
 import bisect
 import math
 from collections.abc import Callable, Mapping

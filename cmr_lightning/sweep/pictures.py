@@ -1,7 +1,5 @@
 """Optuna's pictures of a study: its history, and the parameters that its score depends on."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

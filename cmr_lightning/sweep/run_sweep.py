@@ -1,7 +1,5 @@
 """`sweep`: the best settings of an experiment, searched for as a W&B sweep file says, on this machine."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Running one trial, which is a run like any other, and ending it early if its scores are bad."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from itertools import accumulate

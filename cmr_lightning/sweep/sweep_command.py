@@ -1,7 +1,5 @@
 """`sweep`: the best settings of an experiment, searched for as a W&B sweep file says, on this machine."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """The trials of a sweep, in a file that several processes may share and that outlives each of them."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The winning experiment as a file: the experiment as it was written, with the best values in their places."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from email.message import Message
 from unittest.mock import Mock
 from urllib.error import HTTPError, URLError

@@ -5,8 +5,6 @@
 Runs are forked from one process that has imported everything, and killed by SIGKILL, which no program can prepare for.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -1,7 +1,5 @@
 """A run that is killed and resumed ends as if nothing had happened; `killing.py` does it as often as one likes."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import pkgutil

@@ -1,7 +1,5 @@
 """Every distribution of W&B against scipy's, against W&B's own converter, and refused by name where it is wrong."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

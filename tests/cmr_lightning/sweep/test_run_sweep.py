@@ -1,7 +1,5 @@
 """Sweeps from the command line, whose trials only pretend to train, and one whose trials really do."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
