@@ -28,11 +28,7 @@ _FACTS = Facts(
             "ShuangLI59/Person-Search-with-Natural-Language-Description says, and put its list and pictures",
         ),
     ),
-    counts={
-        "train": Counts(34_054, 68_126, 11_003),
-        "val": Counts(3078, 6158, 1000),
-        "test": Counts(3074, 6156, 1000),
-    },
+    counts={"train": Counts(34_054, 68_126, 11_003), "val": Counts(3078, 6158, 1000), "test": Counts(3074, 6156, 1000)},
 )
 _SOURCE = _FACTS.source(_LIST)
 _KEYS = {"split": str, "captions": list, "file_path": str, "id": int}

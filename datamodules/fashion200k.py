@@ -38,8 +38,7 @@ _FACTS = Facts(
             "pictures, and unpack both",
         ),
         Origin(
-            (_QUERIES,),
-            "put the test queries of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt)",
+            (_QUERIES,), "put the test queries of TIRG (storage.googleapis.com/image_retrieval_css/test_queries.txt)"
         ),
     ),
     counts={"test": Counts(texts=33_480)},

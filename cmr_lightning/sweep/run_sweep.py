@@ -119,10 +119,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _watch(trials: Trials, count: int, jobs: int) -> None:
     """Run what is left, and print after each trial how it ended, what is best so far and what remains."""
     start, before, failed = time.monotonic(), len(trials.ended(count)), 0
-    with (
-        RunsProgress("sweep", count, before) as progress,
-        closing(_run(trials, count, jobs, progress.tell)) as ends,
-    ):
+    with RunsProgress("sweep", count, before) as progress, closing(_run(trials, count, jobs, progress.tell)) as ends:
         for ended in ends:
             failed += ended.state == TrialState.FAIL
             done, best = len(trials.ended(count)), trials.best(count)

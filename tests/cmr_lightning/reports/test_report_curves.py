@@ -65,8 +65,7 @@ def test_drawing_stays_inside_its_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0.0, 0.0, [0, 0.1, 0.2, 0.3, 0.4, 0.5])],
+    ("low", "high", "expected"), [(0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0.0, 0.0, [0, 0.1, 0.2, 0.3, 0.4, 0.5])]
 )
 def test_ticks_are_round_and_reach_around_the_values(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)

@@ -8,14 +8,7 @@ from sklearn.preprocessing import normalize
 
 from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
-from tests.datamodules.published.invention import (
-    Expected,
-    hexadecimal,
-    histograms,
-    sentences,
-    shuffled,
-    write_picture,
-)
+from tests.datamodules.published.invention import Expected, hexadecimal, histograms, sentences, shuffled, write_picture
 
 load = Wikipedia
 TINY = {"batch_size": 32}
