@@ -101,7 +101,10 @@ def test_an_epoch_may_be_left(processes: int, count: int) -> None:
     batches.close()  # type: ignore[attr-defined]
     assert [batch.item() for batch in read(range(5, 7))] == [50, 60]
     del read, batches
-    assert threading.active_count() == threads
+    end = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < end:  # the threads of closed queues end soon
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
