@@ -90,10 +90,15 @@ class ReadingAhead(Generic[Index, Whole]):
         # torch's handler raises wherever the training happens to be; that a process was lost is found where its batch
         # is waited for as well.
         handler = signal.getsignal(signal.SIGCHLD)
+        # A process must block SIGTERM from its first moment: what it collects of its parent's garbage, such as an older
+        # loader, may start threads before `_begin_process`.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             batches = iter(self._loader[0])
         except OSError as error:
             raise UserError(f"A process that reads pictures could not be started ({error}); {_REMEDY}.") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGCHLD, handler)
         return batches
 
@@ -130,7 +135,6 @@ def _begin_process(worker: int) -> None:
     """Leave signals to the process that this one reads for: a cluster sends them to all processes of a job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     Thread(target=_end_when_parent_says, daemon=True).start()
 
 
