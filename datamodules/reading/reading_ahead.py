@@ -99,7 +99,7 @@ class ReadingAhead(Generic[Index, Whole]):
             raise UserError(f"A process that reads pictures could not be started ({error}); {_REMEDY}.") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGCHLD, handler)
+            signal.signal(signal.SIGCHLD, handler)
         return batches
 
 
