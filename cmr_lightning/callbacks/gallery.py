@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from cmr_lightning.callbacks.retrieved import SIDES, evaluated, first_results
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
 _RIGHT, _WRONG, _QUERY, _TARGET = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
@@ -93,7 +94,8 @@ def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> None:
                 axis.axis("off")
             else:
                 _draw_tile(axis, tile)
-    figure.savefig(path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_tile(axis: Axes, tile: Tile) -> None:

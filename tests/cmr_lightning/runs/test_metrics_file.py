@@ -17,6 +17,7 @@ def run(tmp_path: Path) -> Run:
 
 def log(run: Run, rows: list[tuple[int, dict[str, float]]], keep_rows: int = 0) -> None:
     logger = MetricsFile(run, keep_rows)
+    logger.begin()
     for step, metrics in rows:
         logger.log_metrics(metrics, step=step)
     logger.save()
@@ -49,6 +50,11 @@ def test_a_line_that_a_kill_cut_off_is_dropped(run: Run) -> None:
     path.write_text(path.read_text() + "0.125")
     log(run, [(40, {"loss": 0.1})], keep_rows=3)
     assert [row["step"] for row in rows(run)] == ["10", "20", "30", "40"]
+
+
+def test_a_run_that_never_begins_leaves_the_file_of_the_earlier_one(run: Run) -> None:
+    MetricsFile(run)
+    assert len(rows(run)) == 3
 
 
 def test_nothing_is_kept_of_a_run_that_starts_anew(run: Run) -> None:
