@@ -27,7 +27,7 @@ import torch
 from cmr_lightning.__main__ import main
 from cmr_lightning.evaluation import Record
 from cmr_lightning.runs.run import Run
-from tests.building import write_toy
+from tests.building import ROOT, write_toy
 from tests.cmr_lightning.runs.killing import differences, ended, options
 from tests.datamodules.album import write_album
 
@@ -194,7 +194,7 @@ def check(name: str, folder: Path, kills: int, seed: int = 0) -> list[str]:
         else:
             codes = at_once(case)
         if codes[0] != 0 or codes[-1] not in (0, 2):
-            found.append(f"{way}: exit codes {codes}")
+            raise RuntimeError(f"{name} {way} ended with {codes}: {Path('log.txt').read_text()[-2000:]}")
         states[way] = json.dumps(case.state(), default=repr)
         found += [f"{way}: {path} is left" for path in unfinished()]
         found += [f"{way}: other results" for _ in range(1) if states[way] != states["whole"]]
@@ -211,6 +211,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # of processes that are not forked from this one
     shares = [
         given.kills // len(given.only) + (place < given.kills % len(given.only)) for place in range(len(given.only))
     ]

@@ -69,6 +69,7 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             _held.discard(file)
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
         UserError: If a key of the file is not one of the experiment, or no trial succeeded.
     """
     check_path(sweep.path, "--config")
-    check_path(folder, "--folder")
+    if {"?", "%"} & set(str(folder)):  # the database is named by a URL
+        raise UserError(f"--folder is {folder}, but a sweep cannot be kept below a name with ? or %; give another.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = check(sweep, overrides)
     committed = {parameter.key: look_up(config, parameter.key) for parameter in sweep.parameters}

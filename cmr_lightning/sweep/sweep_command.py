@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.files.names import check_name
+from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.runs.fork_server import start_server
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--config", type=Path, required=True, help="experiments/sweeps/<dataset>_<method>.yaml")
     parser.add_argument("--count", type=int, help="trials in all, finished ones included (default: the file's run_cap)")
     parser.add_argument("--jobs", type=int, default=1, help="trials at the same time; they share cores and GPUs")
-    parser.add_argument("--folder", type=Path, help="where everything is kept (default: runs/sweeps/<file's name>)")
+    parser.add_argument("--folder", help="where everything is kept (default: runs/sweeps/<file's name>)")
     require_optuna()
     start_server()
     from cmr_lightning.sweep.file import read_sweep
@@ -46,5 +46,6 @@ def main(arguments: Sequence[str]) -> None:
     count = given.count or sweep.run_cap
     if count is None or count < 1 or given.jobs < 1:
         raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
-    folder = given.folder or Path("runs/sweeps", check_name(sweep.path.stem, "sweep", nested=False))
+    default = f"runs/sweeps/{check_name(sweep.path.stem, 'sweep', nested=False)}"
+    folder = check_path(default if given.folder is None else given.folder, "--folder")
     run_sweep(sweep, folder, count, given.jobs, overrides)

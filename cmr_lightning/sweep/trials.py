@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
@@ -48,7 +47,7 @@ class Trials:
         early = sweep.early_terminate
         pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
         with self.alone():
-            storage = RDBStorage(_address(folder / "study.db"), engine_kwargs={"connect_args": {"timeout": 60}})
+            storage = RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=next(iter(optuna.get_all_study_names(storage)), folder.resolve().name),  # it may be moved
@@ -181,11 +180,6 @@ class Trials:
         """Plan the run of a trial."""
         options = (*self.sweep.options, *self.overrides, *as_options(self.values(trial)))
         return PlannedRun(self.sweep.experiment, self.seed, options, self.run(trial.number))
-
-
-def _address(file: Path) -> str:
-    """Name a database as SQLAlchemy does, of which `?` and `%` in a path would be no part."""
-    return f"sqlite:///file:{quote(str(file.absolute()))}?uri=true"
 
 
 class _Grid(GridSampler):

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.errors import UserError
 from cmr_lightning.files.file_lock import is_locked, locked
 from cmr_lightning.runs.run import Run
 from cmr_lightning.runs.run_lock import RunLock
@@ -104,19 +103,23 @@ def test_two_that_begin_at_once_in_a_new_folder_do_not_both_begin(
 
 def test_a_copy_of_a_process_does_not_keep_its_lock(tmp_path: Path) -> None:
     """Such as one that reads pictures, and lives for some seconds when the training is killed."""
-    run = Run(tmp_path / "run")
-    with RunLock() as lock:
+    run, lock, copy = Run(tmp_path / "run"), RunLock(), tmp_path / "copy"
+
+    def work() -> None:
         lock.take(run)
         child = os.fork()
         if child == 0:
+            copy.write_text(str(os.getpid()))
             time.sleep(600)
-        with pytest.raises(UserError), locked(run.lock):
-            pass
+        while not copy.exists() or not copy.read_text():
+            time.sleep(0.01)
+
+    with beside(work):
+        assert is_locked(run.lock)
     try:
         assert not is_locked(run.lock)
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.kill(int(copy.read_text()), signal.SIGKILL)
 
 
 def test_a_command_that_fails_before_it_begins_leaves_no_folder_and_the_earlier_run_whole(

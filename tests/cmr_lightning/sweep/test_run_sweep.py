@@ -278,3 +278,19 @@ def test_killed_and_started_again_it_runs_no_trial_twice(path: Path) -> None:
     unwatched, watched = (trial.user_attrs["seconds"] for trial in trials(path))
     assert unwatched is None
     assert watched > 0
+
+
+def test_a_sweep_goes_on_in_a_folder_that_was_moved(path: Path, quick: Pretence, said: Said) -> None:
+    assert sweep(path, 1) == 0
+    moved = (path.parent / "swept").rename(path.parent / "was it here")
+    assert sweep(path, 2, f"--folder={moved}") == 0
+    assert "2 trials (bayes" in (printed := said())
+    assert ", 1 are done;" in printed
+    assert sorted(run.name for run in (moved / "trials").iterdir() if run.is_dir()) == ["000", "001"]
+
+
+@pytest.mark.parametrize("folder", ["a\nb", "", "what?", "50%"])
+def test_folders_that_cannot_hold_a_sweep_are_refused(folder: str, path: Path, quick: Pretence, said: Said) -> None:
+    assert sweep(path, 1, f"--folder={folder}") == 2
+    assert "error: --folder is " in said()
+    assert not (path.parent / "swept").exists()
