@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+import cmr_lightning.callbacks
 import cmr_lightning.discriminators
 import cmr_lightning.encoders
 import cmr_lightning.game
@@ -61,8 +62,8 @@ class ExperimentCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            parser.add_argument("--resume", type=bool, default=False, help="Go on from the run's last checkpoint.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Throw an earlier run's folder away.")
+            parser.add_argument("--resume", type=bool, default=False, help="Continue from the run's newest checkpoint.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Delete an earlier run's folder first.")
         return parser
 
     def _parse_ckpt_path(self) -> None:

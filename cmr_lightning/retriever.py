@@ -42,7 +42,7 @@ class Retriever(TwoPlayerModel):
         discriminator: Class and arguments of the modality classifier; None for a method without an adversary.
         adversary: What the generator minimises against the discriminator: `reversal`, `flipped` or `entropy`.
         weights: Weights of the loss terms that differ from the method's defaults; 0 takes a term out.
-        compile: Backend of torch.compile, as `inductor`, that both encoders are compiled by; None not to compile.
+        compile: Backend of torch.compile for both encoders, such as `inductor`; None not to compile.
         **kwargs: Options of the game, see `TwoPlayerModel`.
 
     Raises:
@@ -156,7 +156,7 @@ class Retriever(TwoPlayerModel):
     def embed_batch(self, batch: Batch) -> tuple[Batch, Embeddings]:
         """Embed a batch; where several processes train, return what relates their rows, and all embeddings.
 
-        Images and texts themselves are not gathered: what reads them belongs into `embed`.
+        Images and texts themselves are not gathered: what reads them belongs in `embed`.
         """
         embeddings = self.embed(batch)
         if self.trainer.world_size == 1:
@@ -165,7 +165,7 @@ class Retriever(TwoPlayerModel):
         return batch._replace(label=label, image_id=image_id), embeddings.with_tensors(tensors)
 
     def after_gathering(self) -> list[nn.Module]:
-        """List the discriminator; a method adds what it computes its terms with."""
+        """List the discriminator; a method adds the other networks that its terms are computed with."""
         return [] if self.discriminator is None else [self.discriminator]
 
     # Parts -----------------------------------------------------------------------------------------------------------

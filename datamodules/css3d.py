@@ -65,7 +65,7 @@ class CSS3D(ListedCompositions):
         root: Folder of the published files.
         image: What image encoders are fed with; by default the pictures.
         text: What text encoders are fed with; by default all words.
-        sources: What queries start from: `rendered` pictures, as those that answer, or `flat` drawings of their scenes.
+        sources: What queries start from: `rendered` pictures, like the answers, or `flat` drawings of their scenes.
         batch_size: Training queries in a batch, each with its target.
         eval_batch_size: Items encoded at once in evaluation.
     """

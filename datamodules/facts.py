@@ -60,7 +60,7 @@ class Facts:
         level: What is relevant to what: class, instance, composed, ...
         terms: Terms under which it may be used, in sentences.
         origins: Where its files come from; of several layouts the recommended one first.
-        optional: What alone needs a file or folder, by its path: a setting such as `text: tfidf`, or a noun.
+        optional: The only thing that needs a file or folder, by its path: a setting such as `text: tfidf`, or a noun.
         sha256: Checksums of files that are known, by their paths.
         counts: Size of each part under the default settings.
         remark: What else is to be said of the parts.

@@ -62,8 +62,8 @@ class Fashion200k(ListedCompositions):
     `replace <a> with <b>`; one without siblings gives its place to another. Test queries are a published list. A
     picture is right if its description is that of the target.
 
-    Published are a training and a test part. Validation are the training pictures of a tenth of the products, by
-    `held_out`, each with one query that is drawn once.
+    A training and a test part are published. The training pictures of a tenth of the products, chosen by `held_out`,
+    are held out for validation, each with one query that is drawn once.
 
     Source, terms, counts and known faults: `datamodules/cards/fashion200k.md`.
 
@@ -232,7 +232,7 @@ def modification(source: Sequence[str], target: Sequence[str]) -> str:
     """Return the text that turns one description into another: `replace <a> with <b>`.
 
     a is the first source word that is not in the target, b the first target word that is not in the source; the last
-    word where there is none, as in TIRG's code. Each of both has at least one word.
+    word where there is none, as in TIRG's code. Both have at least one word.
 
     Examples:
         >>> modification(["red", "lace", "dress"], ["blue", "lace", "dress"])

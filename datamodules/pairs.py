@@ -223,7 +223,7 @@ class Pairs(ListedData):
                     f"{picture.place}; write the same in all rows of an image."
                 )
             if text in picture.texts:
-                raise UserError(f"{where}: the same image and text as in {picture.texts[text]}; remove one of both.")
+                raise UserError(f"{where}: the same image and text as in {picture.texts[text]}; remove one of them.")
             picture.texts[text] = row.place
         return pictures
 

@@ -52,7 +52,7 @@ class PascalSentenceDSCMR(CrossModalData):
     Args:
         root: Folder of the published files.
         split: `official` holds 100 of the 800 training rows out for validation, 5 of each class, so 700 are trained
-            on. `official-all` trains on all 800, as published results do; its validation part are the same 100 rows,
+            on. `official-all` trains on all 800, as published results do; its validation part is the same 100 rows,
             by then seen, so only methods that choose nothing on validation may be measured on it.
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.

@@ -109,7 +109,7 @@ class Wikipedia(ListedData):
         text: What text encoders are fed with: published features, `lda`, 10 topic probabilities, or `tfidf`, 1,000
             word weights; or any input made of the articles.
         split: `official` holds 217 of the 2,173 training rows out for validation, by class, so 1,956 are trained on.
-            `official-all` trains on all 2,173, as published baselines do; its validation part are the same 217 rows,
+            `official-all` trains on all 2,173, as published baselines do; its validation part is the same 217 rows,
             by then seen, so only methods that choose nothing on validation, such as CCA, may be measured on it.
             `231/462` trains on all 2,173, validates on the first 231 test rows and tests on the other 462.
         batch_size: Training pairs in a batch.
@@ -259,16 +259,13 @@ class _Histograms(ImageInput):
         self.form = form
 
     def description(self, root: Path) -> str:
-        del root
         return "128-bin SIFT histograms"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        del root
         return torch.ones(len(pictures), dtype=torch.bool)
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
         """Return histograms `(M, 128)`, float32."""
-        del root, training
         return self.published.features(pictures, self.form, "I", _IMAGE_SIZE)
 
 

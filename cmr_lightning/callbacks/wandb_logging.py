@@ -34,7 +34,7 @@ class RunLogger(WandbLogger):
         run: The run.
         config: Its resolved config.
         settings: The part of it that configures this logger.
-        scores: `max` or `min` for each validation score: its summary.
+        scores: The summary, `max` or `min`, of each validation score.
         resume: Continue the W&B run that the run's folder names.
     """
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.batch import Features, Input
 from cmr_lightning.errors import UserError
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -37,7 +37,7 @@ class FeatureMLP(nn.Module):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
+        source: Input,
         dim: int,
         hidden: Sequence[int] = (512,),
         activation: Literal["relu", "tanh", "gelu"] = "relu",

@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.batch import Input, Pixels
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
@@ -16,8 +16,8 @@ class TimmEncoder(BackboneEncoder):
     """Any image model of timm, its pooled features projected linearly into the common space.
 
     Pictures are normalised as timm's data config of the weights says; `model_args: {pretrained_cfg_overlay: {mean: ...,
-    std: ...}}` says it for a file whose weights were trained otherwise. A model that takes pictures of one size only
-    wants `data.image.crop` to be that size.
+    std: ...}}` overrides it for weights that were trained otherwise. A model that takes pictures of one size only needs
+    `data.image.crop` to be that size.
 
     The image towers of CLIP and SigLIP are timm models as well: `vit_base_patch16_clip_quickgelu_224.openai` is
     OpenAI's ViT-B/16 (without `quickgelu` its weights run with another activation than they were trained with),
@@ -48,7 +48,7 @@ class TimmEncoder(BackboneEncoder):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
+        source: Input,
         dim: int,
         model: str,
         model_args: dict[str, Any] | None = None,
@@ -131,7 +131,7 @@ def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
     """Return an image encoder that makes feature maps, unchanged.
 
     Raises:
-        UserError: If it makes none; `need` says who does what with "... feature map of pictures", `remedy` what to do.
+        UserError: If it makes none: "`need` feature map of pictures, but ... makes none; `remedy`".
     """
     if not isinstance(encoder, TimmEncoder):
         raise UserError(f"{need} feature map of pictures, but {type(encoder).__name__} makes none; {remedy}.")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Input, Tokens, Words
 from cmr_lightning.errors import UserError
 
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -43,7 +43,7 @@ class WordRNN(nn.Module):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
+        source: Input,
         dim: int,
         cell: Literal["gru", "lstm"] = "gru",
         embedding: int = 128,

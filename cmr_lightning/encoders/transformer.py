@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Input, Tokens, Words
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.texts import pool
 from cmr_lightning.errors import UserError
@@ -48,12 +48,12 @@ class TextTransformer(BackboneEncoder):
 
     Raises:
         UserError: If the data set serves something else than words, or words of another tokenizer; if the weights are
-            missing or not whole; if texts may be longer than the model reads, or it has no pooled vector.
+            missing or incomplete; if texts may be longer than the model reads, or it has no pooled vector.
     """
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
+        source: Input,
         dim: int,
         model: str,
         pooling: Literal["mean", "cls", "max", "pooler"] = "mean",

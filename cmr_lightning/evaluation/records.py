@@ -26,7 +26,7 @@ class Record:
         git_revision: Revision of the code, with the suffix `-dirty` if files differ from it; None outside a checkout.
         hardware: The machine, see `provenance.hardware`.
         metrics: For each protocol id the values by direction, see `Measurement.metrics`.
-        num_parameters: Trainable parameters of the model.
+        num_parameters: Parameters of the model, frozen ones included.
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.

@@ -107,8 +107,8 @@ def extract(
         text: What encodes the texts, as in an experiment; None to leave them out.
         rotations: Whether pictures are seen turned by 0, 90, 180 and 270 degrees.
         ten_crop: Whether features are the mean over four corners, the middle, and their mirror images.
-        precision: Numbers that encoders compute with.
-        dtype: Numbers that are kept.
+        precision: Type of the numbers that encoders compute with.
+        dtype: Type of the numbers that are kept.
         batch_size: Pictures or texts encoded at once.
         device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
         folder: Where the stores are, relative to the root of the data set or absolute.
@@ -120,8 +120,7 @@ def extract(
         raise UserError("There is nothing to extract: set image, text, or both.")
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
-    place = Path(name)
-    if place.name != name:
+    if name in ("", "..") or Path(name).name != name:
         raise UserError(f"name is {name!r}; it becomes a folder, so it should be a plain name.")
     run = Extraction(_device(device), precision, dtype, batch_size)
     stores = data.root / Path(folder).expanduser() / name

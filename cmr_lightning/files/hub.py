@@ -51,9 +51,8 @@ def _reachable() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_SECONDS_TO_ANSWER
-        ):
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER):
             return True
     except urllib.error.HTTPError:  # an answer all the same
         return True

@@ -22,7 +22,7 @@ SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 class OptimizedModel(EmbeddingModel):
-    """A model with a generator's optimizer and, where there is a discriminator, one of its own for that.
+    """A model with an optimizer for the generator and, where there is a discriminator, another one for it.
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
@@ -100,7 +100,7 @@ class OptimizedModel(EmbeddingModel):
         """Make the generator's optimizer, then the discriminator's if there is one, and their schedules.
 
         Raises:
-            UserError: If the schedule sets learning rates whatever they were.
+            UserError: If the schedule gives one rate to parameters that should have different ones.
         """
         players = self.players()
         optimizers = [self.generator_optimizer(parameter_groups(players["generator"], self.lr_scales()))]

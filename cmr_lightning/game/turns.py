@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.loss_log import LossLog, check_embeddings
+from cmr_lightning.game.loss_log import LossLog, check_embeddings, check_losses
 from cmr_lightning.game.optimization import OptimizedModel
 from cmr_lightning.game.schedules import step_schedules
 from cmr_lightning.parallel.gathering import gather_objects
@@ -66,7 +66,7 @@ class TwoPlayerModel(OptimizedModel):
 
     @abstractmethod
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute what the discriminator minimises on detached embeddings; its sum is minimised."""
+        """Compute the terms whose sum the discriminator minimises, on detached embeddings."""
 
     @abstractmethod
     def discriminator_state(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -188,7 +188,7 @@ class TwoPlayerModel(OptimizedModel):
         """Return the losses as numbers, and keep them to be logged."""
         values = {name: loss.item() for name, loss in losses.items()}
         if not self._tolerates_overflow:
-            self.losses.check(player, values, self.global_step, remedy)
+            check_losses(player, values, self.global_step, remedy)
         for name, value in values.items():
             self.losses.add(f"{player}/{name}", value)
         return values
@@ -205,7 +205,7 @@ class TwoPlayerModel(OptimizedModel):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a resumed run needs to draw and to log what the undisturbed one would have drawn and logged."""
+        """Keep random states and sums of losses, so that a resumed run draws and logs what an unbroken one does."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["random_states"] = gather_objects(random_state(self.device))
         checkpoint["sums"] = self.losses.state_dict()

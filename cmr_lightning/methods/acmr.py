@@ -19,7 +19,7 @@ Where this differs from the paper. The paper's: the three terms and what each is
 
 - an image's positive is its own text, and its negatives k are all items of other classes in the batch, averaged;
 - means over the batch, and the 1/2 before the adversary's loss: with the default weights 1, the paper's balance of
-  `label`, `pair` and adversary is one of the many that `weights` can say;
+  `label`, `pair` and adversary is one of many that `weights` can express;
 - mu, alpha and beta, which differ from data set to data set;
 - one update of each player in turn, where the paper updates the generator several times to one of the discriminator;
 - the ramp of the adversary's weight is that of the authors' code. The paper's regulariser Σ ||W||² is

@@ -1,4 +1,4 @@
-"""What scores chance: random embeddings, which a row on a board must beat, and collapsed ones, which test its ties."""
+"""Baselines at chance level: random embeddings, which all rows must beat, and collapsed ones, to test the tie rule."""
 
 from typing import ClassVar
 

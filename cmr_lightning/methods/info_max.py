@@ -19,7 +19,7 @@ f the softplus:
 or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j; with `estimator: nce` or
 `dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
 
-The critics are no adversaries: they gain from the same encoders as the triplet loss does, and share its optimizer.
+The critics are no adversaries: they minimise what the encoders minimise, in one optimizer.
 Retrieval goes by the cosine of the embeddings, without the critics.
 
 Where this differs from the papers. Deep InfoMax's: estimators and critics, whose JSD and dot product are our defaults.

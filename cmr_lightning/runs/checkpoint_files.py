@@ -16,12 +16,12 @@ from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
-# errors of torch on bytes that are no pickle, as it takes them for the commands of one
+# torch's errors on bytes that are not a pickle, which it reads as the commands of one
 _NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 
 
 class RunCheckpoints(TorchCheckpointIO):
-    """Writes the checkpoints of a run, and keeps the last but one, in case the last is damaged."""
+    """Writes the checkpoints of a run, and keeps the one before the last, in case the last is damaged."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class RunCheckpoints(TorchCheckpointIO):
             with whole_file(path) as file:
                 file.write(content.getbuffer())
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # a disk that is full shows before the last one is moved
                 if path.absolute() == self.run.last.absolute() and path.exists():
                     path.replace(self.run.previous)
         except OSError as error:
             raise UserError(
-                f"{path} could not be written: {system_reason(error)}; what was saved before is whole. "
-                f"Mend that, and go on with --resume=true."
+                f"{path} could not be written: {system_reason(error)}; what was saved before is intact. "
+                f"Fix that, and continue with --resume=true."
             ) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
     newest: tuple[Path, dict[str, Any]] | None = None
     progress = itemgetter("epoch", "global_step")
     errors = []
-    for path in run.checkpoints():  # compared by their content, as copies of files may all have one time
+    for path in run.checkpoints():  # compared by their content, as copies of files may all have the same time
         if newest is not None and path == run.previous:
             continue
         try:

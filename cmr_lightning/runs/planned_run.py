@@ -18,7 +18,7 @@ class PlannedRun:
     """One experiment, by its file, with one seed.
 
     Attributes:
-        options: What is set beside the file, the seed and the split, as on the command line.
+        options: What is set besides the file, the seed and the split, as on the command line.
         variant: The variant's name, if it is one of the experiment's variants.
         split: The split of the data; None for that of the experiment's file.
     """
@@ -59,7 +59,7 @@ class PlannedRun:
         return ["test", f"--config={self.run.config}"]
 
     def lay_over(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Take the resolved config of a run that differs in seed, split and folder alone, and make it this one's."""
+        """Make this run's config from the resolved one of a run that differs in seed, split and folder alone."""
         data = config["data"]
         if self.split is not None:
             data = {**data, "init_args": {**data["init_args"], "split": self.split}}
@@ -80,7 +80,7 @@ class Job:
         again = [[*planned.fit, "--overwrite=true"], planned.test]
         if run.record.exists():
             record = Record.read(run.record)
-            config = {key: record.config.get(key) for key in self.config}  # beside them there are options of `test`
+            config = {key: record.config.get(key) for key in self.config}  # `test` has options of its own
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
         if not run.started or not self._is_of(load_yaml(run.config.read_text(encoding="utf-8"))):
             return again

@@ -40,9 +40,9 @@ class Manifest:
         encoder: Name and arguments of the encoder.
         weights: Checksum of its weights.
         preprocessing: What happens to pictures or texts before they are encoded.
-        precision: Numbers that the encoder computes with.
+        precision: Type of the numbers that the encoder computes with.
         data: Checksum of the rows' names and of what they were made of.
-        dtype: Numbers that are kept.
+        dtype: Type of the numbers that are kept.
         shape: Rows and their size, `(N, D)` or `(N, turns, D)`.
         finished: Whether all rows are there.
 
@@ -94,7 +94,7 @@ class Rows:
 
 
 def image_check(path: Path) -> str:
-    """Return what changes when a picture file is exchanged; every byte of every picture would take too long to read."""
+    """Return what changes when a picture file is exchanged; reading every byte of every picture would take too long."""
     return str(path.stat().st_size)
 
 
@@ -176,7 +176,7 @@ def shard_file(folder: Path, number: int) -> Path:
 
 
 def as_json(content: dict[str, Any]) -> bytes:
-    """Encode what a store keeps beside its shards."""
+    """Encode what a store keeps in addition to its shards."""
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 

@@ -108,7 +108,7 @@ class StoreWriter:
             return False
         if self._lock is not None:
             with self._alone(self._lock):
-                if not self._is_finished():  # another was first, whose lock file may be gone by now
+                if not self._is_finished():  # another process was first; its lock file may be gone
                     _write(self._manifest_file, as_json(asdict(replace(self.manifest, finished=True))))
                 (self.folder / _LOCK).unlink(missing_ok=True)
         return True
@@ -144,7 +144,7 @@ class StoreWriter:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
         except (BlockingIOError, PermissionError):  # another process works on it
             return False
-        return not path.exists()  # it may have been finished between the two questions
+        return not path.exists()  # it may have been finished between the two checks
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:

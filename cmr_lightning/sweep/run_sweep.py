@@ -191,7 +191,7 @@ def _table(trials: Trials, count: int, best: FrozenTrial, committed: Mapping[str
 def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
     """Describe the time that early termination saved, if pruned trials had taken as long as complete ones on average.
 
-    Trials that were not watched all the time do not count for the times.
+    Trials that were not watched all the time are left out of the times.
     """
     pruned, complete = (
         [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]

@@ -60,7 +60,7 @@ def read_entries(path: Path, source: str) -> list[Entry]:
     """
     try:
         content = path.read_bytes()
-        images = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"]
+        images = list(json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"])
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is not a JSON file in UTF-8 with a list of images ({error!r}), perhaps it was cut short; {source}."
@@ -75,7 +75,7 @@ def read_entries(path: Path, source: str) -> list[Entry]:
                 sentences = repeated - {entry.picture}
                 twice = f"sentence {min(sentences, key=str)}" if sentences else entry.picture
                 raise UserError(f"{twice} is listed for the second time")
-        except (KeyError, TypeError, AttributeError, UserError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             fault = error if isinstance(error, UserError) else f"{error!r} is missing or of the wrong kind"
             raise UserError(f"{path}, images[{number}]: {fault}; {source}.") from error
         seen |= keys

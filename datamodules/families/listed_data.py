@@ -92,9 +92,9 @@ class ListedData(CrossModalData):
             self.check_listing(listing, f"{type(self).__name__}, {part}")
             usable = self.image.usable(self.root, listing.pictures)
             self._left_out[part] = int((~usable).sum())
-            self._listings[part] = listing if usable.all() else listing.of(usable)
             if not usable.any():
                 raise UserError(f"{type(self).__name__}: none of the {len(usable)} {part} pictures is there.")
+            self._listings[part] = listing if usable.all() else listing.of(usable)
         return self._listings[part]
 
     def check_listing(self, listing: Listing, what: str) -> None:

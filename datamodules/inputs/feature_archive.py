@@ -25,7 +25,7 @@ class FeatureArchive(ImageInput):
 
     Args:
         path: The archive, relative to the root of the data set or absolute.
-        missing: Whether a data set of which the archive lacks pictures is refused, or used without them.
+        missing: `refuse` a data set of which the archive lacks pictures, or `skip` these.
     """
 
     def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
@@ -45,7 +45,7 @@ class FeatureArchive(ImageInput):
         """Tell which pictures have a row."""
         rows, _ = self._open(root)
         known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
-        self.refuse_missing(known, pictures, root / self.path, _SOURCE)
+        self.refuse_missing(known, pictures, root / self.path, "add their features")
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:

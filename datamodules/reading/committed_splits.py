@@ -1,4 +1,4 @@
-"""Splits: lists that are committed beside this package, each verified against `splits/SHA256SUMS`, and a rule.
+"""Splits: lists that are committed with this package, each verified against `splits/SHA256SUMS`, and a rule.
 
 The checksum file has the format of `sha256sum`, so that `cd datamodules/splits && sha256sum -c SHA256SUMS` verifies
 the lists without Python.
@@ -65,8 +65,8 @@ def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Pa
 def held_out(name: str) -> bool:
     """Tell whether a name is in the validation part of a data set that publishes none and whose lists are not free.
 
-    These are a tenth of all names, of products, nouns or pictures; what belongs together must have one name. Their
-    SHA-256, its first 32 bits as a number, is a multiple of 10.
+    These are a tenth of all names, of products, nouns or pictures; what belongs together must have one name. The first
+    32 bits of their SHA-256, as a number, are a multiple of 10.
 
     Examples:
         >>> [name for name in ("bear", "car", "cup", "tie") if held_out(name)]
