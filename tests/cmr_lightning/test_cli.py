@@ -15,8 +15,6 @@ import yaml
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Batch
-from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.experiment import config_files
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
@@ -144,9 +142,7 @@ def test_short_class_names_on_the_command_line(built: Callable[..., Built]) -> N
     assert isinstance(cli.model.configure_optimizers()[0][0], torch.optim.SGD)
 
 
-def test_print_config_is_yaml_and_builds_nothing(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_print_config_builds_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["fit", f"--config={toy}", "--model.dim=3", "--print_config"])
@@ -195,8 +191,7 @@ def test_resolved_config_says_everything_but_what_was_for_one_call(finished: Pat
 
 
 def test_metrics_file_counts_generator_updates(finished: Path) -> None:
-    with (finished / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows if row[SCORE]] == [6, 12]
     assert [int(row["step"]) for row in rows if row["train/generator/total"]] == [4, 8, 12]
     assert {"val/map@all/cos/label/i2t", "val/map@all/cos/label/t2i", "train/discriminator/modality"} <= set(rows[0])
@@ -360,19 +355,6 @@ def test_damaged_data(
     error = fit_complaint("--data=Wikipedia", f"--data.root={folder}")
     assert all(part in error for part in parts), error
     assert not (tmp_path / "new").exists()
-
-
-def test_loss_that_is_not_finite_is_named(fit_complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses_of = DAML.generator_losses
-
-    def with_nan(model: DAML, batch: Batch, embeddings: Embeddings) -> dict[str, torch.Tensor]:
-        losses = losses_of(model, batch, embeddings)
-        return {**losses, "inter": losses["inter"] * (float("nan") if model.global_step == 3 else 1)}
-
-    monkeypatch.setattr(DAML, "generator_losses", with_nan)
-    error = fit_complaint()
-    assert "`inter` (nan)" in error
-    assert "after 3 updates" in error
 
 
 @pytest.mark.parametrize(("command", "part"), [("fit", "train"), ("fit", "val"), ("test", "test")])

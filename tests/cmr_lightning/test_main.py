@@ -16,7 +16,7 @@ from cmr_lightning.__main__ import COMMANDS, main, usage
 from cmr_lightning.errors import UserError
 from tests.building import ROOT
 
-HEAVY = ("torch", "numpy", "pytorch_lightning", "matplotlib", "jsonargparse")
+HEAVY = ("torch", "numpy", "scipy", "pytorch_lightning", "matplotlib", "jsonargparse", "rich", "datamodules")
 
 
 def python(code: str) -> subprocess.Popen[bytes]:
@@ -24,10 +24,19 @@ def python(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=PIPE, stderr=PIPE)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["no-such-command"]])
+def test_experiments_resolve_alike_whatever_else_was_imported() -> None:
+    """`benchmark` and `sweep` resolve them without what `fit` imports."""
+    options = ["fit", "--config=experiments/shapes/triplet.yaml", "--trainer.callbacks+=WandbWatch"]
+    process = python(f"from cmr_lightning.experiment import resolved_config; resolved_config({options})")
+    assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["no-such-command"], ["prepare", "--help"]])
 def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
-    code = f"import sys; from cmr_lightning.__main__ import main; main({arguments!r}); print(*sys.modules)"
-    imported = python(code).communicate()[0].decode().splitlines()[-1].split()
+    at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
+    process = python(f"{at_exit}; from cmr_lightning.__main__ import main; main({arguments!r})")
+    imported = process.communicate()[0].decode().splitlines()[-1].split()
+    assert process.returncode == 0
     assert "cmr_lightning.__main__" in imported
     assert not set(HEAVY) & set(imported)
 

@@ -21,6 +21,8 @@ from tests.datamodules.published.invention import SMALL
 from tests.datamodules.published.pairs import LABELS
 from tests.datamodules.published.pairs import write as write_pairs
 
+EXPERIMENT = ROOT / "experiments" / "pairs" / "daml.yaml"
+
 
 def write_csv(root, rows, header=("image", "text", "label", "split"), **settings):
     """Write a table, and the pictures of `complete`."""
@@ -77,9 +79,8 @@ def test_a_drawn_split_follows_seed_and_fractions_and_not_the_order_of_rows(mini
 def test_the_class_name_works_in_a_config(miniature, tmp_path, monkeypatch):
     """`class_path: Pairs` is the data set, and columns and inputs can be set by dotted names."""
     monkeypatch.setenv("CMR_DATA", str(miniature.parent))
-    experiment = Path(__file__).parents[2] / "experiments" / "pairs" / "daml.yaml"
     options = ["--data.columns.label=", "--data.image.crop=32", "--data.image.resize=32", "--data.text.min_count=3"]
-    built = Built(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}", *options])
+    built = Built(["fit", f"--config={EXPERIMENT}", f"--run_dir={tmp_path / 'run'}", *options])
     data = built.datamodule
     assert type(data) is Pairs
     assert data.columns == Columns(label="")
@@ -265,12 +266,11 @@ def test_what_breaks_in_the_middle_of_an_epoch_ends_the_training_with_a_sentence
     if what == "picture":
         picture.write_bytes(picture.read_bytes()[:100])
         program, sentence = ["-m", "cmr_lightning"], f"error: {picture} cannot be read as a picture"
-    experiment = ROOT / "experiments" / "pairs" / "daml.yaml"
     options = ["--data.batch_size=4", "--trainer.limit_train_batches=1.0", "--trainer.val_check_interval=2"]
-    command = [sys.executable, *program, "fit", f"--config={experiment}", f"--run_dir={run.path}"]
+    command = [sys.executable, *program, "fit", f"--config={EXPERIMENT}", f"--run_dir={run.path}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CMR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *tiny(experiment), *options], env=environment, capture_output=True, text=True, timeout=120
+        [*command, *tiny(EXPERIMENT), *options], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2
     assert done.stderr.count(sentence) == 1

@@ -39,11 +39,6 @@ def root(published, tmp_path):
     return shutil.copytree(published, tmp_path / "pascal", ignore=shutil.ignore_patterns("images"))
 
 
-@pytest.fixture
-def real(real_data):
-    return real_data / "pascal_sentence"
-
-
 def change(path, edit):
     path.write_bytes(edit(path.read_bytes()))
 

@@ -17,20 +17,6 @@ def small(**arguments):
     return Shapes(**{"num_train": 60, "num_val": 40, "num_test": 20, "batch_size": 16, **arguments})
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """Names of the parts of which anything has been drawn."""
-    parts = set()
-    stream = datamodules.shapes.stream
-
-    def spy(seed, part, *key):
-        parts.add(part)
-        return stream(seed, part, *key)
-
-    monkeypatch.setattr(datamodules.shapes, "stream", spy)
-    return parts
-
-
 def test_a_part_is_whole():
     part = small().part("train")
     assert part.image.shape == (60, 3, 48, 48)
@@ -53,7 +39,14 @@ def test_the_first_captions_are_what_they_always_were():
     )
 
 
-def test_parts_are_drawn_on_demand(drawn):
+def test_parts_are_drawn_on_demand(monkeypatch):
+    drawn, stream = set(), datamodules.shapes.stream
+
+    def spy(seed, part, *key):
+        drawn.add(part)
+        return stream(seed, part, *key)
+
+    monkeypatch.setattr(datamodules.shapes, "stream", spy)
     data = small()
     _ = data.spec, data.train_dataloader(), data.split
     assert drawn == {"train"}

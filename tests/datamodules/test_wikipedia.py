@@ -49,11 +49,6 @@ def complete(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def real(real_data):
-    return real_data / "wikipedia"
-
-
 @pytest.fixture(params=["published", "real"])
 def either(request):
     """The invented data, and the real one where it is there."""
@@ -62,7 +57,6 @@ def either(request):
 
 @pytest.mark.parametrize("split", COUNTS)
 def test_splits(either, split):
-    """Class counts, and rows that sum to one."""
     data = Wikipedia(str(either), split=split)
     parts = {name: data.part(name) for name in PARTS}
     assert tuple(tuple(torch.bincount(part.label).tolist()) for part in parts.values()) == COUNTS[split]
@@ -77,7 +71,6 @@ def test_splits(either, split):
 
 
 def test_rows_stay_with_their_lines(published):
-    """Image, text, label and id of a row come from the same line, in every part."""
     held = scipy.io.loadmat(published / "raw_features.mat")
     lines = {}
     for name, suffix in (("trainset", "tr"), ("testset", "te")):

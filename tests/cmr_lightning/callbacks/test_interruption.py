@@ -46,8 +46,7 @@ def fit(options: list[str], run: Path, **environment: str) -> subprocess.Complet
 
 def validations(run: Path) -> list[str]:
     """The updates after which the metrics file has a validation."""
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv.DictReader((run / "metrics.csv").read_text().splitlines())
     return [row["step"] for row in rows if row.get("val/map@all/cos/label/mean")]
 
 
@@ -123,7 +122,6 @@ def test_sigterm_saves_and_says_so_by_its_exit_code(toy: Path, tmp_path: Path) -
 
 
 def test_job_started_again_resumes_or_starts_over(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the newest checkpoint if there is one, else from the beginning."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # test workers that run in parallel ignore Ctrl-C
     run = Run(tmp_path / "run")
     command = ["fit", f"--config={toy}", f"--run_dir={run.path}", "--trainer.max_epochs=2"]

@@ -71,13 +71,9 @@ def test_image_tower_of_clip_as_its_own_code_saves_it(tmp_path: Path) -> None:
     torch.manual_seed(3)
     tower = timm.create_model("vit_base_patch16_clip_224", num_classes=0, **args)
     swaps = {"patch_embed.proj": "conv1", "norm_pre": "ln_pre", "blocks.0": "transformer.resblocks.0"}
-    swaps |= {
-        "attn.qkv.": "attn.in_proj_",
-        "attn.proj": "attn.out_proj",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-    swaps |= {"norm1": "ln_1", "norm2": "ln_2", "pos_embed": "positional_embedding", "cls_token": "class_embedding"}
+    swaps |= {"attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj", "norm1": "ln_1", "norm2": "ln_2"}
+    swaps |= {"mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    swaps |= {"pos_embed": "positional_embedding", "cls_token": "class_embedding"}
     saved = {"logit_scale": torch.zeros(()), "visual.proj": torch.zeros(16, 8)}
     for name, tensor in tower.state_dict().items():
         theirs = "ln_post" + name.removeprefix("norm") if name.startswith("norm.") else name

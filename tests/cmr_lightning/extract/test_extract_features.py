@@ -25,16 +25,10 @@ from tests.datamodules.album import PARTS, PICTURES, Album, write_album
 
 CONFIG = """\
 name: tiny
-image:
-  class_path: TimmEncoder
-  init_args: {model: test_resnet}
+image: {class_path: TimmEncoder, init_args: {model: test_resnet}}
 data:
   class_path: tests.datamodules.album.Album
-  init_args:
-    root: ROOT
-    image:
-      class_path: Pictures
-      init_args: {crop: 32, resize: 34}
+  init_args: {root: "ROOT", image: {class_path: Pictures, init_args: {crop: 32, resize: 34}}}
 device: cpu
 batch_size: 48
 """
@@ -218,6 +212,7 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
     [
         (["--image=null"], "There is nothing to extract"),
         (["--name=a/b"], "name is 'a/b'"),
+        (["--name=.."], "name is '..'"),
         (["--batch_size=0"], "batch_size is 0"),
         (["--device=cuda:77"], "device is cuda:77, which this machine does not have"),
         (["--precision=8"], "precision"),

@@ -22,7 +22,6 @@ def test_schedules_are_stepped_after_each_epoch_for_both_players(data: Toy) -> N
 
 
 def test_plateau_schedule_watches_the_validation_score(data: Toy) -> None:
-
     plateau = partial(ReduceLROnPlateau, monitor="score", mode="max", patience=0, factor=0.5)
     model = daml(data, schedule=plateau, generator_optimizer=sgd(0.0), discriminator_optimizer=sgd(1.0))
     fit = trainer(max_epochs=3)

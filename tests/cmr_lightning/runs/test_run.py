@@ -1,4 +1,5 @@
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -49,16 +50,10 @@ def test_overwriting_empties_the_folder_of_a_run(run: Run) -> None:
     assert list(run.path.iterdir()) == []
 
 
-def test_interrupted_overwriting_leaves_nothing_to_resume_or_to_take_for_a_result(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_overwriting_leaves_nothing_to_resume_or_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.record.touch()
     run.write_summary({"epochs": 3})
-
-    def killed(path: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("shutil.rmtree", killed)
+    monkeypatch.setattr("shutil.rmtree", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run.prepare(overwrite=True)
     assert run.started

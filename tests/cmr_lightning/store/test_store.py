@@ -19,15 +19,7 @@ from cmr_lightning.store import FeatureStore, Manifest, Rows, StoreWriter
 
 COUNT, SIZE = 300, 6
 ROWS = Rows([f"{n}.jpg" for n in range(COUNT)], [str(n) for n in range(COUNT)])
-MANIFEST = Manifest(
-    encoder="Encoder {}",
-    weights="0123456789abcdef",
-    preprocessing="crop 32",
-    precision="32",
-    data=ROWS.checksum(),
-    dtype="float16",
-    shape=(COUNT, SIZE),
-)
+MANIFEST = Manifest("Encoder {}", "0123456789abcdef", "crop 32", "32", ROWS.checksum(), "float16", (COUNT, SIZE))
 
 
 def features(shape: tuple[int, ...] = MANIFEST.shape) -> Tensor:

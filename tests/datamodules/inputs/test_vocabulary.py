@@ -51,10 +51,6 @@ def test_special_tokens_come_first_and_words_are_sorted_in_whatever_order_they_c
     assert Vocabulary.build(reversed(captions)) == built
 
 
-def test_min_count_drops_rare_words():
-    assert Vocabulary.build(["a cat", "a dog", "a dog"], min_count=2).words[4:] == ("a", "dog")
-
-
 def test_encode():
     vocabulary = Vocabulary.build(["blue circle red"])  # ids 4, 5, 6
     ids, mask = vocabulary.encode(["Red circle", "green circle", "", "red blue circle red"], length=5)
