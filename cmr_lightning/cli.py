@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cmr_lightning import callbacks
+from cmr_lightning.batch import DataSpec
 from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
@@ -28,11 +29,15 @@ from cmr_lightning.experiment import ExperimentCLI, quieten
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
-from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints, Trained, newest_checkpoint
+from cmr_lightning.runs.comparison import Change, changes_in_use, changes_on_resume
+from cmr_lightning.runs.conditions import conditions_of, place_of_results, put_aside
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.progress import PhaseReporter
 from cmr_lightning.runs.run import Run, experiment_name, run_of_config
+from datamodules import CrossModalData, TrainedOn
+from datamodules.trained_on import Use
 
 
 class RetrievalCLI(ExperimentCLI):
@@ -59,6 +64,31 @@ class RetrievalCLI(ExperimentCLI):
         elif options.ckpt_path is None and not self.run.best.exists():
             remedy = "train the experiment with `fit` first, or give --ckpt_path"
             raise UserError(f"{self.run.best} does not exist; {remedy}.")
+        self._compare_settings()
+
+    def _compare_settings(self) -> None:
+        """Compare the settings with those under which the checkpoint that the command starts from was trained."""
+        self.trained: Trained | None = None
+        self.changed: dict[str, Change] = {}
+        self.differences: dict[str, str] = {}
+        if self.subcommand != "fit":
+            self.trained = Trained.read(Path(self.options.ckpt_path or self.run.best))
+            self.changed = changes_in_use(self.trained.config, self.resolved())
+        elif self.options.resume:
+            self.trained = Trained.read(newest_checkpoint(self.run)[0])
+            self.changed = changes_on_resume(self.trained.config, self.resolved())
+        for key, (before, now) in self.changed.items():
+            _note(f"{key} was {before} in the training and is {now}")
+
+    def spec_of(self, data: CrossModalData) -> DataSpec:
+        """Return what the model was built for, and let the data serve that; see `CrossModalData.take_over`."""
+        if self.trained is not None:
+            use: dict[str, Use] = {"fit": "resume", "validate": "val"}
+            trained_on = TrainedOn.from_plain(self.trained.trained_on)
+            self.differences = data.take_over(trained_on, use.get(self.subcommand, "test"))
+            for what, before in self.differences.items():
+                _note(f"the {what} is not that of the training, which had {before}")
+        return data.spec
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -115,14 +145,38 @@ class RetrievalCLI(ExperimentCLI):
             mode = validation_scores(self.datamodule.protocols)[monitor]
             self.timer, self.best = Timer(), callbacks.BestCheckpoint(self.run, monitor, mode)
             progress = [] if self.options.trainer.enable_progress_bar is False else [callbacks.RunProgress()]
-            saving = [self.best, callbacks.LastCheckpoint(self.run), callbacks.Interruption(self.run)]
+            changes = [] if self.trained is None else self.trained.changes
+            self.last = callbacks.LastCheckpoint(self.run, self.resolved(), changes, self.changed)
+            saving = [self.best, self.last, callbacks.Interruption(self.run)]
             return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]
-        if self.subcommand == "test":
-            options = self.options
-            record = callbacks.RecordWriter(self.run, options.experiment, options.seed_everything, self.resolved())
-            to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
-            return [record, callbacks.RetrievalGallery(self.run), callbacks.ExamplesWriter(self.run), *to_wandb]
-        return [callbacks.EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
+        if self.subcommand == "validate":
+            return []
+        self.output = self._output()
+        if self.subcommand == "predict":
+            return [callbacks.EmbeddingsFile(self.output)]
+        options, run = self.options, self.output
+        record = callbacks.RecordWriter(
+            self.run,
+            run,
+            experiment=options.experiment,
+            seed=options.seed_everything,
+            config=self.resolved(),
+            weights=self.trained.fingerprint,
+            changes=self.trained.changes,
+            differences=self.differences | {key: str(before) for key, (before, _) in self.changed.items()},
+        )
+        to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger) and run == self.run]
+        return [callbacks.ExamplesWriter(run), record, callbacks.RetrievalGallery(run), *to_wandb]
+
+    def _output(self) -> Run:
+        """Choose the folder for what the command writes: the run's own, or one for other conditions than the run's."""
+        data, config = self.datamodule, self.resolved()
+        conditions = conditions_of(self.trained.fingerprint, data.split.checksum, data.checksum(), config)
+        own = self.trained.path.absolute() == self.run.best.absolute() and not self.changed
+        folder = place_of_results(self.run, conditions, own)
+        if folder != self.run:
+            _note(f"these are not the conditions of {self.run.record}, which stays as it is; see {folder.path}")
+        return folder
 
     # Running ---------------------------------------------------------------------------------------------------------
 
@@ -139,6 +193,7 @@ class RetrievalCLI(ExperimentCLI):
     def _begin(self) -> None:
         """Prepare the folder, now that everything could be built, write the config and print what will happen."""
         self.run.prepare(self.options.overwrite)
+        put_aside(self.run)
         for logger in self.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin()
@@ -155,7 +210,7 @@ class RetrievalCLI(ExperimentCLI):
         best = self.best.selection()
         lasted = {"wall_time_s": round(self.timer.time_elapsed("train"), 3), "peak_memory": peak_memory()}
         made = {"updates": self.trainer.global_step, "epochs": self.trainer.current_epoch}
-        self.run.write_summary({"selection": best, **lasted, **made})
+        self.run.write_summary({"selection": best, **lasted, **made, "changes": self.last.changes})
         print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
         print(f"Next: python -m cmr_lightning test --config {self.run.config}")
 
@@ -168,7 +223,7 @@ class RetrievalCLI(ExperimentCLI):
     def after_test(self) -> None:
         """Print the metrics of the test part, and where to find more."""
         self._print_metrics("test")
-        run = self.run
+        run = self.output
         print(f"Wrote {run.record}, {run.ranks.name}, {run.examples.name} and {run.gallery.name}.")
 
     def _print_metrics(self, part: str) -> None:
@@ -180,6 +235,11 @@ class RetrievalCLI(ExperimentCLI):
         for protocol, values in self.model.measurement.metrics.items():
             table.add_row(protocol, *(f"{values[column]:.4g}" for column in columns))
         Console().print(table)
+
+
+@rank_zero_only
+def _note(message: str) -> None:
+    print(f"note: {message}", flush=True)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import cmr_lightning.discriminators
 import cmr_lightning.encoders
 import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
+from cmr_lightning.batch import DataSpec
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.files.yaml_file import load_yaml
@@ -57,7 +58,11 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
         )
-        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.spec", compute_fn=self.spec_of, apply_on="instantiate")
+
+    def spec_of(self, data: CrossModalData) -> DataSpec:
+        """Return what the model must know of the data."""
+        return data.spec
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +18,7 @@ from cmr_lightning.evaluation import Judgements, Protocol
 from datamodules.facts import Facts
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
+from datamodules.trained_on import TrainedOn, Use, numbers_of
 
 PartName = Literal["train", "val", "test"]
 
@@ -66,6 +68,9 @@ class CrossModalData(pl.LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         self.epoch_of = epoch_of
         self._parts: dict[str, Part] = {}
+
+    def __str__(self) -> str:
+        return type(self).__name__  # Lightning would make all loaders to measure them, that of the test part, too
 
     @abstractmethod
     def read(self, part: PartName) -> Part:
@@ -134,10 +139,51 @@ class CrossModalData(pl.LightningDataModule, ABC):
         """Describe texts of at most `length` tokens; only data sets that serve tokens can."""
         raise TypeError(f"{type(self).__name__} serves tokens and so must define `words`")
 
-    def checksum(self) -> str:
-        """Return the start of the SHA-256 over all parts as encoders see them, 16 digits; reads the test part."""
+    def learned(self) -> dict[str, Any]:
+        """Return what was learned from the training part, in plain values and tensors, which a checkpoint keeps."""
+        return {}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in an earlier training instead of learning it from this training part; see `learned`.
+
+        Raises:
+            UserError: If the data cannot be brought into the form that they had in that training.
+        """
+        del learned
+
+    def trained_on(self) -> TrainedOn:
+        """Collect what a model that is trained on these data must keep of them; reads training and validation part."""
+        seen: tuple[PartName, PartName] = ("train", "val")
+        return TrainedOn(
+            dataset=type(self).__name__,
+            split=asdict(self.split),
+            classes=list(self.classes),
+            spec=self.spec,
+            learned=self.learned(),
+            checksums={part: self.checksum(part) for part in seen},
+            pictures={part: numbers_of(self.part(part).image_names) for part in seen},
+        )
+
+    def take_over(self, trained_on: TrainedOn, use: Use) -> dict[str, str]:
+        """Serve what a model was trained to read, with the vocabulary and the spec of its training.
+
+        Returns:
+            What is different from the training and does not harm; see `TrainedOn.compare`.
+
+        Raises:
+            UserError: If the model cannot be used so on these data.
+        """
+        trained_on.refuse_other_labels(self.task, self.classes)
+        self.restore(trained_on.learned)
+        measured = torch.tensor([]) if use == "resume" else numbers_of(self.part(use).image_names)
+        differences = trained_on.compare(self.trained_on(), use, measured)
+        self.spec = trained_on.spec
+        return differences
+
+    def checksum(self, *parts: PartName) -> str:
+        """Return the start of the SHA-256 over parts as encoders see them, by default all, 16 digits."""
         digest = hashlib.sha256()
-        for name in ("train", "val", "test"):
+        for name in parts or ("train", "val", "test"):
             digest.update(name.encode())
             for content in self.part(name).contents:
                 for piece in fingerprints(content):

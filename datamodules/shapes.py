@@ -2,9 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,6 +63,15 @@ class DrawnData(CrossModalData):
     def vocabulary(self) -> Vocabulary:
         """Words of the training texts."""
         return Vocabulary.build(self._train_texts)
+
+    def learned(self) -> dict[str, Any]:
+        """Return the words in the order of their numbers, and the length of texts."""
+        return {"words": list(self.vocabulary.words), "length": self.text_length}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take the words and the length of an earlier training."""
+        self.vocabulary = Vocabulary(tuple(learned["words"]))
+        self.text_length = learned["length"]
 
     def words(self, length: int) -> Words:
         """Return the form of texts of at most `length` tokens."""

@@ -29,6 +29,9 @@ class Record:
         num_parameters: Parameters of the model, frozen ones included.
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
+        weights: What tells the weights from others, see `Trained.fingerprint`; None in records that predate it.
+        changes: Settings that resuming has changed, each after how many `updates`, and their values before and after.
+        differences: How those conditions were in the training that were others in the test.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 
@@ -50,6 +53,9 @@ class Record:
     created: str
     config: dict[str, Any]
     peak_memory: dict[str, int] = field(default_factory=dict)
+    weights: str | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    differences: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""
@@ -71,7 +77,7 @@ class Record:
             raise UserError(f"The record {path} is not valid JSON ({error}); run `test` again.") from error
         if not isinstance(content, dict):
             raise UserError(f"The record {path} holds no keys; run `test` again.")
-        required = {key.name for key in fields(cls) if key.default_factory is MISSING}
+        required = {key.name for key in fields(cls) if key.default_factory is key.default is MISSING}
         if missing := required - content.keys():
             raise UserError(f"The record {path} lacks {', '.join(sorted(missing))}; run `test` again.")
         if unknown := content.keys() - {key.name for key in fields(cls)}:

@@ -14,7 +14,7 @@ from cmr_lightning.reports.comparison import Comparison, compare
 from cmr_lightning.reports.evidence import Evidence, evidence_of
 from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
-from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run import Run, records_below
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,8 @@ def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
     Raises:
         UserError: There is none, or a record is broken.
     """
-    name = Run(folder).record.name
     runs = []
-    for path in sorted(folder.rglob(name)):
+    for path in records_below(folder):
         run, evidence = Run(path.parent), None
         record = Record.read(path)
         try:
@@ -190,7 +189,7 @@ def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
             notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
         runs.append(MeasuredRun(run, record, evidence))
     if not runs:
-        raise UserError(f"{folder} holds no {name}; run `test` on its runs first.")
+        raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
     return runs
 
 

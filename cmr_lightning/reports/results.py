@@ -17,7 +17,7 @@ from cmr_lightning.files.whole_file import whole_file, write_whole
 from cmr_lightning.reports.board import MeasuredRun, boards
 from cmr_lightning.reports.claims import CLAIMS, read_claims
 from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
-from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run import Run, records_below
 
 RESULTS = Path("experiments/results")
 TABLES = Path("experiments/README.md")
@@ -65,7 +65,7 @@ def keep(runs: Path, path: Path) -> int:
     Raises:
         UserError: There is none, or one is broken.
     """
-    records = [Record.read(file) for file in runs.rglob(Run(runs).record.name)]
+    records = [Record.read(file) for file in records_below(runs)]
     if not records:
         raise UserError(f"{runs} holds no {Run(runs).record.name}; run `test` on its runs first.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,11 @@
 """Checkpoints on disk: written whole or not at all, and loaded without running code that may be hidden in them."""
 
+import hashlib
 import io
 import os
 import struct
+import zipfile
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from pickle import UnpicklingError
@@ -62,6 +65,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: If the file is missing, damaged or closed to the user, or holds something else.
     """
     try:
+        if (damaged := _damaged_entry(path)) is not None:
+            raise UserError(f"The checkpoint {path} is damaged: {damaged} does not have its checksum.")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"There is no checkpoint {path}.") from None
@@ -79,6 +84,51 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not loaded: it is no checkpoint of `fit`; give the best.ckpt or last.ckpt of a run."
         )
     return checkpoint
+
+
+def _damaged_entry(path: Path) -> str | None:
+    """Name a part of a checkpoint whose bytes do not have their CRC-32, which torch does not compare."""
+    if not zipfile.is_zipfile(path):
+        return None  # torch says what else it may be
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint says beside its weights.
+
+    Attributes:
+        path: Its file.
+        config: The resolved config of the training.
+        trained_on: What the model was trained on, as `TrainedOn.as_plain` returns it.
+        changes: Settings that resuming has changed, see `comparison.changes_on_resume`.
+        fingerprint: What tells its content from that of other checkpoints, 16 hexadecimal digits.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    trained_on: dict[str, Any]
+    changes: list[dict[str, Any]]
+    fingerprint: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Trained":
+        """Read it from a checkpoint that `fit` wrote.
+
+        Raises:
+            UserError: If there is none, or it is damaged, or was written by an earlier version.
+        """
+        content = read_checkpoint(path)
+        if not {"config", "trained_on"} <= content.keys():
+            raise UserError(
+                f"{path} does not say what it was trained on, so it was written by an earlier version, or not by "
+                f"`fit`; train again."
+            )
+        with zipfile.ZipFile(path) as archive:
+            entries = [(entry.filename.partition("/")[2], entry.CRC, entry.file_size) for entry in archive.infolist()]
+        fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+        return cls(path, content["config"], content["trained_on"], content.get("changes", []), fingerprint)
 
 
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:

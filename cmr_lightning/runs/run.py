@@ -38,6 +38,7 @@ class Run:
     examples = _Inside("examples.npz")  # points of the common space and queries with their results, for the report
     metrics = _Inside("metrics.csv")  # losses and scores by update, as the training logged them
     log = _Inside("run.log")  # warnings and messages of libraries
+    others = _Inside("other_conditions")  # results of other conditions than the run's own, each in a folder
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
     _summary = _Inside("fit.json")
 
@@ -118,6 +119,12 @@ def experiment_name(configs: Sequence[Path]) -> str:
         names.append("/".join(parts[nearest + 1 :]))
     first, *others = names or ["unnamed"]
     return "+".join([first, *(name.replace("/", "-") for name in others)])
+
+
+def records_below(folder: Path) -> list[Path]:
+    """List the records of all runs at or below a folder, without those of other conditions than the runs' own."""
+    other, name = Run(folder).others.name, Run(folder).record.name
+    return [path for path in sorted(folder.rglob(name)) if path.parent == folder or path.parents[1].name != other]
 
 
 def run_of_config(configs: Sequence[Path]) -> Run | None:

@@ -1,6 +1,6 @@
 """Settings by their dotted names: as options of a command line, and in a config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -53,6 +53,29 @@ def put(config: dict[str, Any], key: str, value: Any) -> None:
         config[last]["class_path"] = value
     else:
         config[last] = value
+
+
+def changes(before: Any, now: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ between two configs, by the dotted names that the command line takes.
+
+    Examples:
+        >>> before = {"model": {"class_path": "DAML", "init_args": {"dim": 8, "ramp": True}}}
+        >>> changes(before, {"model": {"class_path": "DAML", "init_args": {"dim": 9, "ramp": True}}})
+        {'model.dim': (8, 9)}
+    """
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    keys = [key for key in (old | new) if old.get(key) != new.get(key)]
+    return {key: (old.get(key), new.get(key)) for key in keys}
+
+
+def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config with their dotted names; a class stands under the name of its key."""
+    if not isinstance(config, Mapping) or not config:
+        yield path, config
+        return
+    for name, value in config.items():
+        skipped = name == "class_path" or (name == "init_args" and "class_path" in config)
+        yield from _leaves(value, path if skipped else f"{path}.{name}" if path else str(name))
 
 
 def _scope(config: Any, name: str) -> Any:

@@ -1,8 +1,9 @@
 """Data sets that are lists of picture files with captions, whatever the encoders take as input."""
 
 from abc import abstractmethod
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class ListedData(CrossModalData):
         self.text.locate(self.root)
         self._listings: dict[PartName, Listing] = {}
         self._left_out: dict[PartName, int] = {}
+        self._has_learned = False
 
     @abstractmethod
     def list_part(self, part: PartName) -> Listing:
@@ -80,6 +82,20 @@ class ListedData(CrossModalData):
     def features(self) -> str:
         """The input of the encoders in words."""
         return f"images: {self.image.description(self.root)}; texts: {self.text.description}"
+
+    def learned(self) -> dict[str, Any]:
+        """Return what the text input has learned, and what made the input of the pictures."""
+        return {"image": self.image.made_by(self.root), "text": self._learned_text.learned()}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in an earlier training.
+
+        Raises:
+            UserError: If the inputs of encoders were made by something else then.
+        """
+        self.image.compare(self.root, learned["image"])
+        self.text.restore(learned["text"])
+        self._has_learned = True
 
     def words(self, length: int) -> Words:
         """Describe texts of at most `length` tokens."""
@@ -130,9 +146,11 @@ class ListedData(CrossModalData):
         path = self.root / self.listing(part).pictures[image]
         return read_picture(path) if path.is_file() else None
 
-    @cached_property
+    @property
     def _learned_text(self) -> TextInput:
-        self.text.learn(self.lesson)
+        if not self._has_learned:
+            self.text.learn(self.lesson)
+            self._has_learned = True
         return self.text
 
 

@@ -1,9 +1,9 @@
 """Inputs of image encoders: the contract of picture files, and of features that were extracted from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -38,6 +38,15 @@ class ImageInput(ABC):
         Raises:
             UserError: If something cannot be read.
         """
+
+    def made_by(self, root: Path) -> dict[str, Any]:
+        """Return what made the input of pictures, in plain values, which a checkpoint keeps; nothing by default."""
+        del root
+        return {}
+
+    def compare(self, root: Path, made_by: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the input that a model was trained on; see `made_by`."""
+        del root, made_by
 
     def refuse_missing(self, there: Tensor, pictures: Sequence[str], place: Path, remedy: str) -> None:
         """Refuse pictures that are not `there`, `(M,)` bool, naming the first, unless they are to be left out."""

@@ -1,9 +1,10 @@
 """Images and texts as features of a pretrained encoder, read from a feature store that `extract` made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +63,14 @@ class StoredImages(ImageInput):
         store = self._open(root)
         return StoredRows(store, store.numbers(pictures), turned=training and self.rotations)
 
+    def made_by(self, root: Path) -> dict[str, Any]:
+        """Return what made the rows of the store."""
+        return _maker(self._open(root))
+
+    def compare(self, root: Path, made_by: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the features that a model was trained on."""
+        _refuse_others(self._open(root), made_by)
+
     def _open(self, root: Path) -> FeatureStore:
         if self._store is None:
             store = open_store(root, self.folder, self.encoder, "image")
@@ -96,6 +105,14 @@ class StoredTexts(TextInput):
     def locate(self, root: Path) -> None:
         """Keep the folder that the store is found by."""
         self._root = root
+
+    def learned(self) -> dict[str, Any]:
+        """Return what made the rows of the store."""
+        return _maker(self._opened())
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the features that a model was trained on."""
+        _refuse_others(self._opened(), learned)
 
     def content(self, listing: Listing) -> Stored:
         """Return rows of the store.
@@ -150,6 +167,21 @@ def _made(store: FeatureStore) -> str:
     made = store.manifest
     name = store.folder.parent.name
     return f"stored features {name} ({made.encoder}, weights {made.weights}; {made.preprocessing})"
+
+
+def _maker(store: FeatureStore) -> dict[str, str]:
+    """Return what of its manifest says how the rows of a store were made, whatever items it holds."""
+    made = asdict(store.manifest)
+    return {key: made[key] for key in ("encoder", "weights", "preprocessing", "precision", "dtype")}
+
+
+def _refuse_others(store: FeatureStore, made_by: Mapping[str, str]) -> None:
+    for key, made in _maker(store).items():
+        if made != made_by[key]:
+            raise UserError(
+                f"The model was trained on features whose {key} was {made_by[key]}, but that of the feature store "
+                f"{store.folder} is {made}; give the store that the model was trained on."
+            )
 
 
 def open_store(root: Path, folder: str, encoder: str, modality: Literal["image", "text"]) -> FeatureStore:

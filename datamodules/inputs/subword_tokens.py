@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
@@ -71,6 +72,24 @@ class SubwordTokens(TextInput):
             )
         self.length = max(len(text) for text in texts)
 
+    def learned(self) -> dict[str, Any]:
+        """Return the length of texts, and the checksum of the tokenizer."""
+        return {"length": self.length, "tokenizer": _checksum(self.tokenizer)}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Load the tokenizer, and take the length of an earlier training.
+
+        Raises:
+            UserError: If the model was trained with another tokenizer.
+        """
+        self.tokenizer, self.padding = _load(self.name)
+        self.length = learned["length"]
+        if (found := _checksum(self.tokenizer)) != learned["tokenizer"]:
+            raise UserError(
+                f"The tokenizer {self.name} has the checksum {found}, but the model was trained with one that had "
+                f"{learned['tokenizer']}; give that one as {_OPTION}."
+            )
+
     def content(self, listing: Listing) -> Tokens:
         """Return tokens `(P, L)`."""
         return padded(self._read(listing.captions, self.length), self.length, self.padding)
@@ -85,6 +104,12 @@ class SubwordTokens(TextInput):
         if unknown in (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id):  # CLIP's ends every text
             return 0.0
         return sum(text.count(unknown) for text in texts) / sum(len(text) for text in texts)
+
+
+def _checksum(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
+    rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(rules.encode()).hexdigest()[:16]
 
 
 def _load(name: str) -> tuple[PreTrainedTokenizerBase, int]:

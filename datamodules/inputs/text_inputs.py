@@ -1,11 +1,13 @@
 """Inputs of text encoders: numbers of words, or word weights."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor
 
@@ -39,6 +41,14 @@ class TextInput(ABC):
     def learn(self, train: Listing) -> None:
         """Learn words and weights from the training captions; nothing to learn by default."""
         del train
+
+    def learned(self) -> dict[str, Any]:
+        """Return what was learned, in plain values and tensors, which a checkpoint keeps; nothing by default."""
+        return {}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in an earlier training instead of learning it; see `learned`."""
+        del learned
 
     @abstractmethod
     def content(self, listing: Listing) -> Content:
@@ -80,6 +90,15 @@ class WordTokens(TextInput):
         self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
         length = longest(train.captions, self.splitting)
         self.length = min(length, self.max_length or length)
+
+    def learned(self) -> dict[str, Any]:
+        """Return the words in the order of their numbers, and the length of texts."""
+        return {"words": list(self.vocabulary.words), "length": self.length}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take the words and the length of an earlier training."""
+        self.vocabulary = Vocabulary(tuple(learned["words"]), self.splitting)
+        self.length = learned["length"]
 
     def content(self, listing: Listing) -> Tokens:
         """Return tokens `(P, L)`."""
@@ -136,6 +155,17 @@ class WordWeights(TextInput):
                 f"The training texts leave no words with data.text.min_df and data.text.max_features as they are "
                 f"({error}); lower data.text.min_df."
             ) from error
+
+    def learned(self) -> dict[str, Any]:
+        """Return the words in the order of their columns, and for tf-idf their weights, inverse document frequencies."""
+        words = {"words": self.vectorizer.get_feature_names_out().tolist()}
+        return words if self.weighting == "counts" else {**words, "idf": torch.from_numpy(self.vectorizer.idf_)}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take the words and the weights of an earlier training."""
+        self.vectorizer.set_params(vocabulary=learned["words"])
+        if self.weighting == "tfidf":
+            self.vectorizer.idf_ = learned["idf"].numpy()
 
     def content(self, listing: Listing) -> Tensor | SparseRows:
         """Return word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
