@@ -68,22 +68,29 @@ class RetrievalCLI(ExperimentCLI):
 
     def _compare_settings(self) -> None:
         """Compare the settings with those under which the checkpoint that the command starts from was trained."""
-        self.trained: Trained | None = None
+        self._trained: Trained | None = None
         self.changed: dict[str, Change] = {}
         self.differences: dict[str, str] = {}
         if self.subcommand != "fit":
-            self.trained = Trained.read(Path(self.options.ckpt_path or self.run.best))
+            self._trained = Trained.read(Path(self.options.ckpt_path or self.run.best))
             self.changed = changes_in_use(self.trained.config, self.resolved())
-        elif self.options.resume:
-            self.trained = Trained.read(newest_checkpoint(self.run)[0])
+        elif self.options.resume or self.options.ckpt_path:
+            self._trained = Trained.read(Path(self.options.ckpt_path or newest_checkpoint(self.run)[0]))
             self.changed = changes_on_resume(self.trained.config, self.resolved())
         for key, (before, now) in self.changed.items():
             _note(f"{key} was {before} in the training and is {now}")
 
+    @property
+    def trained(self) -> Trained:
+        """The checkpoint that is used."""
+        if self._trained is None:
+            raise RuntimeError("A training that begins has no checkpoint.")
+        return self._trained
+
     def spec_of(self, data: CrossModalData) -> DataSpec:
         """Return what the model was built for, and let the data serve that; see `CrossModalData.take_over`."""
-        if self.trained is not None:
-            use: dict[str, Use] = {"fit": "resume", "validate": "val"}
+        if self._trained is not None:
+            use: dict[str | None, Use] = {"fit": "resume", "validate": "val"}
             trained_on = TrainedOn.from_plain(self.trained.trained_on)
             self.differences = data.take_over(trained_on, use.get(self.subcommand, "test"))
             for what, before in self.differences.items():
@@ -145,7 +152,7 @@ class RetrievalCLI(ExperimentCLI):
             mode = validation_scores(self.datamodule.protocols)[monitor]
             self.timer, self.best = Timer(), callbacks.BestCheckpoint(self.run, monitor, mode)
             progress = [] if self.options.trainer.enable_progress_bar is False else [callbacks.RunProgress()]
-            changes = [] if self.trained is None else self.trained.changes
+            changes = [] if self._trained is None else self._trained.changes
             self.last = callbacks.LastCheckpoint(self.run, self.resolved(), changes, self.changed)
             saving = [self.best, self.last, callbacks.Interruption(self.run)]
             return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
+from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS, Protocol
 from datamodules.base import PartName
 from datamodules.facts import Facts
 from datamodules.families.listed_data import PARTS, ListedData
@@ -125,7 +125,7 @@ class Pairs(ListedData):
     @cached_property
     def protocols(self) -> tuple[Protocol, ...]:  # type: ignore[override]  # known once the table is read
         """Class level with labels, instance level without."""
-        return INSTANCE_LEVEL if self._label_column is None else CLASS_LEVEL
+        return INSTANCE_LEVEL if self._label_column is None else LABELLED_PAIRS
 
     @property
     def split_name(self) -> str:

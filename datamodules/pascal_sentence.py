@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -93,7 +93,7 @@ class PascalSentence(ListedData):
         *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
         *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     )
-    protocols = CLASS_LEVEL
+    protocols = LABELLED_PAIRS
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, LABELLED_PAIRS
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
 from datamodules.facts import Counts, Facts
@@ -21,7 +21,7 @@ from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.content import take
 from datamodules.reading.loaders import EpochOf, Part
 
-PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
+PROTOCOLS = {"class": LABELLED_PAIRS, "attribute": LABELLED_PAIRS, "instance": INSTANCE_LEVEL + CLASS_LEVEL}
 
 
 class DrawnData(CrossModalData):

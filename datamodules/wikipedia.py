@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.committed_splits import read_rows
+from datamodules.reading.committed_splits import check_labels, read_rows
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import feature_rows, find, read_lines, read_mat
@@ -119,7 +119,7 @@ class Wikipedia(ListedData):
 
     facts = _FACTS
     classes = ("art", "biology", "geography", "history", "literature", "media", "music", "royalty", "sport", "warfare")
-    protocols = CLASS_LEVEL
+    protocols = LABELLED_PAIRS
 
     def __init__(
         self,
@@ -182,8 +182,7 @@ class Wikipedia(ListedData):
             return {"train": range(count), "val": range(_FIRST), "test": range(_FIRST, count)}[part]
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(count)
-        labels = [row.label for row in self._published.lines("train")]
-        carved = read_rows("wikipedia_validation", labels, self.classes, self.root / _LISTS["train"][0])
+        carved = read_rows("wikipedia_validation")
         return carved if part == "val" else sorted(set(range(count)) - set(carved))
 
     def _check_categories(self) -> None:
@@ -248,7 +247,9 @@ class _Published:
                     f"{path}, line {number}: expected a text id, an image id and a label from 1 to "
                     f"{len(self.classes)}, separated by tabs, and found {' '.join(line)!r}; {_ARCHIVE}."
                 )
-        return [_Row(text_id, image_id, int(label) - 1) for text_id, image_id, label in lines]
+        rows = [_Row(text_id, image_id, int(label) - 1) for text_id, image_id, label in lines]
+        check_labels("wikipedia_labels", half, [row.label for row in rows], self.classes, path)
+        return rows
 
 
 class _Histograms(ImageInput):

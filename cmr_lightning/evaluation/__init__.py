@@ -13,6 +13,7 @@ from cmr_lightning.evaluation.protocols import (
     ECCV,
     FIVE_FOLD,
     INSTANCE_LEVEL,
+    LABELLED_PAIRS,
     Protocol,
 )
 from cmr_lightning.evaluation.records import Record

@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not loaded: it is no checkpoint of `fit`, or holds objects that could run any program."
         ) from error
-    except (EOFError, OSError, RuntimeError) as error:
+    except (EOFError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise UserError(f"The checkpoint {path} is damaged: {reason}.") from error
     if not isinstance(checkpoint, dict) or not {"pytorch-lightning_version", "state_dict"} <= checkpoint.keys():

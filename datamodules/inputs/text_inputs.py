@@ -157,7 +157,7 @@ class WordWeights(TextInput):
             ) from error
 
     def learned(self) -> dict[str, Any]:
-        """Return the words in the order of their columns, and for tf-idf their weights, inverse document frequencies."""
+        """Return the words in the order of their columns, and for tf-idf their inverse document frequencies."""
         words = {"words": self.vectorizer.get_feature_names_out().tolist()}
         return words if self.weighting == "counts" else {**words, "idf": torch.from_numpy(self.vectorizer.idf_)}
 

@@ -156,6 +156,8 @@ def faults() -> Iterator[tuple[str, str, Edit, str]]:
         yield "wikipedia", TRAIN_LIST, edit, message
     message = r"trainset_txt_img_cat\.list is not the published file, in its order"
     yield "wikipedia", TRAIN_LIST, lines(lambda rows: rows[::-1]), message
+    message = r"testset_txt_img_cat\.list is not the published file, in its order"
+    yield "wikipedia", "testset_txt_img_cat.list", lines(lambda rows: [*rows[1:], rows[0]]), message
     message = r"categories\.list should name art, biology.* and names sport"
     yield "wikipedia", "categories.list", lambda _: b"sport\n" * 10, message
     shorter = arrays(lambda held: held.update(T_tr=held["T_tr"][:-1]))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cmr_lightning.batch import Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS
 from cmr_lightning.runs.checkpoint_files import newest_checkpoint
 from cmr_lightning.runs.run import Run
 from datamodules.families.listed_data import PARTS
@@ -49,7 +49,7 @@ def listings(data):
 
 def test_generated_table(data):
     assert data.classes == LABELS
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
     for part in map(data.part, PARTS):
         assert isinstance(part.text, Tokens)
         assert torch.bincount(part.owner).tolist() == [2] * part.num_images

@@ -8,7 +8,7 @@ import torch
 
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.reading.committed_splits import read_split
@@ -53,7 +53,7 @@ def test_content_of_splits(request, data_set, split):
     """Every class has its share, and every text is that of its picture."""
     root = request.getfixturevalue(data_set)
     data = pascal(root, **split.settings)
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
     assert data.classes == tuple(sorted(data.classes))
     sentences = json.loads((root / "pascal_sentences.json").read_text())
     for part in map(data.part, PARTS):

@@ -7,7 +7,7 @@ import torch
 import datamodules.shapes
 from cmr_lightning.batch import Pixels, Tokens, Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, LABELLED_PAIRS
 from datamodules.drawn.scenes import CAPTIONS, COLOURS, KINDS, SHAPES
 from datamodules.shapes import Shapes
 from datamodules.shapes_composed import ShapesComposed
@@ -116,9 +116,9 @@ def test_attribute_labels_are_everything_present():
 
 
 def test_levels_choose_the_protocols():
-    assert small().protocols == small(level="attribute").protocols == CLASS_LEVEL
+    assert small().protocols == small(level="attribute").protocols == LABELLED_PAIRS
     instance = small(level="instance")
-    assert instance.protocols == INSTANCE_LEVEL
+    assert instance.protocols == INSTANCE_LEVEL + CLASS_LEVEL
     assert torch.equal(instance.part("val").label, small().part("val").label)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
@@ -67,7 +67,7 @@ def test_splits(either, split):
         torch.testing.assert_close(part.image.sum(1), torch.ones(part.num_images))
         torch.testing.assert_close(part.text.sum(1), torch.ones(part.num_texts))
         assert torch.equal(part.owner, torch.arange(part.num_images))
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
 
 
 def test_rows_stay_with_their_lines(published):

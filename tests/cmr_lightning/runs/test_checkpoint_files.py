@@ -51,6 +51,18 @@ def test_truncated_newest_gives_way_to_the_one_before(run: Run, share: float) ->
     assert (path, found["global_step"]) == (run.previous, 1)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path, share: float) -> None:
+    """Torch reads changed weights without a word."""
+    path = tmp_path / "best.ckpt"
+    torch.save({**checkpoint(1), "state_dict": {"weight": torch.ones(20_000)}}, path)
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"best\.ckpt"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize("time", [0, 2e9])
 def test_newest_is_taken_without_a_word_and_not_by_the_time_of_its_file(run: Run, time: float) -> None:
     os.utime(run.last, (time, time))
