@@ -182,7 +182,7 @@ class RetrievalCLI(ExperimentCLI):
         own = self.trained.path.absolute() == self.run.best.absolute() and not self.changed
         folder = place_of_results(self.run, conditions, own)
         if folder != self.run:
-            _note(f"these are not the conditions of {self.run.record}, which stays as it is; see {folder.path}")
+            _note(f"these are not the run's own weights, data and settings; the results go to {folder.path}")
         return folder
 
     # Running ---------------------------------------------------------------------------------------------------------

@@ -31,9 +31,19 @@ _OUTPUT = tuple(
 
 _LENGTH_AND_MACHINE = tuple(
     f"trainer.{key}"
-    for key in ("max_*", "min_*", "devices", "num_nodes", "accelerator", "strategy*", "precision", "plugins*")
+    for key in (
+        "max_*",
+        "min_*",
+        "devices",
+        "num_nodes",
+        "accelerator",
+        "strategy*",
+        "precision",
+        "plugins*",
+        "callbacks*",
+    )
 )
-"""How long a training lasts and on what it runs: a run may go on under others, which are recorded."""
+"""How long a training lasts, on what it runs and who watches it: a run may go on under others, which are recorded."""
 
 _OF_TRAINING = ("model.*optimizer*", "model.schedule*", "model.compile", "model.*.weights", "model.*.vectors")
 """Settings of a model that do nothing to one whose weights are read."""
@@ -76,7 +86,8 @@ def in_words(changed: Mapping[str, Change]) -> str:
         >>> in_words({"model.dim": (8, 9)})
         'model.dim was 8 and is 9'
     """
-    return ", ".join(f"{key} was {before} and is {now}" for key, (before, now) in changed.items())
+    own = {key for key in changed if not any(key.startswith(f"{other}.") for other in changed)}  # not of another class
+    return ", ".join(f"{key} was {before} and is {now}" for key, (before, now) in changed.items() if key in own)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -267,7 +267,9 @@ def test_test_of_a_given_checkpoint(run: Path, finished: Path) -> None:
     (run / "checkpoints" / "best.ckpt").unlink()
     checkpoint = finished / "checkpoints" / "last.ckpt"
     assert main(["test", f"--config={run / 'config.yaml'}", f"--ckpt_path={checkpoint}"]) == 0
-    assert (run / "record.json").exists()
+    (record,) = (run / "other_conditions").glob("*/record.json")
+    assert read_json(record)["weights"]
+    assert not (run / "record.json").exists()
 
 
 # Loggers -------------------------------------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ def test_checkpoint_of_another_method(toy: Path, run: Path, tmp_path: Path, comp
     toy.write_text(toy.read_text().replace("DAML", "Triplet").replace(discriminator, ""))
     checkpoint = run / "checkpoints" / "best.ckpt"
     error = complaint("test", f"--config={toy}", f"--ckpt_path={checkpoint}", f"--run_dir={tmp_path / 'new'}")
-    assert "weights of DAML, but the config names Triplet" in error
+    assert "model was cmr_lightning.methods.DAML and is cmr_lightning.methods.Triplet" in error
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

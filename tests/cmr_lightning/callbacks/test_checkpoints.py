@@ -20,7 +20,7 @@ def fit(run: Run, mode: Mode, *scores: float, resume: bool = False) -> BestCheck
     data, best = Toy(), BestCheckpoint(run, "given", mode)
     log = LambdaCallback(on_validation_epoch_end=lambda fit, model: model.log("given", scores[fit.current_epoch]))
     settings = {"max_epochs": len(scores), "limit_val_batches": None, "num_sanity_val_steps": 0}
-    fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run)], **settings)
+    fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run, {})], **settings)
     fitting.fit(toy_model(Triplet, data), data, ckpt_path=run.last if resume else None, weights_only=True)
     return best
 
