@@ -75,6 +75,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
     Attributes:
         measurement: Result of the last evaluation, None before the first.
         embedded: Embeddings of the last evaluation, None before the first.
+        trained_on: What the model was trained on, as its checkpoints have it, None before the first of them.
 
     Raises:
         UserError: If the method is for other tasks, or training images come at several rotations.
@@ -98,7 +99,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
         self.spec = spec
         self.measurement: Measurement | None = None
         self.embedded: Embeddings | None = None
-        self._trained_on: dict[str, Any] | None = None
+        self.trained_on: dict[str, Any] | None = None
         self._collected: dict[Modality, list[Items[Tensor]]] = {"image": [], "text": []}
 
     def setup(self, stage: str) -> None:
@@ -219,9 +220,9 @@ class EmbeddingModel(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note which method the weights belong to, and what they were trained on."""
         checkpoint["method"] = type(self).__name__
-        if self._trained_on is None:  # the same in every checkpoint, and takes long where parts are large
-            self._trained_on = self.trainer.datamodule.trained_on().as_plain()  # type: ignore[attr-defined]
-        checkpoint["trained_on"] = self._trained_on
+        if self.trained_on is None:  # the same in every checkpoint, and takes long where parts are large
+            self.trained_on = self.trainer.datamodule.trained_on().as_plain()  # type: ignore[attr-defined]
+        checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another method, or of other sizes.

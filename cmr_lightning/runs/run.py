@@ -37,6 +37,7 @@ class Run:
     gallery = _Inside("gallery.png")  # test queries with their top results
     examples = _Inside("examples.npz")  # points of the common space and queries with their results, for the report
     metrics = _Inside("metrics.csv")  # losses and scores by update, as the training logged them
+    trained_on = _Inside("trained_on.json")  # for people: the words, labels and settings that its checkpoints have
     log = _Inside("run.log")  # warnings and messages of libraries
     others = _Inside("other_conditions")  # results of other conditions than the run's own, each in a folder
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any

@@ -1,6 +1,7 @@
 """A run is whole: later commands use what it learned, and refuse or record what is not as it was in its training."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,10 @@ Said = Callable[[], str]
 def test_the_checkpoint_says_its_words_and_labels(tested: Album) -> None:
     trained_on = read_checkpoint(tested.run / "checkpoints" / "best.ckpt")["trained_on"]
     assert trained_on["classes"] == sorted(COLOURS)
-    assert {"red", "cup", "hat"} <= set(trained_on["learned"]["text"]["words"])
+    words = trained_on["learned"]["text"]["words"]
+    assert {"red", "cup", "hat"} <= set(words)
+    for_people = json.loads((tested.run / "trained_on.json").read_text())
+    assert (for_people["classes"], for_people["learned"]["text"]["words"]) == (sorted(COLOURS), words)
 
 
 def test_a_run_without_its_data_says_what_it_needs(album: Album, said: Said) -> None:
