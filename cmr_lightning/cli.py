@@ -220,7 +220,9 @@ class RetrievalCLI(ExperimentCLI):
         made = {"updates": self.trainer.global_step, "epochs": self.trainer.current_epoch}
         self.run.write_summary({"selection": best, **lasted, **made, "changes": self.last.changes})
         trained_on = {key: value for key, value in (self.model.trained_on or {}).items() if key != "pictures"}
-        write_whole(self.run.trained_on, json.dumps(trained_on, indent=1, default=lambda tensor: tensor.tolist()) + "\n")
+        write_whole(
+            self.run.trained_on, json.dumps(trained_on, indent=1, default=lambda tensor: tensor.tolist()) + "\n"
+        )
         print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
         print(f"Next: python -m cmr_lightning test --config {self.run.config}")
 

@@ -24,9 +24,17 @@ def python(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=PIPE, stderr=PIPE)
 
 
-def test_experiments_resolve_alike_whatever_else_was_imported() -> None:
-    """`benchmark` and `sweep` resolve them without what `fit` imports."""
-    options = ["fit", "--config=experiments/shapes/triplet.yaml", "--trainer.callbacks+=WandbWatch"]
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--config=experiments/shapes/triplet.yaml", "--trainer.callbacks+=WandbWatch"],
+        ["--config=experiments/pascal_sentence/daml.yaml", "--data.image=FeatureArchive", "--data.image.path=a.npz"],
+        ["--config=experiments/pascal_sentence/daml.yaml", "--data.image=StoredImages", "--data.image.encoder=a"],
+    ],
+)
+def test_short_names_of_classes_do_not_depend_on_what_else_was_imported(options: list[str]) -> None:
+    """`benchmark` and `sweep` resolve experiments without what `fit` imports."""
+    options = ["fit", *options]
     process = python(f"from cmr_lightning.experiment import resolved_config; resolved_config({options})")
     assert process.wait(60) == 0
 
