@@ -73,8 +73,9 @@ class TimmEncoder(BackboneEncoder):
                     f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to "
                     f"false."
                 ) from error
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255, persistent=False)
+        # in the checkpoint, as timm may come to say otherwise
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode pictures `(N, 3, H, W)`, uint8, as embeddings `(N, D)`."""

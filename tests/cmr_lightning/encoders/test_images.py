@@ -28,7 +28,7 @@ def test_backbone_sees_what_timm_says_it_should(encoder: TimmEncoder, size: int)
 
 
 def test_weights_are_all_that_is_saved(encoder: TimmEncoder) -> None:
-    assert {name.partition(".")[0] for name in encoder.state_dict()} == {"backbone", "projection"}
+    assert {name.partition(".")[0] for name in encoder.state_dict()} == {"backbone", "projection", "mean", "std"}
 
 
 def test_normalisation_can_be_overridden() -> None:
