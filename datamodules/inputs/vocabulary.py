@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any, Literal
+from functools import cached_property
 
 import torch
 
 from cmr_lightning.batch import Tokens
-from cmr_lightning.errors import UserError
-
-Splitting = Literal["words", "treebank"]
-"""How a caption is split into words; see `tokenise`."""
+from datamodules.inputs.words import Splitting, tokenise
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def tokenise(caption: str, splitting: Splitting = "words") -> list[str]:
-    """Split a caption into lower-cased words.
-
-    `words` are runs of letters and digits of any script, with apostrophes inside them; typographic apostrophes become
-    plain ones. `treebank` are the tokens of NLTK's word tokenizer, as in the public code of VSE++, with clitics and
-    punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
-
-    Raises:
-        UserError: If NLTK is needed and not installed.
-
-    Examples:
-        >>> tokenise("A dog's T-shirt!")
-        ['a', "dog's", 't', 'shirt']
-    """
-    if splitting == "treebank":
-        return _treebank().tokenize(caption.lower())
-    return [word.replace("’", "'") for word in _WORD.findall(caption.lower())]
-
-
-@cache
-def _treebank() -> Any:
-    try:
-        from nltk.tokenize import NLTKWordTokenizer
-    except ModuleNotFoundError:
-        raise UserError(
-            "data.text.splitting is treebank, which NLTK does; install it by `pip install nltk`, or choose words."
-        ) from None
-    return NLTKWordTokenizer()
 
 
 def longest(captions: Iterable[str], splitting: Splitting = "words") -> int:
@@ -77,11 +41,20 @@ class Vocabulary:
             >>> Vocabulary.build(["a dog", "a cat"]).words
             ('<pad>', '<start>', '<end>', '<unk>', 'a', 'cat', 'dog')
         """
-        counts = Counter(word for caption in captions for word in tokenise(caption, splitting))
+        return cls.of(
+            Counter(word for caption in captions for word in tokenise(caption, splitting)), min_count, splitting
+        )
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], min_count: int = 1, splitting: Splitting = "words") -> Vocabulary:
+        """Take the words that were counted `min_count` times at least."""
         return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)), splitting)
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
 
     @cached_property
     def _ids(self) -> dict[str, int]:

@@ -80,9 +80,11 @@ def test_settings_choose_the_words():
     def words(**settings):
         return learned(WordWeights(**settings)).vectorizer.get_feature_names_out().tolist()
 
-    assert words(min_df=2) == ["dog"]
     assert words(stop_words="english") == ["cat", "dog", "runs", "sleeps"]
     assert words(max_features=2) == ["dog", "sleeps"]
+    often = WordWeights(min_df=2)
+    often.learn(captioned("a dog", "the dog", "dog and cat"))
+    assert often.vectorizer.get_feature_names_out().tolist() == ["dog"]
     description = WordWeights(stop_words="english", sublinear=True, min_df=3, max_features=7).description
     assert description == (
         "tf-idf of unit length, without English stop words, counts 1 + ln n, in at least 3 training texts, the 7 most "
@@ -91,7 +93,61 @@ def test_settings_choose_the_words():
 
 
 def test_settings_that_leave_no_words_are_refused_and_weights_are_no_tokens():
-    with pytest.raises(UserError, match=r"leave no words with data\.text\.min_df .*; lower data\.text\.min_df"):
+    with pytest.raises(
+        UserError, match=r"leave no words with data\.text\.min_df .*or lower data\.text\.min_df, which is 4"
+    ):
         learned(WordWeights(min_df=4))
     with pytest.raises(TypeError, match="makes no tokens"):
         WordWeights().words(5)
+    with pytest.raises(UserError, match=r"data\.text\.stop_words is english, but data\.text\.splitting is characters"):
+        WordWeights(stop_words="english", splitting="characters")
+
+
+NEWS = captioned("今天北京下雨", "昨天上海下雨", "明天北京有风")
+
+
+def test_characters_are_words_where_texts_have_no_spaces():
+    tokens = WordTokens(splitting="characters")
+    tokens.learn(NEWS)
+    assert tokens.length == 2 + 6
+    assert "characters of at least 1" in tokens.description
+    weights = WordWeights(splitting="characters", min_df=2)
+    weights.learn(NEWS)
+    assert {"北京", "下雨", "天", "北"} <= set(weights.vectorizer.get_feature_names_out())
+    assert "one to three characters" in weights.description
+    assert weights.content(captioned("天津下雨")).count_nonzero() == 4  # 天, 下, 雨 and 下雨
+
+
+@pytest.mark.parametrize("kind", [WordTokens, WordWeights])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("今天北京下雨", "昨天上海下雨", "明天北京有风"),
+        ("今日は雨が降る。", "犬が走る", "電車が遅れた"),
+        ("วันนี้ฝนตก", "สุนัขวิ่งเร็ว", "รถไฟมาสาย"),
+        ("🐶🏖", "🐱", "🚂🌧"),
+        ("DSC2231", "IMG4012", "PIC5518"),
+    ],
+)
+def test_texts_without_words_that_other_texts_can_have_are_refused_with_the_remedy(kind, texts):
+    with pytest.raises(
+        UserError, match=r"set data\.text\.splitting to characters if they are in a script without spaces"
+    ):
+        kind().learn(captioned(*texts))
+
+
+def test_shares_of_unknown_words():
+    assert learned(WordTokens()).unknown_share(VAL) == pytest.approx(3 / 5)  # zebra, giraffes, and a text without words
+    assert learned(WordTokens(max_length=3)).unknown_share(TRAIN) == 0
+    assert learned(WordWeights()).unknown_share(VAL) == pytest.approx(3 / 4)  # "a" is too short to be one
+    news = WordWeights(splitting="characters")
+    news.learn(NEWS)
+    assert news.unknown_share(captioned("今天天津下雪")) == pytest.approx(2 / 6)
+
+
+def test_rare_words_are_refused_where_most_are_rare_but_not_where_few_are_asked_for():
+    with pytest.raises(
+        UserError, match=r"Only 0 of the 10 words .* are kept; .*lower data\.text\.min_count, which is 9"
+    ):
+        learned(WordTokens(min_count=9))
+    assert learned(WordWeights(max_features=1)).most_unknown == 1
