@@ -121,7 +121,9 @@ class ListedData(CrossModalData):
     def read(self, part: PartName) -> Part:
         """Read one part as encoders take it."""
         listing = self.listing(part)
-        if part != "train":
+        if part == "train":
+            self._learned_text.check(listing)
+        else:
             self._count_unknown_words(part, listing)
         return Part(
             image=self.image.content(self.root, listing.pictures, training=part == "train"),

@@ -1,7 +1,7 @@
 """Inputs of text encoders: numbers of words, or word weights."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from datamodules.inputs.words import (
     MOST_UNKNOWN,
     Splitting,
     character_ngrams,
-    check_training_words,
+    check_training_texts,
     long_runs,
     normalised,
     remedy_for_words,
@@ -56,6 +56,10 @@ class TextInput(ABC):
 
     def learn(self, train: Listing) -> None:
         """Learn words and weights from the training captions; nothing to learn by default."""
+        del train
+
+    def check(self, train: Listing) -> None:
+        """Refuse training captions that teach nothing about others; nothing is refused by default."""
         del train
 
     def unknown_share(self, listing: Listing) -> float | None:
@@ -105,14 +109,8 @@ class WordTokens(TextInput):
         return remedy_for_words(self.splitting, self.min_count, "data.text.min_count")
 
     def learn(self, train: Listing) -> None:
-        """Give a number to each word of the training captions.
-
-        Raises:
-            UserError: If nothing can be learned from their words.
-        """
-        counts = Counter(word for caption in train.captions for word in tokenise(caption, self.splitting))
-        self.vocabulary = Vocabulary.of(counts, self.min_count, self.splitting)
-        check_training_words(counts, self.vocabulary, self.remedy)
+        """Give a number to each word of the training captions."""
+        self.vocabulary = Vocabulary.build(train.captions, self.min_count, self.splitting)
         length = longest(train.captions, self.splitting)
         self.length = min(length, self.max_length or length)
 
@@ -120,9 +118,16 @@ class WordTokens(TextInput):
         """Return tokens `(P, L)`."""
         return self.vocabulary.encode(listing.captions, self.length)
 
+    def check(self, train: Listing) -> None:
+        """Refuse captions most of whose words are unknown or occur once."""
+        check_training_texts(train.captions, self._split, self.vocabulary, self.most_unknown, self.remedy)
+
     def unknown_share(self, listing: Listing) -> float:
         """Return the share of words without a number."""
-        return share_of_unknown((tokenise(caption, self.splitting) for caption in listing.captions), self.vocabulary)
+        return share_of_unknown(map(self._split, listing.captions), self.vocabulary)
+
+    def _split(self, caption: str) -> list[str]:
+        return tokenise(caption, self.splitting)
 
 
 class WordWeights(TextInput):
@@ -191,7 +196,7 @@ class WordWeights(TextInput):
         """Learn words and document frequencies.
 
         Raises:
-            UserError: If the settings leave no word, or nothing can be learned from those that they leave.
+            UserError: If the settings leave no word.
         """
         try:
             self.vectorizer.fit(train.captions)
@@ -200,19 +205,22 @@ class WordWeights(TextInput):
                 f"The training texts leave no words with data.text.min_df and data.text.max_features as they are "
                 f"({error}); {self.remedy}."
             ) from error
-        counts = Counter(word for caption in train.captions for word in self._split(caption))
-        check_training_words(counts, self.vectorizer.vocabulary_ if self.most_unknown < 1 else counts, self.remedy)
 
     def content(self, listing: Listing) -> Tensor | SparseRows:
         """Return word weights `(P, D)`, float32; sparse where dense vectors would take much memory."""
         return dense_if_small(self.vectorizer.transform(listing.captions))
 
+    def check(self, train: Listing) -> None:
+        """Refuse captions most of whose words are unknown or occur once."""
+        check_training_texts(train.captions, self._split, self.vectorizer.vocabulary_, self.most_unknown, self.remedy)
+
     def unknown_share(self, listing: Listing) -> float:
         """Return the share of words without a weight."""
         return share_of_unknown(map(self._split, listing.captions), self.vectorizer.vocabulary_)
 
-    def _split(self, caption: str) -> list[str]:
-        """Split a text into the words that count as known or not: of longer sequences of characters few are known."""
+    @property
+    def _split(self) -> Callable[[str], list[str]]:
+        """What splits a text into the words that count as known or not: few of the longer sequences are known."""
         if self.splitting == "characters":
-            return tokenise(caption, "characters")
-        return self.vectorizer.build_analyzer()(caption)
+            return partial(tokenise, splitting="characters")
+        return self.vectorizer.build_analyzer()

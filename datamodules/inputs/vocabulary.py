@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,13 +41,7 @@ class Vocabulary:
             >>> Vocabulary.build(["a dog", "a cat"]).words
             ('<pad>', '<start>', '<end>', '<unk>', 'a', 'cat', 'dog')
         """
-        return cls.of(
-            Counter(word for caption in captions for word in tokenise(caption, splitting)), min_count, splitting
-        )
-
-    @classmethod
-    def of(cls, counts: Mapping[str, int], min_count: int = 1, splitting: Splitting = "words") -> Vocabulary:
-        """Take the words that were counted `min_count` times at least."""
+        counts = Counter(word for caption in captions for word in tokenise(caption, splitting))
         return cls(SPECIAL + tuple(sorted(word for word, n in counts.items() if n >= min_count)), splitting)
 
     def __len__(self) -> int:

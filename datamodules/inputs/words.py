@@ -1,7 +1,8 @@
 """Splitting texts into words, and finding out whether a model can know them."""
 
 import unicodedata
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ MOST_UNKNOWN = 0.5
 _MOST_ONCE = 0.8
 """Above this share of words that occur once the next text will hardly have a known one: a rule of Good and Turing."""
 
+_LOOKED_AT = 20_000
 _LONGEST_NGRAM = 3
 
 _RUN = r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*+"  # with the marks of vowels and tones that most scripts of Asia write
@@ -115,26 +117,31 @@ def share_of_unknown(texts: Iterable[Sequence[str]], known: Container[str]) -> f
     return unknown / words
 
 
-def check_training_words(counts: Mapping[str, int], known: Container[str], remedy: str) -> None:
-    """Refuse words from which nothing can be learned for other texts: most of them unknown, or met only once.
+def check_training_texts(
+    texts: Sequence[str], split: Callable[[str], list[str]], known: Container[str], most_unknown: float, remedy: str
+) -> None:
+    """Refuse texts of whose words nothing can be learned for other texts: most are unknown, or occur only once.
 
     Args:
-        counts: How often each word occurs in the training texts.
-        known: The words that are kept of them.
+        texts: The training texts; of very many, some are looked at.
+        split: Splits a text into words.
+        known: The words that a model knows of them.
+        most_unknown: The largest share of others that is allowed, 0 to 1.
         remedy: What to do, which ends the message.
 
     Raises:
         UserError: If it is so.
     """
-    total = sum(counts.values())
-    kept = sum(count for word, count in counts.items() if word in known)
+    looked_at = [split(text) for text in texts[:: 1 + len(texts) // _LOOKED_AT]]
+    unknown = share_of_unknown(looked_at, known)
+    if unknown > most_unknown:
+        raise UserError(f"{unknown:.0%} of the words of the training texts are left out or are none; {remedy}.")
+    counts = Counter(word for words in looked_at for word in words)
     once = sum(count == 1 for count in counts.values())
-    if kept == 0 or kept < (1 - MOST_UNKNOWN) * total:
-        raise UserError(f"Only {kept:,} of the {total:,} words of the training texts are kept; {remedy}.")
-    if once > _MOST_ONCE * total:
+    if once > _MOST_ONCE * counts.total():
         raise UserError(
-            f"{once:,} of the {total:,} words of the training texts occur once, so that other texts will hardly have "
-            f"any of them; {remedy}."
+            f"{once / counts.total():.0%} of the words of the training texts occur once, so that other texts will "
+            f"hardly have any of them; {remedy}."
         )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from cmr_lightning.batch import Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.extract.sources import PictureSource
 from cmr_lightning.runs.checkpoint_files import newest_checkpoint
 from cmr_lightning.runs.run import Run
 from datamodules.families.listed_data import PARTS
@@ -209,6 +210,9 @@ def test_pictures_are_upright_for_encoders_and_in_galleries_unless_it_is_said_ot
         middle = data.part("val").image.rows(torch.tensor([0]))[0]
         top, left = middle[0, 0].float().mean(), middle[0, :, 0].float().mean()
         assert (top > left) == (seen == "upright")  # upright, red is above blue
+        stored = PictureSource(data, rotations=False, ten_crop=False)
+        assert stored.rows.ids[4] == "valcup.png"
+        assert torch.equal(stored.read(range(4, 5))[0, 0], middle)
         assert ("upright by EXIF" in data.features) == (seen == "upright")
     assert SMALL.orientation is None  # the data set turned a copy
 

@@ -80,11 +80,9 @@ def test_settings_choose_the_words():
     def words(**settings):
         return learned(WordWeights(**settings)).vectorizer.get_feature_names_out().tolist()
 
+    assert words(min_df=2) == ["dog"]
     assert words(stop_words="english") == ["cat", "dog", "runs", "sleeps"]
     assert words(max_features=2) == ["dog", "sleeps"]
-    often = WordWeights(min_df=2)
-    often.learn(captioned("a dog", "the dog", "dog and cat"))
-    assert often.vectorizer.get_feature_names_out().tolist() == ["dog"]
     description = WordWeights(stop_words="english", sublinear=True, min_df=3, max_features=7).description
     assert description == (
         "tf-idf of unit length, without English stop words, counts 1 + ln n, in at least 3 training texts, the 7 most "
@@ -101,6 +99,11 @@ def test_settings_that_leave_no_words_are_refused_and_weights_are_no_tokens():
         WordWeights().words(5)
     with pytest.raises(UserError, match=r"data\.text\.stop_words is english, but data\.text\.splitting is characters"):
         WordWeights(stop_words="english", splitting="characters")
+
+
+def checked(text, train):
+    text.learn(train)
+    text.check(train)
 
 
 NEWS = captioned("今天北京下雨", "昨天上海下雨", "明天北京有风")
@@ -133,7 +136,7 @@ def test_texts_without_words_that_other_texts_can_have_are_refused_with_the_reme
     with pytest.raises(
         UserError, match=r"set data\.text\.splitting to characters if they are in a script without spaces"
     ):
-        kind().learn(captioned(*texts))
+        checked(kind(), captioned(*texts))
 
 
 def test_shares_of_unknown_words():
@@ -146,8 +149,6 @@ def test_shares_of_unknown_words():
 
 
 def test_rare_words_are_refused_where_most_are_rare_but_not_where_few_are_asked_for():
-    with pytest.raises(
-        UserError, match=r"Only 0 of the 10 words .* are kept; .*lower data\.text\.min_count, which is 9"
-    ):
-        learned(WordTokens(min_count=9))
-    assert learned(WordWeights(max_features=1)).most_unknown == 1
+    with pytest.raises(UserError, match=r"^100% of the words .* are left .*or lower data\.text\.min_count, which is 9"):
+        checked(WordTokens(min_count=9), TRAIN)
+    checked(WordWeights(max_features=1), TRAIN)

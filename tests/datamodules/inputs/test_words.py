@@ -1,11 +1,12 @@
 import re
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from cmr_lightning.errors import UserError
 from datamodules.inputs import words
-from datamodules.inputs.words import character_ngrams, check_training_words, long_runs, normalised, tokenise
+from datamodules.inputs.words import character_ngrams, check_training_texts, long_runs, normalised, tokenise
 from tests.datamodules.published import flickr8k, pascal_sentence
 
 OF_LATIN_TEXTS = {
@@ -72,17 +73,30 @@ def test_ngrams_stay_inside_words():
 
 
 @pytest.mark.parametrize(
-    ("counts", "known", "message"),
+    ("texts", "known", "message"),
     [
-        ({}, (), "Only 0 of the 0 words"),
-        ({"a": 2, "b": 3, "c": 4}, ("c",), "Only 4 of the 9 words of the training texts are kept; do this"),
-        ({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}, "abcde", "5 of the 5 words of the training texts occur once"),
+        (["!", "?"], (), "100% of the words of the training texts are left out or are none; do this"),
+        (["a b", "b c", "c c", "c"], ("c",), None),
+        (["a b", "b c", "c"], ("c",), "60% of the words of the training texts are left out"),
+        (["a b c d e", "f g"], "abcdefg", "100% of the words of the training texts occur once, .*; do this"),
+        (["a b c d e", "e f"], "abcdef", None),
     ],
 )
-def test_words_that_teach_nothing_are_refused(counts, known, message):
-    with pytest.raises(UserError, match=message):
-        check_training_words(counts, known, "do this")
-    check_training_words({"a": 5, "b": 1}, "ab", "do this")
+def test_training_texts_that_teach_nothing_are_refused(texts, known, message):
+    with nullcontext() if message is None else pytest.raises(UserError, match=message):
+        check_training_texts(texts, str.split, known, 0.5, "do this")
+
+
+def test_of_very_many_texts_some_are_looked_at():
+    asked = []
+
+    def split(text):
+        asked.append(text)
+        return ["a"]
+
+    check_training_texts([str(number) for number in range(100_000)], split, "a", 0.5, "do this")
+    assert 10_000 < len(asked) <= 20_000
+    assert asked[-1] > "99"
 
 
 def test_treebank_without_nltk(monkeypatch):
