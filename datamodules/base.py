@@ -51,6 +51,10 @@ class CrossModalData(pl.LightningDataModule, ABC):
             of processes.
         eval_batch_size: Items that a process encodes at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+
+    Attributes:
+        unknown_words: Share of words of validation and test texts that the model does not know, 0 to 1, by part, of
+            the parts that were read; empty where texts are no words.
     """
 
     facts: ClassVar[Facts]
@@ -67,6 +71,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.epoch_of = epoch_of
+        self.unknown_words: dict[PartName, float] = {}
         self._parts: dict[str, Part] = {}
 
     def __str__(self) -> str:

@@ -55,6 +55,7 @@ class RecordWriter(pl.Callback):
             protocol=data.protocols[0].id,
             selection=self._fitted["selection"],
             encoders={**model.encoder_names(), "features": data.features},
+            unknown_words=data.unknown_words,
             versions=versions(),
             git_revision=git_revision(),
             hardware=hardware(),

@@ -27,7 +27,8 @@ class TimmEncoder(BackboneEncoder):
     Args:
         source: Form of the input; must be pictures.
         dim: Size D of the common space.
-        model: Name of the timm model, with a tag where the hub has several weights: `resnet152.tv_in1k`.
+        model: Name of the timm model, with a tag where the hub has several weights: `resnet152.tv_in1k`, or its address
+            there: `hf-hub:timm/resnet152.tv_in1k`.
         model_args: Further arguments of `timm.create_model`.
         weights: `none` to start from random weights, `hub` for the published ones, or the path of a .safetensors or
             .pth file, or of a folder with config.json and weights as on the hub. Weights of the classifier are dropped.
@@ -153,9 +154,10 @@ def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str
             f"image_encoder.init_args.model_args.img_size."
         ) from error
     backbone.train()
-    if features.ndim != 2:
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        made = f"features of shape {tuple(features.shape)}" if isinstance(features, Tensor) else "several"
         raise UserError(
-            f"{model} with these model_args makes no vector of a picture but features of shape "
-            f"{tuple(features.shape)}; leave model_args.global_pool out."
+            f"{model} with these model_args makes no vector of a picture but {made}; leave model_args.global_pool and "
+            f"model_args.features_only out."
         )
     return features.shape[1]

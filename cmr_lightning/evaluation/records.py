@@ -32,6 +32,7 @@ class Record:
         weights: What tells the weights from others, see `Trained.fingerprint`; None in records that predate it.
         changes: Settings that resuming has changed, each after how many `updates`, and their values before and after.
         differences: How those conditions were in the training that were others in the test.
+        unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 
@@ -56,6 +57,7 @@ class Record:
     weights: str | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)
+    unknown_words: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""

@@ -53,7 +53,8 @@ def tables(root: Path) -> dict[Path, str]:
     texts = {readme: _replaced(readme.read_text(), readme_table({kind.__name__: kind.facts for kind in kinds}))}
     for kind in kinds:
         card = root / "datamodules" / kind.facts.card_file
-        texts[card] = _replaced(texts.get(card) or card.read_text(), card_table(kind.__name__, kind.facts))
+        table = card_table(kind.__name__, kind.facts, getattr(kind, "orientation", ""))
+        texts[card] = _replaced(texts.get(card) or card.read_text(), table)
     return texts
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf, Part
-from datamodules.reading.published_files import read_picture
+from datamodules.reading.picture_files import Orientation, read_picture
+from datamodules.reading.published_files import on_disk
 
 PARTS: tuple[PartName, ...] = ("train", "val", "test")
 
@@ -37,6 +38,9 @@ class ListedData(CrossModalData):
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
     """
 
+    orientation: ClassVar[Orientation] = "stored"
+    """How its pictures are seen unless `image` says otherwise."""
+
     def __init__(
         self,
         root: str,
@@ -48,7 +52,7 @@ class ListedData(CrossModalData):
     ) -> None:
         super().__init__(batch_size, eval_batch_size, epoch_of)
         self.root = Path(root).expanduser()
-        self.image = image or Pictures()
+        self.image = (image or Pictures()).oriented(self.orientation)
         self.text = text or WordTokens()
         self.text.locate(self.root)
         self._listings: dict[PartName, Listing] = {}
@@ -132,6 +136,10 @@ class ListedData(CrossModalData):
     def read(self, part: PartName) -> Part:
         """Read one part as encoders take it."""
         listing = self.listing(part)
+        if part == "train":
+            self._learned_text.check(listing)
+        else:
+            self._count_unknown_words(part, listing)
         return Part(
             image=self.image.content(self.root, listing.pictures, training=part == "train"),
             text=self._learned_text.content(listing),
@@ -141,10 +149,26 @@ class ListedData(CrossModalData):
             captions=listing.captions,
         )
 
+    def _count_unknown_words(self, part: PartName, listing: Listing) -> None:
+        """Keep and print the share of unknown words, or refuse a part that is mostly unknown."""
+        text = self._learned_text
+        share = text.unknown_share(listing)
+        if share is None:
+            return
+        self.unknown_words[part] = share
+        if share > text.most_unknown:
+            raise UserError(
+                f"{type(self).__name__}: {share:.0%} of the words of the {part} texts are unknown, as the training "
+                f"texts lack them or have them too rarely; {text.remedy}."
+            )
+        if self._process[0] == 0:
+            print(f"Unknown words in the {part} texts: {share:.1%}", flush=True)
+
     def picture(self, part: PartName, image: int) -> np.ndarray | None:
         """Decode the picture file to uint8 `(H, W, 3)`; None where it is not there."""
-        path = self.root / self.listing(part).pictures[image]
-        return read_picture(path) if path.is_file() else None
+        path = on_disk(self.root, self.listing(part).pictures[image])
+        orientation = self.image.orientation or self.orientation
+        return np.asarray(read_picture(path, orientation)) if path.is_file() else None
 
     @property
     def _learned_text(self) -> TextInput:

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from datamodules.reading.content import Stored
+from datamodules.reading.picture_files import Orientation
 
 IfFaulty = Literal["refuse", "skip"]
 
@@ -18,6 +20,15 @@ class ImageInput(ABC):
 
     missing: IfFaulty = "refuse"
     """`refuse` a data set of which pictures are missing, or `skip` these."""
+
+    orientation: Orientation | None = None
+    """How the picture files are to be seen; None for what the data set says."""
+
+    def oriented(self, orientation: Orientation) -> Self:
+        """Return the input with the orientation of a data set, unless it has one of its own."""
+        chosen = copy(self)
+        chosen.orientation = self.orientation or orientation
+        return chosen
 
     @abstractmethod
     def description(self, root: Path) -> str:

@@ -16,6 +16,7 @@ from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import Stored
 from datamodules.reading.listing import Listing
+from datamodules.reading.published_files import on_disk
 
 
 class StoredImages(ImageInput):
@@ -50,7 +51,7 @@ class StoredImages(ImageInput):
         known = numbers >= 0
         self.refuse_missing(known, pictures, store.folder, "extract them under another name")
         for name, number in zip(pictures, numbers.tolist(), strict=True):
-            path = root / name
+            path = on_disk(root, name)
             if number >= 0 and path.is_file() and image_check(path) != store.checks[number]:
                 raise UserError(
                     f"The feature store {store.folder} was made of other pictures: {name} had {store.checks[number]} "

@@ -1,33 +1,7 @@
-import sys
-
 import pytest
 import torch
 
-from cmr_lightning.errors import UserError
-from datamodules.inputs import vocabulary
-from datamodules.inputs.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest, tokenise
-
-
-@pytest.mark.parametrize(
-    ("splitting", "caption", "words"),
-    [
-        ("words", "A dog's T-shirt!", ["a", "dog's", "t", "shirt"]),
-        ("words", "Two  men,one BALL.", ["two", "men", "one", "ball"]),
-        ("words", "the dog’s 2nd café", ["the", "dog's", "2nd", "café"]),
-        ("words", "'quoted' under_score", ["quoted", "under", "score"]),
-        ("words", " ... ", []),
-        ("treebank", "A dog's T-shirt!", ["a", "dog", "'s", "t-shirt", "!"]),
-    ],
-)
-def test_tokenise(splitting, caption, words):
-    assert tokenise(caption, splitting) == words
-
-
-def test_treebank_without_nltk(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nltk.tokenize", None)
-    vocabulary._treebank.cache_clear()
-    with pytest.raises(UserError, match="pip install nltk"):
-        tokenise("a dog", "treebank")
+from datamodules.inputs.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest
 
 
 def test_a_vocabulary_encodes_as_it_was_built():
