@@ -31,6 +31,7 @@ class Run:
     best = _Inside("checkpoints/best.ckpt")  # on the validation part
     last = _Inside("checkpoints/last.ckpt")  # the newest, from which a run is resumed
     previous = _Inside("checkpoints/previous.ckpt")  # the newest but one
+    more_checkpoints = _Inside("checkpoints/more")  # those of a `ModelCheckpoint` in the config
     record = _Inside("record.json")  # the results of `test`
     ranks = _Inside("ranks.npz")  # of every test query
     embeddings = _Inside("embeddings.npz")  # the test part in the common space, as `predict` writes it
@@ -38,6 +39,7 @@ class Run:
     examples = _Inside("examples.npz")  # points of the common space and queries with their results, for the report
     metrics = _Inside("metrics.csv")  # losses and scores by update, as the training logged them
     log = _Inside("run.log")  # warnings and messages of libraries
+    tensorboard = _Inside("tensorboard")  # what `trainer.logger: true` logs
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
     _summary = _Inside("fit.json")
 
