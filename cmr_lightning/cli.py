@@ -121,7 +121,8 @@ class RetrievalCLI(ExperimentCLI):
         settle_callbacks(theirs, self.run)
         if training:
             self.loggers.check(theirs)
-            options["callbacks"] = [callbacks.Start(lambda: self._begin()), *theirs]  # a function, so that it is copied
+            begin = callbacks.FirstBatch(lambda: self._begin())  # a function is not copied when weights are averaged
+            options["callbacks"] = [begin, *theirs]
         with refusals(ImportError, TypeError, ValueError, RuntimeError):
             trainer = self._instantiate_trainer(options, self._callbacks(theirs))
             check_machines(trainer)
@@ -177,7 +178,7 @@ class RetrievalCLI(ExperimentCLI):
             self.trainer.fit(model, **kwargs)
             self._say_if_tried()
             return
-        with _log_file() as self.log:
+        with _messages() as self.messages:
             self.trainer.fit(model, **kwargs)
         self._finish()
 
@@ -185,7 +186,7 @@ class RetrievalCLI(ExperimentCLI):
         """Prepare the folder, now that the training can begin, write the config and print what will happen."""
         self.loggers.connect()  # which may be refused, too
         self.run.prepare(self.options.overwrite)
-        self.log.setTarget(_in_lines(logging.FileHandler(self.run.log)))
+        self.messages.setTarget(_log_file(self.run.log))
         self.trainer.loggers = [self.metrics, *self.loggers.loggers]
         self.loggers.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
@@ -244,10 +245,16 @@ class RetrievalCLI(ExperimentCLI):
         Console().print(table)
 
 
+def _log_file(path: Path) -> logging.FileHandler:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    return handler
+
+
 @contextmanager
-def _log_file() -> Iterator[MemoryHandler]:
-    """Write warnings and Lightning's messages to a file, too, once the handler has that for its target."""
-    handler = MemoryHandler(capacity=1)
+def _messages() -> Iterator[MemoryHandler]:
+    """Keep warnings and Lightning's messages until they have a file as their target, then write them there, too."""
+    handler = MemoryHandler(capacity=1)  # without a target it keeps any number
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "py.warnings")]
     logging.captureWarnings(True)
     for logger in loggers:
@@ -262,12 +269,6 @@ def _log_file() -> Iterator[MemoryHandler]:
         handler.close()
         if file is not None:
             file.close()
-
-
-def _in_lines(file: logging.FileHandler) -> logging.FileHandler:
-    """Give the messages of a file time, source and level."""
-    file.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    return file
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import inspect
 import io
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ from cmr_lightning.__main__ import main
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.experiment import quieten
 from cmr_lightning.parallel.strategy import TwoPlayerDDP
 from cmr_lightning.runs.run import Run
 from cmr_lightning.trainer_options import check_callbacks, check_options, settle_callbacks
@@ -177,8 +179,8 @@ TRAINED: dict[str, tuple[str, Callable[[Ran], bool]]] = {
 ELSEWHERE = {
     "callbacks": "Watch, of which all trainings here make use",
     "fast_dev_run": "test_trial_run_leaves_nothing",
-    "max_steps": "test_start_and_end.py",
-    "max_time": "test_start_and_end.py",
+    "max_steps": "test_ending.py",
+    "max_time": "test_ending.py",
     "min_epochs": "test_least_length_holds_against_a_callback_that_stops",
     "min_steps": "test_least_length_holds_against_a_callback_that_stops",
     "enable_autolog_hparams": "test_tensorboard_logging.py",
@@ -257,6 +259,26 @@ def test_losses_are_logged_never_where_the_interval_is_0(experiment: Path, tmp_p
     ran = train(experiment, Run(tmp_path / "run"), "log_every_n_steps=0", "max_epochs=1")
     assert ran.logged(SCORE) == [6]
     assert not ran.logged("train/generator/total")
+
+
+def test_profilers_write_into_the_folder_of_the_run(experiment: Path, tmp_path: Path) -> None:
+    cli = Built(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}", "--trainer.logger=true"])
+    assert cli.trainer.log_dir == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("source", "level", "shown"),
+    [
+        ("pytorch_lightning.profilers.profiler", logging.INFO, True),
+        ("pytorch_lightning.utilities.rank_zero", logging.INFO, False),
+        ("pytorch_lightning.utilities.rank_zero", logging.WARNING, True),
+    ],
+)
+def test_messages_that_were_asked_for_are_shown(source: str, level: int, shown: bool) -> None:
+    quieten()
+    handler, *_ = logging.getLogger("pytorch_lightning").handlers
+    assert bool(handler.filter(logging.LogRecord(source, level, "", 0, "", (), None))) == shown
+    assert handler.level <= logging.INFO
 
 
 # Trial runs -----------------------------------------------------------------------------------------------------------
@@ -399,6 +421,14 @@ def test_own_checkpoints_stand_beside_those_of_the_run(experiment: Path, tmp_pat
     assert {path.name for path in run.more_checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
     with pytest.raises(UserError, match="among the checkpoints by which the run is tested"):
         settle_callbacks([ModelCheckpoint(dirpath=run.best.parent)], run)
+
+
+@pytest.mark.parametrize("average", ["WeightAveraging", "EMAWeightAveraging"])
+def test_checkpoints_hold_the_average_of_the_weights(average: str, experiment: Path, tmp_path: Path) -> None:
+    ran = train(experiment, Run(tmp_path / "run"), f"callbacks+={average}", "max_epochs=1")
+    kept = torch.load(ran.run.best, weights_only=True)
+    averaged, newest = kept["state_dict"], kept["current_model_state"]
+    assert not any(torch.equal(averaged[name], newest[name]) for name in averaged if name.endswith("weight"))
 
 
 def test_timers_and_progress_bars_of_the_user_stand_beside_or_in_place_of_ours(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, LambdaCallback, Timer
 
-from cmr_lightning.callbacks import BestCheckpoint, End, LastCheckpoint, Start, TrainingTime
+from cmr_lightning.callbacks import BestCheckpoint, End, FirstBatch, LastCheckpoint, TrainingTime
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs.run import Run
 from tests.building import trainer
@@ -80,13 +80,13 @@ def test_start_comes_once_and_before_the_first_batch(tmp_path: Path) -> None:
         return lambda *_: events.append(event)
 
     note = LambdaCallback(on_train_epoch_start=noting("epoch"), on_train_batch_start=noting("batch"))
-    fit(Run(tmp_path), more=[Start(noting("start")), note], max_steps=2)
+    fit(Run(tmp_path), more=[FirstBatch(noting("start")), note], max_steps=2)
     assert events == ["epoch", "start", "batch", "batch"]
 
 
 def test_time_of_a_training_counts_its_earlier_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("cmr_lightning.callbacks.start_and_end.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cmr_lightning.callbacks.ending.time.monotonic", lambda: now[0])
     first, second = TrainingTime(), TrainingTime()
     assert first.seconds == 0
     first.on_train_start(None, None)  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
-"""When a training starts and ends, and how long it takes."""
+"""How a training ends, and how long it took."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,21 +8,6 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint
 from cmr_lightning.game import TwoPlayerModel
-
-
-class Start(pl.Callback):
-    """Calls a function just before the first batch, when nothing refuses the settings any more."""
-
-    def __init__(self, begin: Callable[[], None]) -> None:
-        self._begin: Callable[[], None] | None = begin
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Call it, once, on the first process."""
-        begin, self._begin = self._begin, None
-        if begin is not None and trainer.is_global_zero:
-            begin()
 
 
 class End(Checkpoint):
