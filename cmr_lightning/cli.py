@@ -5,58 +5,59 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import MPSAccelerator
-from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from cmr_lightning import callbacks
-from cmr_lightning.batch import DataSpec
-from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
+from cmr_lightning.callbacks import RunLoggers, as_list
+from cmr_lightning.callbacks.wandb_logging import finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
-from cmr_lightning.experiment import ExperimentCLI, quieten
+from cmr_lightning.experiment import quieten
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
-from cmr_lightning.runs.checkpoint_files import RunCheckpoints, Trained, newest_checkpoint
-from cmr_lightning.runs.comparison import Change, changes_in_use, changes_on_resume
-from cmr_lightning.runs.conditions import conditions_of, place_of_results, put_aside
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint
+from cmr_lightning.runs.conditions import put_aside
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.progress import PhaseReporter
 from cmr_lightning.runs.run import Run, experiment_name, run_of_config
-from datamodules import CrossModalData, TrainedOn
-from datamodules.trained_on import Use
+from cmr_lightning.trained_cli import TrainedCLI
+from cmr_lightning.trainer_options import check_callbacks, check_machines, check_options, refusals, settle_callbacks
 
 
-class RetrievalCLI(ExperimentCLI):
+class RetrievalCLI(TrainedCLI):
     """Builds the parts of an experiment and runs one command in the run's folder."""
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what cannot be done there before anything is built.
 
         Raises:
-            UserError: If the folder already holds a run, or lacks the checkpoint that the command needs.
+            UserError: If the folder already holds a run, or lacks the checkpoint that the command needs, or Lightning's
+                trainer has an option that we have no use for.
         """
         options = self.options
+        check_options(options.trainer)
         options.experiment = options.experiment or experiment_name(self.config_files)
         given = Run(Path(options.run_dir or f"runs/{options.experiment}/seed{options.seed_everything}"))
         self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
         options.run_dir = str(self.run.path)
-        if options.ckpt_path is not None and not Path(options.ckpt_path).is_file():
-            raise UserError(f"{options.ckpt_path}, given as --ckpt_path, does not exist.")
+        self._find_checkpoint()
+        if options.trainer.fast_dev_run:  # neither needs a run nor leaves one
+            return
         if self.subcommand == "fit":
             if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
                 options.resume = bool(self.run.checkpoints())
@@ -65,40 +66,29 @@ class RetrievalCLI(ExperimentCLI):
         elif options.ckpt_path is None and not self.run.best.exists():
             remedy = "train the experiment with `fit` first, or give --ckpt_path"
             raise UserError(f"{self.run.best} does not exist; {remedy}.")
-        self._compare_settings()
+        self.compare_settings(self.run)
 
-    def _compare_settings(self) -> None:
-        """Compare the settings with those under which the checkpoint that the command starts from was trained."""
-        self._trained: Trained | None = None
-        self.changed: dict[str, Change] = {}
-        self.differences: dict[str, str] = {}
-        if self.subcommand != "fit":
-            self._trained = Trained.read(Path(self.options.ckpt_path or self.run.best))
-            self.changed = changes_in_use(self.trained.config, self.resolved())
-        elif self.options.resume or self.options.ckpt_path:
-            self._trained = Trained.read(Path(self.options.ckpt_path or newest_checkpoint(self.run)[0]))
-            self.changed = changes_on_resume(self.trained.config, self.resolved())
-        for key, (before, now) in self.changed.items():
-            _note(f"{key} was {before} in the training and is {now}")
-
-    @property
-    def trained(self) -> Trained:
-        """The checkpoint that is used."""
-        if self._trained is None:
-            raise RuntimeError("A training that begins has no checkpoint.")
-        return self._trained
-
-    def spec_of(self, data: CrossModalData) -> DataSpec:
-        """Return what the model was built for, and let the data serve that; see `CrossModalData.take_over`."""
-        if self._trained is not None:
-            use: dict[str | None, Use] = {"fit": "resume", "validate": "val"}
-            trained_on = TrainedOn.from_plain(self.trained.trained_on)
-            self.differences = data.take_over(trained_on, use.get(self.subcommand, "test"))
-            for what, before in self.differences.items():
-                _note(f"the {what} is not that of the training, which had {before}")
-        return data.spec
+    def _find_checkpoint(self) -> None:
+        """Understand `--ckpt_path`: a file, or as in Lightning `best` or `last`, with which `fit` goes on if it can."""
+        options = self.options
+        if options.weights_only is False:
+            raise UserError("--weights_only is false, but checkpoints are read without running anything of theirs.")
+        if self.subcommand == "fit" and options.ckpt_path == "best":
+            raise UserError("--ckpt_path=best is not what `fit` goes on from; give --ckpt_path=last, or a file.")
+        if self.subcommand == "fit" and options.ckpt_path == "last":
+            options.ckpt_path, options.resume = None, bool(self.run.checkpoints())
+        if options.ckpt_path is not None:
+            path = {"best": self.run.best, "last": self.run.last}.get(options.ckpt_path, Path(options.ckpt_path))
+            if not path.is_file():
+                raise UserError(f"{path}, given as --ckpt_path, does not exist.")
+            options.ckpt_path = str(path)
 
     # Building --------------------------------------------------------------------------------------------------------
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer, of which Lightning may refuse a logger or a callback."""
+        with refusals():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build Lightning's trainer with the run's loggers, callbacks and checkpoints.
@@ -108,61 +98,76 @@ class RetrievalCLI(ExperimentCLI):
         """
         call = self.config_init[self.subcommand]  # Lightning passes its values on to the trainer's method
         options = dict(call["trainer"], **kwargs)
-        self.loggers = self._loggers(options["logger"])
-        options["logger"] = False
-        if self.subcommand == "fit":
-            options["logger"] = [self._metrics_file(), *self.loggers]
-        else:
-            call["ckpt_path"] = self.options.ckpt_path or str(self.run.best)
+        trial = options["fast_dev_run"]
+        training = self.subcommand == "fit" and not trial
+        updates = self._updates_before() if training else None
+        resume = self.subcommand == "test" or bool(self.options.get("resume"))
+        configured = False if trial else options["logger"]
+        self.loggers = RunLoggers(self.run, self.resolved(), configured, self.datamodule.protocols, resume, updates)
+        options["logger"] = callbacks.NoLogger(self.run) if training else False
+        if self.subcommand != "fit":
+            call["ckpt_path"] = self.options.ckpt_path or (str(self.run.best) if self.run.best.exists() else None)
             call["verbose"] = call["return_predictions"] = False
         options["default_root_dir"] = str(self.run.path)
-        options["enable_model_summary"] = False
+        options["enable_model_summary"] = bool(options["enable_model_summary"])
+        if trial:
+            options["enable_checkpointing"] = False
         if not self.model.needs_gradients and MPSAccelerator.is_available():
             options["accelerator"] = "cpu"  # closed forms are solved in float64, which Apple's GPUs do not have
-        options["plugins"] = _as_list(options["plugins"])
+        options["plugins"] = as_list(options["plugins"])
         if str(options["precision"]) in ("16", "16-mixed") and torch.cuda.is_available():
             options["precision"] = None
             options["plugins"].append(TwoPlayerPrecision())
         if not any(isinstance(plugin, CheckpointIO) for plugin in options["plugins"]):
             options["plugins"].append(RunCheckpoints(self.run))
-        try:
-            return self._instantiate_trainer(options, self._callbacks())
-        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
-            raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
+        theirs = as_list(options["callbacks"])
+        check_callbacks(theirs, self._scores(), self.model.needs_gradients)
+        settle_callbacks(theirs, self.run)
+        if training:
+            self.loggers.check(theirs)
+            begin = callbacks.FirstBatch(lambda: self._begin())  # a function is not copied when weights are averaged
+            options["callbacks"] = [begin, *theirs]
+        with refusals(ImportError, TypeError, ValueError, RuntimeError):
+            trainer = self._instantiate_trainer(options, self._callbacks(theirs))
+            check_machines(trainer)
+        return trainer
 
-    def _metrics_file(self) -> MetricsFile:
+    def _scores(self) -> dict[str, Literal["max", "min"]]:
+        """Say of each validation score, the main one first, whether a larger or a smaller one is better."""
+        scores = validation_scores(self.datamodule.protocols)
+        main = f"val/{self.datamodule.protocols[0].id}/mean"
+        return {main: scores[main], **scores}
+
+    def _updates_before(self) -> int:
+        """Find the checkpoint and the metrics file to go on from, if any; return the updates that were made."""
+        self.metrics = MetricsFile(self.run)
         if not self.options.resume:
-            return MetricsFile(self.run)
+            return 0
         newest, checkpoint = newest_checkpoint(self.run)
         self.config_init["fit"]["ckpt_path"] = str(newest)
-        return MetricsFile(self.run, checkpoint["metrics_rows"])
+        self.metrics = MetricsFile(self.run, checkpoint["metrics_rows"])
+        return checkpoint["global_step"]
 
-    def _loggers(self, configured: Any) -> list[Logger]:
-        """Return the configured loggers, with a `RunLogger` in place of W&B's."""
-        loggers = [] if isinstance(configured, bool) else _as_list(configured)
-        config, scores = self.resolved(), validation_scores(self.datamodule.protocols)
-        resume = self.subcommand == "test" or bool(self.options.get("resume"))
-        return [
-            RunLogger(self.run, config, settings, scores, resume) if isinstance(logger, WandbLogger) else logger
-            for logger, settings in zip(loggers, _as_list(config["trainer"]["logger"]), strict=False)
-        ]
-
-    def _callbacks(self) -> list[Callback]:
+    def _callbacks(self, theirs: Sequence[Callback]) -> list[Callback]:
+        """Return our callbacks, to stand beside the user's."""
+        options = self.options
         if self.subcommand == "fit":
-            monitor = f"val/{self.datamodule.protocols[0].id}/mean"
-            mode = validation_scores(self.datamodule.protocols)[monitor]
-            self.timer, self.best = Timer(), callbacks.BestCheckpoint(self.run, monitor, mode)
-            progress = [] if self.options.trainer.enable_progress_bar is False else [callbacks.RunProgress()]
-            changes = [] if self._trained is None else self._trained.changes
-            self.last = callbacks.LastCheckpoint(self.run, self.resolved(), changes, self.changed)
-            saving = [self.best, self.last, callbacks.Interruption(self.run)]
-            return [*saving, AdversarialDiagnostics(), self.timer, PhaseReporter(), *progress]
-        if self.subcommand == "validate":
+            own_bar = options.trainer.enable_progress_bar is not False
+            own_bar = own_bar and not any(isinstance(callback, ProgressBar) for callback in theirs)
+            watching = [AdversarialDiagnostics(), PhaseReporter(), *([callbacks.RunProgress()] if own_bar else [])]
+            if options.trainer.fast_dev_run:
+                return watching
+            monitor, mode = next(iter(self._scores().items()))
+            self.time, self.best = callbacks.TrainingTime(), callbacks.BestCheckpoint(self.run, monitor, mode)
+            self.last = callbacks.LastCheckpoint(self.run, self.resolved(), self.changes_before, self.changed)
+            saving = [self.best, self.last, callbacks.End(self.best)]
+            return [*saving, callbacks.Interruption(self.run), self.time, *watching]
+        if options.trainer.fast_dev_run or self.subcommand == "validate":
             return []
-        self.output = self._output()
+        self.output = self.place_of_results(self.run)
         if self.subcommand == "predict":
             return [callbacks.EmbeddingsFile(self.output)]
-        options, run = self.options, self.output
+        run = self.output
         record = callbacks.RecordWriter(
             self.run,
             run,
@@ -173,38 +178,34 @@ class RetrievalCLI(ExperimentCLI):
             changes=self.trained.changes,
             differences=self.differences | {key: str(before) for key, (before, _) in self.changed.items()},
         )
-        to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger) and run == self.run]
-        return [callbacks.ExamplesWriter(run), record, callbacks.RetrievalGallery(run), *to_wandb]
-
-    def _output(self) -> Run:
-        """Choose the folder for what the command writes: the run's own, or one for other conditions than the run's."""
-        data, config = self.datamodule, self.resolved()
-        conditions = conditions_of(self.trained.fingerprint, data.split.checksum, data.checksum(), config)
-        own = self.trained.path.absolute() == self.run.best.absolute() and not self.changed
-        folder = place_of_results(self.run, conditions, own)
-        if folder != self.run:
-            _note(f"these are not the run's own weights, data and settings; the results go to {folder.path}")
-        return folder
+        to_loggers = [callbacks.LoggerReport(run, self.loggers)] if run == self.run else []
+        return [callbacks.ExamplesWriter(run), record, callbacks.RetrievalGallery(run), *to_loggers]
 
     # Running ---------------------------------------------------------------------------------------------------------
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command, of which Lightning may still refuse a setting."""
+        with refusals():
+            super()._run_subcommand(subcommand)
+
     def fit(self, model: LightningModule, **kwargs: Any) -> None:
         """Train, and keep in the run's folder how it began, what was logged and how it ended."""
-        if not self.trainer.is_global_zero:
+        if self.trainer.fast_dev_run or not self.trainer.is_global_zero:  # type: ignore[attr-defined]
             self.trainer.fit(model, **kwargs)
+            self._say_if_tried()
             return
-        self._begin()
-        with _log_file(self.run.log):
+        with _messages() as self.messages:
             self.trainer.fit(model, **kwargs)
         self._finish()
 
     def _begin(self) -> None:
-        """Prepare the folder, now that everything could be built, write the config and print what will happen."""
+        """Prepare the folder, now that the training can begin, write the config and print what will happen."""
+        self.loggers.connect()  # which may be refused, too
         self.run.prepare(self.options.overwrite)
         put_aside(self.run)
-        for logger in self.loggers:
-            if isinstance(logger, RunLogger):
-                logger.begin()
+        self.messages.setTarget(_log_file(self.run.log))
+        self.trainer.loggers = [self.metrics, *self.loggers.loggers]
+        self.loggers.begin()
         header = f"# python -m cmr_lightning test --config {self.run.config}\n"
         write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -216,27 +217,42 @@ class RetrievalCLI(ExperimentCLI):
     def _finish(self) -> None:
         """Write how the run ended, and print what to do next."""
         best = self.best.selection()
-        lasted = {"wall_time_s": round(self.timer.time_elapsed("train"), 3), "peak_memory": peak_memory()}
+        lasted = {"wall_time_s": round(self.time.seconds, 3), "peak_memory": peak_memory()}
         made = {"updates": self.trainer.global_step, "epochs": self.trainer.current_epoch}
         self.run.write_summary({"selection": best, **lasted, **made, "changes": self.last.changes})
         trained_on = {key: value for key, value in (self.model.trained_on or {}).items() if key != "pictures"}
-        write_whole(
-            self.run.trained_on, json.dumps(trained_on, indent=1, default=lambda tensor: tensor.tolist()) + "\n"
-        )
+        content = json.dumps(trained_on, indent=1, default=lambda tensor: tensor.tolist())
+        write_whole(self.run.trained_on, content + "\n")
+        self.loggers.end(best)
         print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
         print(f"Next: python -m cmr_lightning test --config {self.run.config}")
 
     @rank_zero_only
     def after_validate(self) -> None:
         """Print the metrics of the validation part."""
-        self._print_metrics("validation")
+        if not self._say_if_tried():
+            self._print_metrics("validation")
 
     @rank_zero_only
     def after_test(self) -> None:
         """Print the metrics of the test part, and where to find more."""
+        if self._say_if_tried():
+            return
         self._print_metrics("test")
         run = self.output
         print(f"Wrote {run.record}, {run.ranks.name}, {run.examples.name} and {run.gallery.name}.")
+
+    @rank_zero_only
+    def after_predict(self) -> None:
+        """Say so if this was a trial run."""
+        self._say_if_tried()
+
+    def _say_if_tried(self) -> bool:
+        """Print, where this was a trial run, that it was no more than that; tell whether it was."""
+        tried = int(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if tried and self.trainer.is_global_zero:
+            print(f"Tried {self.subcommand} with {tried} batch(es) of each part; nothing was measured or kept.")
+        return bool(tried)
 
     def _print_metrics(self, part: str) -> None:
         table = Table(title=f"{type(self.model).__name__} on {type(self.datamodule).__name__}, {part} part")
@@ -249,32 +265,30 @@ class RetrievalCLI(ExperimentCLI):
         Console().print(table)
 
 
-@rank_zero_only
-def _note(message: str) -> None:
-    print(f"note: {message}", flush=True)
-
-
-def _as_list(value: Any) -> list[Any]:
-    """Return the value of a key that takes nothing, one object or several as a list."""
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+def _log_file(path: Path) -> logging.FileHandler:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    return handler
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Write warnings and Lightning's messages to a file, too."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+def _messages() -> Iterator[MemoryHandler]:
+    """Keep warnings and Lightning's messages until they have a file as their target, then write them there, too."""
+    handler = MemoryHandler(capacity=1)  # without a target it keeps any number
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "py.warnings")]
     logging.captureWarnings(True)
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield
+        yield handler
     finally:
         logging.captureWarnings(False)
         for logger in loggers:
             logger.removeHandler(handler)
+        file = handler.target
         handler.close()
+        if file is not None:
+            file.close()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -163,14 +163,27 @@ class EmbeddingModel(pl.LightningModule, ABC):
         return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
 
     def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> Measurement | None:
-        """Measure the collected items; None where a sanity check saw too few composed queries to rank them."""
+        """Measure the collected items; None where a trial run or a sanity check saw a few of them only.
+
+        Raises:
+            UserError: If another run saw a few only.
+        """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         images, texts = (self._all_items(self._collected[modality]) for modality in MODALITIES)
         self._collected = {"image": [], "text": []}
         self.embedded = Embeddings(images.content, texts.content)
+        whole = data.part(part)
+        if (len(images.content), len(texts.content)) != (whole.num_images, whole.num_texts):
+            if self.trainer.sanity_checking or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+                return None
+            raise UserError(
+                f"Results are those of all items of a part, but {len(images.content)} of {whole.num_images} images and "
+                f"{len(texts.content)} of {whole.num_texts} texts were embedded; leave trainer.limit_val_batches, "
+                f"trainer.limit_test_batches and trainer.overfit_batches out."
+            )
         with ranking_as(Processes(self.device) if self.trainer.world_size > 1 else None):
             if self.spec.relevance == "composed":
-                return self._measure_composed(self.embedded, data.part(part), protocols)
+                return measure_composed(*self.embedded.pair, whole.compositions, protocols)
             queries = None if images.query is None or texts.query is None else (images.query, texts.query)
             return measure(
                 images.content,
@@ -190,18 +203,6 @@ class EmbeddingModel(pl.LightningModule, ABC):
         position, order = Items(*together).position.sort(stable=True)
         order = order[position.diff(prepend=position[:1] - 1) > 0]
         return Items(*(field[order] for field in together))
-
-    def _measure_composed(self, embedded: Embeddings, part: Any, protocols: Sequence[Protocol]) -> Measurement | None:
-        images, queries = embedded.pair
-        if (len(images), len(queries)) != (part.num_images, part.num_texts):
-            if self.trainer.sanity_checking:
-                return None
-            raise UserError(
-                f"Composed queries are measured among all images, but {len(images)} of {part.num_images} images and "
-                f"{len(queries)} of {part.num_texts} queries were embedded; leave trainer.limit_val_batches and "
-                f"trainer.limit_test_batches at 1.0."
-            )
-        return measure_composed(images, queries, part.compositions, protocols)
 
     def _log(self, measurement: Measurement, stage: str) -> None:
         values = {

@@ -4,9 +4,11 @@ import argparse
 import logging
 import warnings
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -21,6 +23,8 @@ from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.files.yaml_file import load_yaml
 from datamodules import CrossModalData
 
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, choice: dumper.represent_data(choice.value))  # as of `Timer`
+_ASKED_FOR = ("pytorch_lightning.profilers.profiler", "pytorch_lightning.callbacks.model_summary")
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
 
@@ -39,6 +43,7 @@ class ExperimentCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # it would tie the model to the command line; they are copied together
             parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
             args=list(arguments),
         )
@@ -157,4 +162,9 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
     for name in ("pytorch_lightning", "lightning_fabric"):
         for handler in logging.getLogger(name).handlers:
-            handler.setLevel(logging.WARNING)
+            handler.addFilter(_is_shown)
+
+
+def _is_shown(message: logging.LogRecord) -> bool:
+    """Tell whether a message of Lightning is a warning, or something that the user asked for."""
+    return message.levelno >= logging.WARNING or message.name in _ASKED_FOR

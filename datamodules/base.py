@@ -221,7 +221,23 @@ class CrossModalData(pl.LightningDataModule, ABC):
         if self.trainer:
             limit = self.trainer.limit_train_batches
             loader.limit = limit if isinstance(limit, int) else int(limit * len(loader))
+            self._check_length(self.trainer, min(loader.limit, len(loader)), len(loader))
         return loader
+
+    def _check_length(self, trainer: pl.Trainer, batches: int, most: int) -> None:
+        """Raise UserError if the trainer's options do not fit an epoch of so many `batches`, of at `most` so many."""
+        if batches == 0:
+            raise UserError(
+                f"trainer.limit_train_batches is {trainer.limit_train_batches}, which leaves none of the {most} "
+                f"batches of an epoch; give a larger share, or a number of batches."
+            )
+        interval = getattr(trainer, "val_check_interval", 1.0)  # missing where the interval is a time
+        per_epoch = isinstance(interval, int) and trainer.check_val_every_n_epoch is not None
+        if per_epoch and interval > batches:
+            raise UserError(
+                f"trainer.val_check_interval is {interval}, more than the {batches} batches of an epoch; set "
+                f"trainer.check_val_every_n_epoch to null to count on over the epochs, or give a smaller number."
+            )
 
     def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
         return PairLoader(self.part("train"), self.batch_size, seed, rank, world_size, self.epoch_of)

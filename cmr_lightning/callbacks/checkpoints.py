@@ -61,8 +61,8 @@ class BestCheckpoint(_RunCheckpoint):
         """
         if self.best_model_score is None:
             raise UserError(
-                f"No checkpoint was kept, because {self.monitor} was never measured: trainer.max_epochs or "
-                f"trainer.max_steps ends the training before the first validation."
+                f"No checkpoint was kept, because {self.monitor} was never measured: trainer.max_epochs, max_steps, "
+                f"max_time or limit_train_batches ends the training before the first validation."
             )
         best = read_checkpoint(Path(self.best_model_path))
         score, when = self.best_model_score.item(), {"epoch": best["epoch"], "step": best["global_step"]}

@@ -34,18 +34,21 @@ class _ContinuedWriter(ExperimentWriter):
 class MetricsFile(CSVLogger):
     """Lightning's CSV logger, writing `metrics.csv` straight into the run's folder.
 
-    Of an earlier file the first `keep_rows` rows are kept; a run that is resumed writes the later ones again.
+    Of an earlier file the first `keep_rows` rows are kept; a run that is resumed writes the later ones again. The file
+    is not touched before something is logged.
     """
 
     def __init__(self, run: Run, keep_rows: int = 0) -> None:
         super().__init__(save_dir=run.path, name="", version="", flush_logs_every_n_steps=1)
-        _cut(run.metrics, keep_rows)
+        self.run = run
+        self.keep_rows = keep_rows
 
     @property
     def experiment(self) -> ExperimentWriter:
         """The writer, made on first use."""
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            _cut(self.run.metrics, self.keep_rows)
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment  # type: ignore[return-value]
 

@@ -31,6 +31,7 @@ class Run:
     best = _Inside("checkpoints/best.ckpt")  # on the validation part
     last = _Inside("checkpoints/last.ckpt")  # the newest, from which a run is resumed
     previous = _Inside("checkpoints/previous.ckpt")  # the newest but one
+    more_checkpoints = _Inside("checkpoints/more")  # those of a `ModelCheckpoint` in the config
     record = _Inside("record.json")  # the results of `test`
     ranks = _Inside("ranks.npz")  # of every test query
     embeddings = _Inside("embeddings.npz")  # the test part in the common space, as `predict` writes it
@@ -40,6 +41,7 @@ class Run:
     trained_on = _Inside("trained_on.json")  # for people: the words, labels and settings that its checkpoints have
     log = _Inside("run.log")  # warnings and messages of libraries
     others = _Inside("other_conditions")  # results of other conditions than the run's own, each in a folder
+    tensorboard = _Inside("tensorboard")  # what `trainer.logger: true` logs
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
     _summary = _Inside("fit.json")
 

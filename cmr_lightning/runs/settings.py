@@ -40,6 +40,26 @@ def look_up(config: Any, key: str) -> Any:
     return config
 
 
+def dotted(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Write a config as values by their dotted names, as the command line takes them; what is null is left out.
+
+    Examples:
+        >>> dotted({"model": {"class_path": "methods.DAML", "init_args": {"dim": 8, "hidden": [4, 2], "ramp": None}}})
+        {'model': 'DAML', 'model.dim': 8, 'model.hidden': '[4, 2]'}
+    """
+    if "class_path" in config:
+        named = {path: config["class_path"].rpartition(".")[2]}
+        return named | dotted({**config.get("init_args", {}), **config.get("dict_kwargs", {})}, path)
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            found |= dotted(value, name)
+        elif value is not None:
+            found[name] = value if isinstance(value, bool | int | float) else as_option(value)
+    return found
+
+
 def put(config: dict[str, Any], key: str, value: Any) -> None:
     """Set what the command line would set by a dotted name."""
     *path, last = key.split(".")

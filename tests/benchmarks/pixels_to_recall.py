@@ -161,7 +161,6 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
             f"--trainer.max_epochs={options.epochs}",
             f"--trainer.limit_train_batches={options.batches}",
             "--trainer.num_sanity_val_steps=0",
-            "--trainer.limit_val_batches=0",
             "--trainer.devices=1",
             "--trainer.enable_progress_bar=false",
             "--overwrite=true",
@@ -172,6 +171,7 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
 def train(root: Path, run_dir: Path, options: argparse.Namespace, way: Way, meter: Measured) -> tuple[Built, Measured]:
     built = experiment(root, run_dir, options, *way)
     built.trainer.callbacks.append(meter)
+    built.trainer.limit_val_batches = 0
     built.trainer.fit(built.model, built.datamodule)
     return built, meter
 

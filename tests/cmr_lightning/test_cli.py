@@ -272,24 +272,6 @@ def test_test_of_a_given_checkpoint(run: Path, finished: Path) -> None:
     assert not (run / "record.json").exists()
 
 
-# Loggers -------------------------------------------------------------------------------------------------------------
-
-
-def test_tensorboard_by_config(toy: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    logs = tmp_path / "logs"
-    logger = ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={logs}"]
-    assert main(["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", *logger]) == 0
-    (events,) = logs.rglob("events.out.tfevents.*")
-    read = EventAccumulator(str(events))
-    read.Reload()
-    assert [event.step for event in read.Scalars(SCORE)] == [6, 12]
-    assert [event.step for event in read.Scalars("train/generator/inter")] == [4, 8, 12]
-    assert (tmp_path / "run" / "metrics.csv").exists()
-
-
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 

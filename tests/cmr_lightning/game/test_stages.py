@@ -252,7 +252,7 @@ def test_the_last_checkpoint_follows_each_validation_though_global_step_stands_s
     look = LambdaCallback(on_train_epoch_end=lambda *_: saved.append(torch.load(run.last, weights_only=True)["epoch"]))
     stages = [STAGES[0], Stage("discriminator", players=["discriminator"])]
     settings = {"enable_checkpointing": True, "limit_val_batches": 1.0, "max_epochs": 3}
-    fit(miite(data), data, stages, look, LastCheckpoint(run), **settings)
+    fit(miite(data), data, stages, look, LastCheckpoint(run, {}), **settings)
     assert saved == [0, 1, 2]
 
 

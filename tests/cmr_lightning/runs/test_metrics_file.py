@@ -50,6 +50,11 @@ def test_a_line_that_a_kill_cut_off_is_dropped(run: Run) -> None:
     assert [row["step"] for row in rows(run)] == ["10", "20", "30", "40"]
 
 
+def test_file_of_an_earlier_run_stands_until_something_is_logged(run: Run) -> None:
+    MetricsFile(run)
+    assert len(rows(run)) == 3
+
+
 def test_nothing_is_kept_of_a_run_that_starts_anew(run: Run) -> None:
     log(run, [(10, {"score": 7.0})])
     assert rows(run) == [{"score": "7.0", "step": "10"}]
