@@ -26,6 +26,7 @@ from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import quieten
+from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
@@ -34,30 +35,40 @@ from cmr_lightning.runs.conditions import put_aside
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.progress import PhaseReporter
-from cmr_lightning.runs.run import Run, experiment_name, run_of_config
+from cmr_lightning.runs.run import Run, command_line, experiment_name, run_of_config
+from cmr_lightning.runs.run_lock import RunLock
 from cmr_lightning.trained_cli import TrainedCLI
 from cmr_lightning.trainer_options import check_callbacks, check_machines, check_options, refusals, settle_callbacks
 
 
 class RetrievalCLI(TrainedCLI):
-    """Builds the parts of an experiment and runs one command in the run's folder."""
+    """Builds the parts of an experiment and runs one command in the run's folder, which it locks until its end."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        with RunLock() as self.lock:
+            super().__init__(arguments)
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what cannot be done there before anything is built.
 
         Raises:
-            UserError: If the folder already holds a run, or lacks the checkpoint that the command needs, or Lightning's
-                trainer has an option that we have no use for.
+            UserError: If the folder already holds a run, or lacks the checkpoint that the command needs, another
+                process works on it, nothing can be called so, or Lightning's trainer has an option that we have no use
+                for.
         """
         options = self.options
         check_options(options.trainer)
-        options.experiment = options.experiment or experiment_name(self.config_files)
-        given = Run(Path(options.run_dir or f"runs/{options.experiment}/seed{options.seed_everything}"))
+        if options.experiment is None:
+            options.experiment = experiment_name(self.config_files)
+        default = f"runs/{check_name(options.experiment, 'experiment')}/seed{options.seed_everything}"
+        given = Run(check_path(default if options.run_dir is None else options.run_dir, "--run_dir"))
         self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
         options.run_dir = str(self.run.path)
         self._find_checkpoint()
         if options.trainer.fast_dev_run:  # neither needs a run nor leaves one
             return
+        if self.subcommand != "validate" and self.run.lock.exists():
+            self.lock.take(self.run)
         if self.subcommand == "fit":
             if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
                 options.resume = bool(self.run.checkpoints())
@@ -201,12 +212,14 @@ class RetrievalCLI(TrainedCLI):
     def _begin(self) -> None:
         """Prepare the folder, now that the training can begin, write the config and print what will happen."""
         self.loggers.connect()  # which may be refused, too
+        self.lock.take(self.run)
+        self.run.check(self.options.resume, self.options.overwrite)  # another command may have begun before the lock
         self.run.prepare(self.options.overwrite)
         put_aside(self.run)
         self.messages.setTarget(_log_file(self.run.log))
         self.trainer.loggers = [self.metrics, *self.loggers.loggers]
         self.loggers.begin()
-        header = f"# python -m cmr_lightning test --config {self.run.config}\n"
+        header = f"# {command_line('test', '--config', self.run.config)}\n"
         write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
@@ -225,7 +238,15 @@ class RetrievalCLI(TrainedCLI):
         write_whole(self.run.trained_on, content + "\n")
         self.loggers.end(best)
         print(f"Best {best['monitor']} {best['value']:.4f} after epoch {best['epoch'] + 1}, {best['step']} updates.")
-        print(f"Next: python -m cmr_lightning test --config {self.run.config}")
+        print(f"Next: {command_line('test', '--config', self.run.config)}")
+
+    def before_test(self) -> None:
+        """Lock the folder, if it is a new one or has never been locked."""
+        self.lock.take(self.run)
+
+    def before_predict(self) -> None:
+        """Lock the folder, if it is a new one or has never been locked."""
+        self.lock.take(self.run)
 
     @rank_zero_only
     def after_validate(self) -> None:

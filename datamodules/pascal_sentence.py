@@ -65,7 +65,7 @@ class PascalSentence(ListedData):
 
     The second one's `correspondence.csv` numbers the pictures and is not needed. Features are looked up by file name:
 
-        <root>/features/<encoder>/image             features that `extract` made
+        runs/features/pascal_sentence/<encoder>/image   features that `extract` made, or <root>/features/<encoder>/image
 
     Source, terms, counts and known faults: `datamodules/cards/pascal_sentence.md`.
 

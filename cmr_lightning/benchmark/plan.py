@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.runs.planned_run import PlannedRun, row_name
 from cmr_lightning.runs.run import Run
@@ -101,6 +102,7 @@ class Benchmark:
             for (file, variant, values), name in zip(cases, names, strict=True):
                 split = self.splits[file.parent.name][number] if file.parent.name in self.splits else None
                 folder = f"seed{seed}" + ("" if split is None else f"-split{split}".replace("/", "-"))
+                check_name(folder, "folder of a run")
                 options, run = tuple(as_options({**self.overrides, **values})), Run(self.runs / name / folder)
                 plan.append(PlannedRun(tuned.get(file, file), seed, options, run, variant, split))
         return plan
@@ -156,7 +158,7 @@ def _benchmark(path: Path, content: Any) -> Benchmark:
         overrides=_settings("overrides", content),
         variants=_checked_variants(_settings("variants", content)),
         reference=_texts("reference", [reference] if isinstance(reference, str) else reference),
-        runs=Path(content.get("runs") or Path("runs/benchmarks") / path.stem),
+        runs=check_path(content.get("runs") or Path("runs/benchmarks", check_name(path.stem, "benchmark")), "`runs`"),
         cluster=_settings("cluster", content),
         tuning=_tuning(content.get("tuning")),
     )

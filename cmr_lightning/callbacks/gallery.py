@@ -18,6 +18,7 @@ from rich.text import Text
 from cmr_lightning.callbacks.fonts import SUBSTITUTE, fonts_for
 from cmr_lightning.callbacks.retrieved import SIDES, evaluated, first_results
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
 _WIDE = Console(width=1000)
@@ -115,7 +116,8 @@ def _draw(rows: list[list[Tile]], title: str, path: Path) -> None:
                 axis.axis("off")
             else:
                 _draw_tile(axis, tile)
-    figure.savefig(path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_tile(axis: Axes, tile: Tile) -> None:

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from cmr_lightning.callbacks.checkpoints import LastCheckpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
+from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.runs.run import Run
 
@@ -50,7 +51,8 @@ class RunLogger(WandbLogger):
             "tags": [*classes, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
         }
         given = {key: value for key, value in settings.items() if value is not None}
-        known = json.loads(run.wandb.read_text()) if resume and run.wandb.exists() else {}
+        kept = resume and run.wandb.exists()
+        known = read_json(run.wandb, dict[str, str], "delete it to log to a new run of W&B") if kept else {}
         super().__init__(**{**defaults, **given, **known})
         self.run = run
         self.config = config

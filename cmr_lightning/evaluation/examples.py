@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.json_file import parse_json
+from cmr_lightning.files.npz_file import DAMAGES, read_arrays
 from cmr_lightning.files.whole_file import whole_file
+
+_MOST_BYTES = 2**28  # unpacked; what is written stays below a hundredth of it, but for labels and owners
 
 RESULTS = 5
 """Results kept of each query."""
+
+
+class _Words(TypedDict):
+    directions: list[Literal["i2t", "t2i", "c2i"]]
+    classes: list[str]
+    names: dict[str, str]
+    captions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,17 +109,61 @@ class Examples:
             UserError: The file is missing, or is no file of examples.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return cls._of_arrays(dict(archive))
+            arrays = read_arrays(path, _MOST_BYTES)
+            words = parse_json(arrays["words"].tobytes(), _Words, f"{path}", "run `test` again to replace it")
+            examples = cls._of_arrays(arrays, words)
+            examples.check()
+            return examples
         except FileNotFoundError:
             raise UserError(f"There is no file of examples {path}; `test` writes one beside the record.") from None
-        except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is not a file of examples; run `test` again to replace it.") from error
+        except DAMAGES as error:
+            raise UserError(f"{path} is not a file of examples ({error}); run `test` again to replace it.") from error
+
+    def check(self) -> None:
+        """Check that all arrays fit together, and point at items that are there.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        images, texts = len(self.label), len(self.owner)
+        if self.label.ndim == 1:
+            _check_rows("labels", self.label, len(self.classes))
+        elif self.label.shape != (images, len(self.classes)) or self.label.dtype != np.bool_:
+            raise ValueError(f"labels of shape {self.label.shape} for {len(self.classes)} classes")
+        _check_rows("owners", self.owner, images)
+        for modality, size in (("image", images), ("text", texts)):
+            points, rows = self.points[modality], self.point_rows[modality]
+            _check_rows("points", rows, size)
+            if points.ndim != 2 or points.dtype.kind != "f" or not np.isfinite(points).all():
+                raise ValueError(f"points of {modality}s are no finite numbers")
+            _check_lengths("points", points, rows)
+        for direction, found in self.answered.items():
+            asking, answering = (images, texts) if direction == "i2t" else (texts, images)
+            target = found.query if found.target is None else found.target
+            _check_rows("queries", self.asking[direction], asking)
+            _check_rows("queries", found.query, asking)
+            _check_rows("results", found.found.ravel(), answering)
+            _check_rows("targets", target, asking if found.target is None else images)
+            _check_lengths("queries", found.query, found.score, found.found, target)
+            if found.found.ndim != 2 or found.right.shape != found.found.shape or found.score.ndim != 1:
+                raise ValueError(f"results of {direction} have other shapes than they should")
+            if found.right.dtype != np.bool_ or found.score.dtype.kind != "f":
+                raise ValueError(f"results of {direction} are of other types than they should be")
+            self._check_words(direction, found)
+
+    def _check_words(self, direction: str, found: Answered) -> None:
+        asked, answers = set(found.query.tolist()), set(found.found.ravel().tolist())
+        images, texts = (asked, answers) if direction == "i2t" else (answers, asked)
+        if found.target is not None:
+            images |= {*self.owner[found.query].tolist(), *found.target.tolist()}
+        if images - self.names.keys() or texts - self.captions.keys():
+            raise ValueError(f"queries or results of {direction} have no name or caption")
 
     @classmethod
-    def _of_arrays(cls, arrays: dict[str, Any]) -> Examples:
-        words = json.loads(arrays["words"].tobytes())
-        *jpegs, _ = np.split(arrays["pictures"], np.cumsum(arrays["picture_sizes"]))
+    def _of_arrays(cls, arrays: dict[str, Any], words: _Words) -> Examples:
+        *jpegs, rest = np.split(arrays["pictures"], np.cumsum(arrays["picture_sizes"]))
+        if len(rest):
+            raise ValueError("pictures have other sizes than they should")
         return cls(
             classes=tuple(words["classes"]),
             label=arrays["label"],
@@ -121,6 +176,19 @@ class Examples:
             captions={int(row): caption for row, caption in words["captions"].items()},
             pictures={row: jpeg.tobytes() for row, jpeg in zip(arrays["picture_rows"].tolist(), jpegs, strict=True)},
         )
+
+
+def _check_rows(what: str, rows: NDArray[Any], size: int) -> None:
+    """Check that an array holds numbers of items, `(n,)`."""
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(f"{what} are no list of whole numbers")
+    if len(rows) and not (rows.min() >= 0 and rows.max() < size):
+        raise ValueError(f"{what} point at items that are not there")
+
+
+def _check_lengths(what: str, *arrays: NDArray[Any]) -> None:
+    if len({len(array) for array in arrays}) > 1:
+        raise ValueError(f"{what} have arrays of several lengths")
 
 
 def _answered(arrays: dict[str, Any], direction: str) -> Answered:

@@ -6,7 +6,6 @@ record of a run, and any metric can be computed from them later.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,10 +23,14 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.relevance import Positives, Relevance
 from cmr_lightning.evaluation.similarities import similarities
 from cmr_lightning.evaluation.tie_groups import TieGroups, tie_groups
+from cmr_lightning.files.npz_file import DAMAGES, read_arrays
 from cmr_lightning.files.whole_file import whole_file
 
 _BLOCK, _BLOCK_OF_A_GPU = 2**26, 2**24
 """Similarities that are computed at once: some hundred queries even with hundreds of thousands of items."""
+
+_MOST_BYTES = 2**32
+"""Ranks that are read, unpacked: those of a million queries with a thousand tie groups each."""
 
 _CACHE = 2**19
 """Similarities that a CPU thread processes at once: they fit its cache, and fewer would be slowed by Python's lock."""
@@ -223,15 +226,16 @@ def load_ranks(path: Path) -> dict[str, Ranks]:
     """
     packed: dict[str, dict[str, NDArray]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                name, _, field = key.rpartition("/")
-                packed.setdefault(name, {})[field] = archive[key]
+        for key, array in read_arrays(path, _MOST_BYTES).items():
+            name, _, field = key.rpartition("/")
+            packed.setdefault(name, {})[field] = array
+        if not packed:
+            raise ValueError("it is empty")
         return {name: _unpacked(**arrays) for name, arrays in packed.items()}
     except FileNotFoundError:
         raise UserError(f"There is no file of ranks {path}; `test` writes one beside the record of a run.") from None
-    except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a file of ranks; run `test` again to replace it.") from error
+    except DAMAGES as error:
+        raise UserError(f"{path} is not a file of ranks ({error}); run `test` again to replace it.") from error
 
 
 def _tie_groups(
@@ -278,8 +282,20 @@ def _packed(ranks: Ranks) -> dict[str, NDArray]:
 
 
 def _unpacked(groups: NDArray, gaps: NDArray, size: NDArray, relevant: NDArray, gallery_size: NDArray) -> Ranks:
-    """Invert `_packed`."""
+    """Invert `_packed`.
+
+    Raises:
+        ValueError: If these are not the ranks of any queries.
+    """
+    arrays = (groups, gaps, size, relevant)
+    if not all(array.ndim == 1 and array.dtype.kind in "ui" for array in arrays) or gallery_size.shape != ():
+        raise ValueError("arrays of whole numbers are missing")
+    groups, gaps, size, relevant = (array.astype(np.int64) for array in arrays)
+    if len(groups) == 0 or not groups.sum() == len(gaps) == len(size) == len(relevant):
+        raise ValueError("arrays have other lengths than the number of tie groups")
     offsets = _offsets(groups)
-    gaps = gaps.astype(np.int64)
     above = gaps + sums_before(gaps + size, offsets)
+    right = (groups >= 0).all() and (gaps >= 0).all() and (relevant >= 1).all() and (relevant <= size).all()
+    if not right or not (above + size).max(initial=0) <= int(gallery_size) < 2**31:
+        raise ValueError(f"tie groups do not fit into a gallery of {gallery_size} items")
     return Ranks(offsets, above.astype(np.int32), size.astype(np.int32), relevant.astype(np.int32), int(gallery_size))

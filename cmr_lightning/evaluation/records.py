@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.evaluation.protocols import Protocol
+from cmr_lightning.files.json_file import parse_json, read_json
 from cmr_lightning.files.whole_file import write_whole
+
+_REMEDY = "run `test` again"
+
+
+def _with_keys(*keys: str) -> AfterValidator:
+    """Refuse a dictionary that is read and lacks one of the keys that reports look up."""
+
+    def check(part: dict[str, Any]) -> dict[str, Any]:
+        if missing := [key for key in keys if key not in part]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        return part
+
+    return AfterValidator(check)
+
+
+def _named_gpus(hardware: dict[str, Any]) -> dict[str, Any]:
+    gpus = hardware.get("gpus", [])
+    if not isinstance(gpus, list) or not all(isinstance(gpu, str) for gpu in gpus):
+        raise ValueError("its gpus are no list of names")
+    return hardware
+
+
+def _whole_epoch(selection: dict[str, Any]) -> dict[str, Any]:
+    if type(selection.get("epoch", 0)) is not int:
+        raise ValueError("its epoch is no whole number")
+    return selection
 
 
 @dataclass(frozen=True)
@@ -36,21 +67,23 @@ class Record:
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     experiment: str
     method: str
     dataset: str
-    split: dict[str, str]
+    split: Annotated[dict[str, str], _with_keys("name", "checksum")]
     data_checksum: str
     protocol: str
     seed: int
-    selection: dict[str, Any]
-    encoders: dict[str, str | None]
+    selection: Annotated[dict[str, Any], AfterValidator(_whole_epoch)]
+    encoders: Annotated[dict[str, str | None], _with_keys("image", "text", "features")]
     versions: dict[str, str]
     git_revision: str | None
-    hardware: dict[str, Any]
+    hardware: Annotated[dict[str, Any], AfterValidator(_named_gpus)]
     metrics: dict[str, dict[str, float]]
     num_parameters: int
-    wall_time: dict[str, float]
+    wall_time: Annotated[dict[str, float], _with_keys("fit_s", "test_s")]
     created: str
     config: dict[str, Any]
     peak_memory: dict[str, int] = field(default_factory=dict)
@@ -69,19 +102,28 @@ class Record:
         """Read a record from its JSON file.
 
         Raises:
-            UserError: The file is missing, is no JSON, or has other keys than those of a record.
+            UserError: The file is missing, is no JSON, or does not have the form of a record.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"There is no record {path}; `test` writes one.") from None
-        except ValueError as error:
-            raise UserError(f"The record {path} is not valid JSON ({error}); run `test` again.") from error
-        if not isinstance(content, dict):
-            raise UserError(f"The record {path} holds no keys; run `test` again.")
-        required = {key.name for key in fields(cls) if key.default_factory is key.default is MISSING}
-        if missing := required - content.keys():
-            raise UserError(f"The record {path} lacks {', '.join(sorted(missing))}; run `test` again.")
-        if unknown := content.keys() - {key.name for key in fields(cls)}:
-            raise UserError(f"The record {path} has unknown keys {', '.join(sorted(unknown))}; run `test` again.")
-        return cls(**content)
+        if not path.exists():
+            raise UserError(f"There is no record {path}; `test` writes one.")
+        return read_json(path, cls, _REMEDY)._checked(f"The record {path}")
+
+    @classmethod
+    def parse(cls, line: str, place: str) -> Record:
+        """Read a record from one line of JSON that stands in a `place`, without its config if that was left out.
+
+        Raises:
+            UserError: The line is no record.
+        """
+        content = {"config": {}, **parse_json(line, dict[str, Any], place, "keep the records again by `results`")}
+        return parse_json(json.dumps(content), cls, place, "keep the records again by `results`")._checked(place)
+
+    def _checked(self, place: str) -> Record:
+        """Return the record itself, if it has the numbers that tables show."""
+        columns = Protocol.parse(self.protocol).columns
+        lacking = [protocol for protocol, values in self.metrics.items() if set(columns) - values.keys()]
+        main = [self.metrics.get(self.protocol, {}).get(column, math.nan) for column in columns]
+        if lacking or not all(map(math.isfinite, main)):
+            named = ", ".join(lacking) or self.protocol
+            raise UserError(f"{place} lacks finite numbers {', '.join(columns)} of {named}; {_REMEDY}.")
+        return self

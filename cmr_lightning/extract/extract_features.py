@@ -25,8 +25,9 @@ from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
+from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
-from cmr_lightning.store import Dtype, Manifest, StoreWriter
+from cmr_lightning.store import Dtype, Manifest, StoreWriter, places_of_stores
 from datamodules.families.listed_data import ListedData
 from datamodules.reading.reading_ahead import ReadingAhead
 
@@ -111,7 +112,8 @@ def extract(
         dtype: Type of the numbers that are kept.
         batch_size: Pictures or texts encoded at once.
         device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
-        folder: Where the stores are, relative to the root of the data set or absolute.
+        folder: Where stores are kept: `features` stands for `runs/features/<data set>` in the working directory, and so
+            do other names; or an absolute path.
 
     Raises:
         UserError: If a setting, a picture, or the store that is already there is not right.
@@ -120,10 +122,9 @@ def extract(
         raise UserError("There is nothing to extract: set image, text, or both.")
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
-    if name in ("", "..") or Path(name).name != name:
-        raise UserError(f"name is {name!r}; it becomes a folder, so it should be a plain name.")
+    check_name(name, "store", nested=False)
     run = Extraction(_device(device), precision, dtype, batch_size)
-    stores = data.root / Path(folder).expanduser() / name
+    stores = check_path(places_of_stores(data.root, folder)[0] / name, "folder")
     if image is not None:
         pictures = PictureSource(data, rotations, ten_crop)
         run.fill(stores / "image", pictures, bare(image, data.spec.image), encoders["image"])

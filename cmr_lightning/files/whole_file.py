@@ -10,16 +10,21 @@ from typing import BinaryIO
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file under another name that replaces `path` at the end, so that an interruption leaves no broken one."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    beginning = unfinished(path)
     try:
-        with unfinished.open("wb") as file:
+        with beginning.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        beginning.replace(path)
     finally:
         with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            beginning.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Return the name under which a file is written; one of it is left where a process was killed."""
+    return path.with_name(f".{path.name}.unfinished")
 
 
 def write_whole(path: Path, text: str) -> None:

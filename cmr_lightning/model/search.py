@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.ranks import top
+from cmr_lightning.files.file_lock import locked_in_turn
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.model.approximate import ApproximateIndex, recall
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         found = _approximate(queries, gallery, source, options, k)
     path = options.embeddings.with_name("neighbours.npz")
-    with whole_file(path) as file:
+    with locked_in_turn(path.with_name(f".{path.name}.lock")), whole_file(path) as file:
         np.savez(file, neighbours=found)
     print(f"Wrote {path}: the {k} nearest of {len(gallery):,} for {len(queries):,} queries.")
 

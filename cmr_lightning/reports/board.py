@@ -174,23 +174,40 @@ class Board:
 
 
 def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
-    """Read every run with a record at or below a folder; `notes` collects why the ranks of some cannot be used.
+    """Read every run with a record at or below a folder.
+
+    `notes` collects which runs are left out, as their records are damaged, and why the ranks of others cannot be used.
 
     Raises:
-        UserError: There is none, or a record is broken.
+        UserError: There is none.
     """
     runs = []
-    for path in records_below(folder):
+    for path, record in find_records(folder, notes):
         run, evidence = Run(path.parent), None
-        record = Record.read(path)
         try:
             evidence = evidence_of(run, record)
         except UserError as error:
             notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
         runs.append(MeasuredRun(run, record, evidence))
-    if not runs:
-        raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
     return runs
+
+
+def find_records(folder: Path, notes: list[str]) -> list[tuple[Path, Record]]:
+    """Read every record at or below a folder; `notes` collects which are damaged, and left out.
+
+    Raises:
+        UserError: There is none.
+    """
+    paths = records_below(folder)
+    if not paths:
+        raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
+    records = []
+    for path in paths:
+        try:
+            records.append((path, Record.read(path)))
+        except UserError as error:
+            notes.append(f"{path.parent} is left out: {error}")
+    return records
 
 
 def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:

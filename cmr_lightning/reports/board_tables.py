@@ -20,6 +20,8 @@ LEGEND = (
 )
 
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
+
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", **{mark: f"\\{mark}" for mark in "\\*_[]"}}
 )
@@ -130,8 +132,13 @@ def write_csv(boards: Sequence[Board], path: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, lines[0])
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({key: _plain(value) for key, value in line.items()} for line in lines)
     write_whole(path, text.getvalue())
+
+
+def _plain(value: object) -> object:
+    """Return the value of a cell so that no spreadsheet takes a text for a formula, as OWASP advises."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA) else value
 
 
 def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:

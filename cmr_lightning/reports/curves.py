@@ -1,15 +1,18 @@
 """Curves of experiments: training by epoch and by update from `metrics.csv`, precision and recall from the ranks."""
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
 
+from cmr_lightning.errors import UserError
 from cmr_lightning.reports.board import Board, MeasuredRun
 
 GAME = {
@@ -22,6 +25,11 @@ GAME = {
 
 _POINTS = 160
 """Points of a curve that are drawn; longer ones are thinned evenly."""
+
+_AXES = ("step", "epoch")
+
+_MOST_BYTES = 2**29
+"""Larger logs are not read; a million lines of a method with many losses take less."""
 
 Points = dict[float, list[float]]
 """Values by their place on the horizontal axis."""
@@ -82,24 +90,49 @@ def ranking_charts(board: Board) -> list[Chart]:
 
 def _logged(run: MeasuredRun, notes: list[str]) -> dict[str, dict[str, dict[float, float]]]:
     """Read the log of a run, by name and by `epoch` (counted from 1, a mean if logged several times) or `update`."""
-    path = run.folder.metrics
-    if not path.exists():
-        notes.append(f"{run.folder.path} has no curves by epoch: {path.name} is missing.")
+    try:
+        lines = _lines(run.folder.metrics)
+    except UserError as error:
+        notes.append(f"{run.folder.path} has no curves by epoch: {error}")
         return {}
     points: dict[str, dict[str, Points]] = defaultdict(
         lambda: {axis: defaultdict(list) for axis in ("epoch", "update")}
     )
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            for name, text in line.items():
-                if name not in ("epoch", "step") and text:
-                    points[name]["update"][float(line["step"])].append(float(text))
-                    if line.get("epoch"):
-                        points[name]["epoch"][float(line["epoch"]) + 1].append(float(text))
+    for line in lines:
+        for name, value in line.items():
+            if name not in ("epoch", "step"):
+                points[name]["update"][line["step"]].append(value)
+                if "epoch" in line:
+                    points[name]["epoch"][line["epoch"] + 1].append(value)
     return {
         name: {axis: {x: mean(ys) for x, ys in found.items()} for axis, found in axes.items()}
         for name, axes in points.items()
     }
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
+    """Read the lines of a log, without their empty cells.
+
+    Raises:
+        UserError: The file is missing or too large, or a line of it is not whole.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path.name} is larger than {_MOST_BYTES // 2**20} MiB.")
+        text = path.read_text(encoding="utf-8")
+        names, *rows = csv.reader(io.StringIO(text), strict=True)
+        if "step" not in names or not text.endswith("\n"):
+            raise ValueError("it has no column `step`, or ends within a line")
+        lines = [{name: float(cell) for name, cell in zip(names, row, strict=True) if cell} for row in rows]
+        if not all(
+            math.isfinite(line.get(axis, 0 if axis == "epoch" else math.nan)) for line in lines for axis in _AXES
+        ):
+            raise ValueError("a line has no number of updates")
+    except FileNotFoundError:
+        raise UserError(f"{path.name} is missing.") from None
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path.name} is damaged: {error}.") from error
+    return lines
 
 
 def _curves(lines: Mapping[str, Sequence[Mapping[float, float]]]) -> tuple[Curve, ...]:

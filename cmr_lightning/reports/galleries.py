@@ -95,8 +95,8 @@ def differing(one: Run, other: Run, higher_is_better: bool, pictures: InlinedPic
     """Choose the queries on which each of two methods with the same items is furthest ahead, by direction."""
     entries: dict[str, list[Entry]] = {}
     for direction, mine in one[1].answered.items():
-        theirs = other[1].answered[direction]
-        if not np.array_equal(mine.query, theirs.query):
+        theirs = other[1].answered.get(direction)
+        if theirs is None or not np.array_equal(mine.query, theirs.query):
             continue
         ahead = _goodness(mine, higher_is_better) - _goodness(theirs, higher_is_better)
         order = np.argsort(-ahead, kind="stable").tolist()

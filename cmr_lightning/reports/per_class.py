@@ -37,7 +37,7 @@ class ClassScores:
 def class_scores(board: Board, examples: Mapping[Path, Examples], notes: list[str]) -> ClassScores | None:
     """Score the classes by all runs with examples, given by their folders; None without at least two classes.
 
-    `notes` collects a sentence about each run whose labels do not fit its ranks.
+    `notes` collects a sentence about each run whose labels do not fit its ranks, or those of the others.
     """
     scores: dict[str, NDArray[np.float64]] = {}
     classes: tuple[str, ...] = ()
@@ -49,6 +49,8 @@ def class_scores(board: Board, examples: Mapping[Path, Examples], notes: list[st
             if labelled is None or run.evidence is None or len(labelled.classes) < 2:
                 continue
             try:
+                if classes and labelled.classes != classes:
+                    raise UserError("its classes are others than those of the runs before.")
                 found, count = _of_run(run.evidence, labelled)
             except UserError as error:
                 notes.append(f"{run.folder.path} has no scores by class: {error}")
@@ -64,7 +66,7 @@ def _of_run(evidence: Evidence, examples: Examples) -> tuple[NDArray[np.float64]
     """Compute score and number of queries of each class, `(C,)` each."""
     means, total = [], np.zeros(len(examples.classes), dtype=np.int64)
     for direction, values in evidence.queries.items():
-        rows = examples.asking[direction]
+        rows = examples.asking.get(direction, np.arange(0))
         labels = examples.label[rows if direction == "i2t" else examples.owner[rows]]
         member = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(examples.classes))
         if len(member) != len(values):

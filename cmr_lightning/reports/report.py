@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cmr_lightning.errors import UserError
+from cmr_lightning.files.file_lock import locked_in_turn
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.reports.board import Board, boards, find_runs
 from cmr_lightning.reports.board_tables import LEGEND, markdown, remarks, terminal, write_csv
@@ -16,7 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print a table of the runs that the command line names, and write the report.
 
     Raises:
-        UserError: A folder holds no record, a record is broken, or no run is of a reference.
+        UserError: A folder holds no record, none can be read, or no run is of a reference.
     """
     parser = argparse.ArgumentParser(
         "python -m cmr_lightning report",
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments[1:])
     notes: list[str] = []
     runs = {run.folder.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
+    if not runs:
+        raise UserError(" ".join(notes))
     claims = read_claims(CLAIMS) if CLAIMS.is_dir() else []
     if not CLAIMS.is_dir():
         notes.append(f"No published numbers are shown: the working directory has no folder {CLAIMS}.")
@@ -44,7 +48,8 @@ def main(arguments: Sequence[str]) -> None:
         for remark in remarks(board):
             console.print(remark, markup=False, soft_wrap=True)
     console.print(LEGEND, markup=False, soft_wrap=True)
-    _write(tables, notes, options.output)
+    with locked_in_turn(options.output / ".lock"):
+        _write(tables, notes, options.output)
     for note in dict.fromkeys(notes):
         console.print(f"Note: {note}", markup=False, soft_wrap=True)
     console.print(f"Wrote {options.output / 'report.html'}, report.md and report.csv.", markup=False, soft_wrap=True)
@@ -54,7 +59,6 @@ def _write(tables: Sequence[Board], notes: list[str], folder: Path) -> None:
     """Write the three files of a report."""
     from cmr_lightning.reports.page import page  # here, so that a wrong command line is answered at once
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "report.html", page(tables, notes))
     write_whole(folder / "report.md", markdown(tables))
     write_csv(tables, folder / "report.csv")

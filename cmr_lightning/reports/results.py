@@ -13,11 +13,13 @@ from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
+from cmr_lightning.files.file_lock import locked_in_turn
+from cmr_lightning.files.names import check_name
 from cmr_lightning.files.whole_file import whole_file, write_whole
-from cmr_lightning.reports.board import MeasuredRun, boards
+from cmr_lightning.reports.board import MeasuredRun, boards, find_records
 from cmr_lightning.reports.claims import CLAIMS, read_claims
 from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
-from cmr_lightning.runs.run import Run, records_below
+from cmr_lightning.runs.run import Run
 
 RESULTS = Path("experiments/results")
 TABLES = Path("experiments/README.md")
@@ -39,12 +41,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("runs", nargs="?", type=Path, help="first keep the records of the runs in this folder")
     parser.add_argument("--name", help=f"keep them as {RESULTS}/NAME.jsonl (default: the name of the folder)")
     options = parser.parse_args(arguments[1:])
-    if options.runs is not None:
-        path = RESULTS / f"{options.name or options.runs.resolve().name}.jsonl"
-        print(f"Kept {keep(options.runs, path)} records in {path}.")
-    for path, text in written(Path()).items():
-        write_whole(path, text)
-        print(f"Wrote {path}.")
+    with locked_in_turn(RESULTS / ".lock"):
+        if options.runs is not None:
+            name = check_name(options.name or options.runs.resolve().name, "file of results", nested=False)
+            path = RESULTS / f"{name}.jsonl"
+            print(f"Kept {keep(options.runs, path)} records in {path}.")
+        for path, text in written(Path()).items():
+            write_whole(path, text)
+            print(f"Wrote {path}.")
 
 
 def written(root: Path) -> dict[Path, str]:
@@ -62,12 +66,17 @@ def written(root: Path) -> dict[Path, str]:
 def keep(runs: Path, path: Path) -> int:
     """Replace the content of a file by the records of all runs in a folder, one a line, and return their number.
 
+    Those that are damaged are named and left out.
+
     Raises:
-        UserError: There is none, or one is broken.
+        UserError: There is none that can be read.
     """
-    records = [Record.read(file) for file in records_below(runs)]
+    notes: list[str] = []
+    records = [record for _, record in find_records(runs, notes)]
     if not records:
-        raise UserError(f"{runs} holds no {Run(runs).record.name}; run `test` on its runs first.")
+        raise UserError(" ".join(notes))
+    for note in notes:
+        print(f"Note: {note}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         for record in sorted(records, key=_identity):
@@ -86,10 +95,7 @@ def read_results(folder: Path) -> list[MeasuredRun]:
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             place = f"{path}, line {number}"
-            try:
-                record = Record(**json.loads(line), config={})
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{place} is not a record that `results` keeps: {error}.") from error
+            record = Record.parse(line, place)
             if (first := places.setdefault(_identity(record), place)) is not place:
                 raise UserError(f"{place}: {record.experiment} seed {record.seed} is already in {first}; keep one.")
             runs.append(MeasuredRun(Run(Path("runs") / record.experiment / f"seed{record.seed}"), record, None))
@@ -108,7 +114,8 @@ def _identity(record: Record) -> tuple[Any, ...]:
 def _portable(record: Record) -> dict[str, Any]:
     """Return a record without its config, which experiment and revision determine, and without the machine's name."""
     content = asdict(record)
-    del content["config"], content["hardware"]["system"]
+    del content["config"]
+    content["hardware"].pop("system", None)
     content["metrics"] = {
         protocol: {direction: round(value, _DIGITS) for direction, value in values.items()}
         for protocol, values in record.metrics.items()

@@ -271,11 +271,11 @@ def _provenance(board: Board) -> str:
     """Name the machines and the code that made the runs of a board."""
     records = [run.record for row in board.rows for run in row.runs]
     machines = dict.fromkeys(
-        f"{r.hardware['cpu']} with {r.hardware['cores']} cores, {', '.join(r.hardware['gpus']) or 'no GPU'}"
-        for r in records
+        f"{made_on.get('cpu')} with {made_on.get('cores')} cores, {', '.join(made_on.get('gpus', [])) or 'no GPU'}"
+        for made_on in (record.hardware for record in records)
     )
     revisions = sorted({_short(r.git_revision) for r in records})
-    torch = sorted({r.versions["torch"] for r in records})
+    torch = sorted({r.versions.get("torch", "unknown") for r in records})
     return cell(f"Made on {'; '.join(machines)}; torch {', '.join(torch)}; code {', '.join(revisions)}.")
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
-from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.files.names import check_name
+from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.runs.run import Run, experiment_name
 from cmr_lightning.runs.settings import as_option
 
@@ -78,11 +80,10 @@ class Job:
         """List the commands that are left to do, in their order; none if the run is finished."""
         planned, run = self.planned, self.planned.run
         again = [[*planned.fit, "--overwrite=true"], planned.test]
-        if run.record.exists():
-            record = Record.read(run.record)
+        if (record := _record_of(run)) is not None:
             config = {key: record.config.get(key) for key in self.config}  # `test` has options of its own
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
-        if not run.started or not self._is_of(load_yaml(run.config.read_text(encoding="utf-8"))):
+        if not run.started or not self._is_of(_config_of(run)):
             return again
         if run.finished:
             return [planned.test]
@@ -91,6 +92,23 @@ class Job:
     def _is_of(self, config: dict[str, Any]) -> bool:
         """Compare a run's config with this one, whatever the run is called and wherever it is kept."""
         return without_names(config) == without_names(self.config)
+
+
+def _record_of(run: Run) -> Record | None:
+    """Read the record of a run; None if there is none, or it is damaged, so that the run is measured again."""
+    try:
+        return Record.read(run.record)
+    except UserError:
+        return None
+
+
+def _config_of(run: Run) -> dict[str, Any]:
+    """Return the config of a run; an empty one if it is damaged, so that the run begins again."""
+    try:
+        config = read_yaml(run.config, "config file")
+    except UserError:
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def without_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,4 +124,4 @@ def row_name(file: Path, variant: str | None) -> str:
         'wikipedia/daml_no_adversary'
     """
     name = experiment_name([file])
-    return name if variant is None else f"{name}_{variant}"
+    return name if variant is None else check_name(f"{name}_{variant}", "variant")

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.files.json_file import read_json
+from cmr_lightning.files.names import check_name
+from cmr_lightning.files.whole_file import unfinished, write_whole
+
+_MARK = "The files of a run of cmr_lightning are in this folder. A command that writes them holds a lock on this one.\n"
+
+
+class Summary(TypedDict):
+    """How `fit` ended: by which score the best checkpoint was chosen, what it took, and whatever else was noted."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    selection: dict[str, Any]
+    wall_time_s: float
+    peak_memory: NotRequired[dict[str, int]]
 
 
 class _Inside:
@@ -43,6 +61,8 @@ class Run:
     others = _Inside("other_conditions")  # results of other conditions than the run's own, each in a folder
     tensorboard = _Inside("tensorboard")  # what `trainer.logger: true` logs
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
+    neighbours = _Inside("neighbours.npz")  # what `search` found among the embeddings
+    lock = _Inside("run.lock")  # of the command that writes here; with `fit`'s mark in it, the folder is a run's
     _summary = _Inside("fit.json")
 
     @property
@@ -54,6 +74,17 @@ class Run:
         """List what a run can be resumed from: the last before the previous one, and what Lightning saves for SLURM."""
         own = [path for path in (self.last, self.previous) if path.exists()]
         return own + sorted(self.path.glob("hpc_ckpt_*.ckpt"))
+
+    def files(self) -> list[Path]:
+        """List what the commands have written here, and nothing that is of anybody else."""
+        names = [
+            inside.name
+            for inside in vars(Run).values()
+            if isinstance(inside, _Inside) and inside.name != self.lock.name
+        ]
+        written = [self.path / name for name in names]
+        known = [*written, *map(unfinished, written), *self.path.glob("hpc_ckpt_*.ckpt")]
+        return [path for path in known if path.exists() or path.is_symlink()]
 
     @property
     def finished(self) -> bool:
@@ -73,18 +104,25 @@ class Run:
         """Read how `fit` ended.
 
         Raises:
-            UserError: If it never did.
+            UserError: If it never did, or the file is damaged.
         """
         if not self.finished:
             raise UserError(f"{self.path} holds no finished run ({self._summary.name} is missing); run `fit` first.")
-        return json.loads(self._summary.read_text())
+        return dict(read_json(self._summary, Summary, "run `fit` again"))
 
     def check(self, resume: bool, overwrite: bool) -> None:
         """Refuse what `fit` should not do here: to `resume` from a checkpoint, or `overwrite` what an earlier one left.
 
         Raises:
-            UserError: If the folder holds a run and neither was asked for, or there is nothing to resume.
+            UserError: If the folder holds a run and neither was asked for, there is nothing to resume, or the folder
+                holds files of these names that are not a run's.
         """
+        if not self._is_a_runs() and (found := self.files()):
+            names = ", ".join(str(path.relative_to(self.path)) for path in found)
+            raise UserError(
+                f"{self.path} is not the folder of a run, but holds {names}, which a run would replace; give another "
+                f"--run_dir, or move them away."
+            )
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one of them.")
         if resume and not self.checkpoints():
@@ -98,18 +136,49 @@ class Run:
             )
 
     def prepare(self, overwrite: bool) -> None:
-        """Make the folder ready for `fit`, after `check`."""
-        if overwrite and self.started:
-            # first what could be resumed, tested or taken for a result, in case this is interrupted
-            for path in (*self.checkpoints(), self._summary, self.record):
-                path.unlink(missing_ok=True)
-            shutil.rmtree(self.path)
-        self._summary.unlink(missing_ok=True)
+        """Make the folder ready for `fit`, after `check`; what is not a run's stays."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self._is_marked():
+            self.lock.write_text(_MARK)  # not by another name first, as it may be held
+        if overwrite:
+            # first what could be resumed, tested or taken for a result, in case this is interrupted
+            for path in (*self.checkpoints(), self._summary, self.record, *self.files()):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody's own checkpoints may be in it
+                self.best.parent.rmdir()
+        self._summary.unlink(missing_ok=True)
+
+    def _is_marked(self) -> bool:
+        return self.lock.exists() and self.lock.stat().st_size > 0
+
+    def _is_a_runs(self) -> bool:
+        """Tell whether this is the folder of a run: `fit` has marked it, or did its work before it left marks."""
+        if self._is_marked():
+            return True
+        if not (self.config.is_file() and (self.checkpoints() or self.finished)):
+            return False
+        with self.config.open("rb") as file:
+            return file.readline(1000).startswith(b"# python -m cmr_lightning test --config ")
+
+
+def command_line(*words: str | Path) -> str:
+    """Write a command of this program as a shell takes it.
+
+    Examples:
+        >>> command_line("test", "--config", Path("runs/a;b/config.yaml"))
+        "python -m cmr_lightning test --config 'runs/a;b/config.yaml'"
+    """
+    return shlex.join(["python", "-m", "cmr_lightning", *map(str, words)])
 
 
 def experiment_name(configs: Sequence[Path]) -> str:
     """Join the names of config files by `+`: the path below the nearest folder `experiments`, or the file's own name.
+
+    Raises:
+        UserError: If no folder can be called so.
 
     Examples:
         >>> experiment_name([Path("experiments/wikipedia/daml.yaml")])
@@ -121,7 +190,7 @@ def experiment_name(configs: Sequence[Path]) -> str:
         nearest = max((i for i, part in enumerate(parts[:-1]) if part == "experiments"), default=len(parts) - 2)
         names.append("/".join(parts[nearest + 1 :]))
     first, *others = names or ["unnamed"]
-    return "+".join([first, *(name.replace("/", "-") for name in others)])
+    return check_name("+".join([first, *(name.replace("/", "-") for name in others)]), "experiment of these files")
 
 
 def records_below(folder: Path) -> list[Path]:

@@ -14,18 +14,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.json_file import parse_json, read_json
 
 Dtype = Literal["float16", "float32"]
 
 MANIFEST = "manifest.json"
 ROWS = "rows.json"
+_MOST = 2**30
+
+Size = Annotated[int, Field(ge=1, le=_MOST)]
+"""Rows of a store, or numbers of a row; shards of a manifest that says more would not be counted in a lifetime."""
+
 _SHARDS = 16
 """Shards of a store of middle size: a random batch visits nearly all, and a process that dies loses one of them."""
 _LEAST_ROWS, _MOST_ROWS = 64, 8192
@@ -52,13 +59,15 @@ class Manifest:
         [range(0, 64), range(64, 128), range(128, 150)]
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     encoder: str
     weights: str
     preprocessing: str
     precision: str
     data: str
     dtype: Dtype
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=3)]
     finished: bool = False
     checksums: tuple[str, ...] = ()
 
@@ -176,6 +185,21 @@ class FeatureStore:
         return torch.from_numpy(array)
 
 
+def places_of_stores(root: Path, folder: str) -> list[Path]:
+    """List where the stores of a data set may be; `extract` writes into the first place, and never beside the data.
+
+    Args:
+        root: Folder of the data set.
+        folder: Name of a folder in `runs` of the working directory, by data sets, and in `root`; or an absolute path.
+
+    Examples:
+        >>> [str(place) for place in places_of_stores(Path("/data/wikipedia"), "features")]
+        ['runs/features/wikipedia', '/data/wikipedia/features']
+    """
+    given = Path(folder).expanduser()
+    return [given] if given.is_absolute() else [Path("runs", given, root.absolute().name), root / given]
+
+
 def shard_file(folder: Path, number: int) -> Path:
     """Return the file of a shard."""
     return folder / f"rows-{number:05d}.npy"
@@ -204,19 +228,15 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: If there is no store, or its manifest is damaged.
     """
     path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_bytes())
-        manifest = Manifest(**{**content, **{key: tuple(content.get(key, ())) for key in ("shape", "checksums")}})
-    except FileNotFoundError as error:
-        raise UserError(f"There is no feature store {folder}; `python -m cmr_lightning extract` makes one.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, f"{path} is not the manifest of a feature store ({error})") from error
+    if not path.exists():
+        raise UserError(f"There is no feature store {folder}; `python -m cmr_lightning extract` makes one.")
+    manifest = read_json(path, Manifest, f"delete the folder {folder} and extract again")
     if manifest.finished and len(manifest.checksums) != len(manifest.shards()):
         raise _damaged(folder, f"{path} lacks the checksums of the shards")
     return manifest
 
 
-def _read_rows(folder: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
+def _read_rows(folder: Path, manifest: Manifest) -> tuple[Sequence[str], Sequence[str]]:
     path = folder / ROWS
     try:
         content = path.read_bytes()
@@ -224,8 +244,10 @@ def _read_rows(folder: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
         raise _damaged(folder, f"{path} cannot be read ({error})") from error
     if hashlib.sha256(content).hexdigest()[:16] != manifest.data:
         raise _damaged(folder, f"{path} does not have the checksum of the manifest")
-    rows = json.loads(content)
-    return rows["ids"], rows["checks"]
+    rows = parse_json(content, Rows, f"{path}", f"delete the folder {folder} and extract again")
+    if len(rows.ids) != manifest.shape[0]:
+        raise _damaged(folder, f"{path} names {len(rows.ids)} rows, and {MANIFEST} says {manifest.shape[0]}")
+    return rows.ids, rows.checks
 
 
 def _damaged(folder: Path, fault: str) -> UserError:

@@ -10,6 +10,8 @@ import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.trial import TrialState
 
+from cmr_lightning.files.whole_file import whole_file
+
 _WIDTH, _HEIGHT = 8, 4.5  # inches
 
 
@@ -52,7 +54,8 @@ def _label_slice(axis: Any) -> None:
 def _save(axes: list[Any], path: Path) -> Path:
     figure = axes[0].figure
     figure.set_size_inches(max(_WIDTH, _WIDTH / 3 * len(axes)), _HEIGHT)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
     matplotlib.pyplot.close(figure)
     return path
 

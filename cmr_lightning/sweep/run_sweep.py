@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config, scores_in_validation
+from cmr_lightning.files.names import check_path
 from cmr_lightning.runs.planned_run import without_names
 from cmr_lightning.runs.pool import side_by_side
 from cmr_lightning.runs.progress import RunsProgress, Tell
@@ -46,6 +47,8 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
     Raises:
         UserError: If a key of the file is not one of the experiment, or no trial succeeded.
     """
+    check_path(sweep.path, "--config")
+    check_path(folder, "--folder")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = check(sweep, overrides)
     committed = {parameter.key: look_up(config, parameter.key) for parameter in sweep.parameters}
@@ -168,8 +171,9 @@ def _conclude(trials: Trials, count: int, committed: Mapping[str, Any]) -> Path:
         print(saved_by_pruning(trials.ended(count)))
     if failed := [f"trial {trial.number}" for trial in trials.left(count)]:
         print(f"Failed and not counted: {', '.join(failed)}; {_AGAIN}.")
-    winner = write_winner(trials, count, best)
-    pictures = save_pictures(trials.study, trials.sweep.metric, trials.folder)
+    with trials.alone():
+        winner = write_winner(trials, count, best)
+        pictures = save_pictures(trials.study, trials.sweep.metric, trials.folder)
     print(f"Wrote {', '.join(map(str, pictures))}.")
     print(f"Next: {winner.read_text().splitlines()[0].removeprefix('# ')}")
     return winner

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.names import check_name
 from cmr_lightning.runs.fork_server import start_server
 
 
@@ -45,4 +46,5 @@ def main(arguments: Sequence[str]) -> None:
     count = given.count or sweep.run_cap
     if count is None or count < 1 or given.jobs < 1:
         raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
-    run_sweep(sweep, given.folder or Path("runs/sweeps", sweep.path.stem), count, given.jobs, overrides)
+    folder = given.folder or Path("runs/sweeps", check_name(sweep.path.stem, "sweep", nested=False))
+    run_sweep(sweep, folder, count, given.jobs, overrides)

@@ -3,9 +3,10 @@
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
@@ -44,17 +45,21 @@ class Trials:
         self.overrides = tuple(overrides)
         self.seed = seed
         self._taken: set[int] = set()
-        folder.mkdir(parents=True, exist_ok=True)
         early = sweep.early_terminate
         pruner = optuna.pruners.SuccessiveHalvingPruner(early.min_iter, early.eta) if early else None
-        with locked_in_turn(folder / "taking.lock"):
+        with self.alone():
+            storage = RDBStorage(_address(folder / "study.db"), engine_kwargs={"connect_args": {"timeout": 60}})
             self.study = optuna.create_study(
-                storage=RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}),
-                study_name=folder.name,
+                storage=storage,
+                study_name=next(iter(optuna.get_all_study_names(storage)), folder.resolve().name),  # it may be moved
                 direction="maximize" if sweep.maximize else "minimize",
                 pruner=pruner or optuna.pruners.NopPruner(),
                 load_if_exists=True,
             )
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from choosing trials, and from writing beside them, until the end of the context."""
+        return locked_in_turn(self.folder / "taking.lock")
 
     @property
     def varied(self) -> list[Parameter]:
@@ -74,7 +79,7 @@ class Trials:
         Raises:
             UserError: If the trials that are there are of another sweep.
         """
-        with locked_in_turn(self.folder / "taking.lock"):
+        with self.alone():
             known = self.study.user_attrs.get("experiment", experiment)
             self.study.set_user_attr("experiment", dict(known))
             if differing := sorted(key for key in {*known, *experiment} if known.get(key) != experiment.get(key)):
@@ -123,7 +128,7 @@ class Trials:
             yield trial
 
     def _take(self, count: int, held: ExitStack) -> optuna.Trial | None:
-        with locked_in_turn(self.folder / "taking.lock"):
+        with self.alone():
             trials = self.study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
             self.study.sampler = self._sampler(len(trials))
             for left in trials[:count]:
@@ -161,7 +166,7 @@ class Trials:
 
     def _others_run(self, count: int) -> bool:
         """Return True if any of the first `count` trials runs, or waits to be resumed from here."""
-        with locked_in_turn(self.folder / "taking.lock"):
+        with self.alone():
             return any(t.number not in self._taken or self._lives(t.number) for t in self.left(count))
 
     def run(self, number: int) -> Run:
@@ -176,6 +181,11 @@ class Trials:
         """Plan the run of a trial."""
         options = (*self.sweep.options, *self.overrides, *as_options(self.values(trial)))
         return PlannedRun(self.sweep.experiment, self.seed, options, self.run(trial.number))
+
+
+def _address(file: Path) -> str:
+    """Name a database as SQLAlchemy does, of which `?` and `%` in a path would be no part."""
+    return f"sqlite:///file:{quote(str(file.absolute()))}?uri=true"
 
 
 class _Grid(GridSampler):

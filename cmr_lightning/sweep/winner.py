@@ -11,7 +11,7 @@ from cmr_lightning.experiment import resolved_config
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.files.yaml_file import load_yaml, read_yaml
 from cmr_lightning.runs.planned_run import without_names
-from cmr_lightning.runs.run import experiment_name
+from cmr_lightning.runs.run import command_line, experiment_name
 from cmr_lightning.runs.settings import put
 from cmr_lightning.sweep.file import options
 from cmr_lightning.sweep.trials import Trials
@@ -33,7 +33,7 @@ def write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(
         path,
-        f"# python -m cmr_lightning fit --config {path} --experiment {name}_tuned\n"
+        f"# {command_line('fit', '--config', path, '--experiment', f'{name}_tuned')}\n"
         f"# {found_by}: {trials.sweep.metric} {best.value:.4f}.\n"
         + yaml.dump(config, Dumper=_Readable, sort_keys=False, width=120),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
-from cmr_lightning.store import FeatureStore, image_check
+from cmr_lightning.store import FeatureStore, image_check, places_of_stores
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import Stored
@@ -28,7 +28,8 @@ class StoredImages(ImageInput):
         encoder: Name of the store.
         rotations: Whether training images come at four rotations; evaluation is always of upright ones.
         missing: `refuse` a data set of which the store lacks pictures, or `skip` these.
-        folder: Where the stores are, relative to the root of the data set or absolute.
+        folder: Where the stores are: a name in `runs`, where `extract` writes them by data sets, or else in the root of
+            the data set; or an absolute path.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class StoredTexts(TextInput):
 
     Args:
         encoder: Name of the store.
-        folder: Where the stores are, relative to the root of the data set or absolute.
+        folder: Where the stores are: a name in `runs`, where `extract` writes them by data sets, or else in the root of
+            the data set; or an absolute path.
     """
 
     def __init__(self, encoder: str, folder: str = "features") -> None:
@@ -191,14 +193,15 @@ def open_store(root: Path, folder: str, encoder: str, modality: Literal["image",
     Raises:
         UserError: If it is not there, naming those that are.
     """
-    stores = root / Path(folder).expanduser()
-    if not (stores / encoder / modality).is_dir():
-        there = sorted(path.parent.name for path in stores.glob(f"*/{modality}"))
-        config = Path("experiments/features", f"{root.name}_{encoder}.yaml")
-        known = config if config.is_file() else "experiments/features/<dataset>_<encoder>.yaml"
-        raise UserError(
-            f"{stores / encoder} holds no features for data.{modality}; make them with `python -m cmr_lightning "
-            f"extract --config {known}`, or set data.{modality}.encoder to one of those there: "
-            f"{', '.join(there) or 'none yet'}."
-        )
-    return FeatureStore(stores / encoder / modality)
+    places = places_of_stores(root, folder)
+    for stores in places:
+        if (stores / encoder / modality).is_dir():
+            return FeatureStore(stores / encoder / modality)
+    there = sorted({path.parent.name for stores in places for path in stores.glob(f"*/{modality}")})
+    config = Path("experiments/features", f"{root.name}_{encoder}.yaml")
+    known = config if config.is_file() else "experiments/features/<dataset>_<encoder>.yaml"
+    raise UserError(
+        f"There are no features for data.{modality} called {encoder} in {' or '.join(map(str, places))}; make them "
+        f"with `python -m cmr_lightning extract --config {known}`, or set data.{modality}.encoder to one of those "
+        f"there: {', '.join(there) or 'none yet'}."
+    )

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 
@@ -7,24 +8,26 @@ import pytest
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.records import Record
-from tests.cmr_lightning.reports.made_runs import RECORD
+from tests.cmr_lightning.reports.made_runs import MAP, RECORD
 
-CONTENT = dataclasses.asdict(RECORD)
+SCORES = {"i2t": 0.5, "t2i": 0.7, "mean": 0.6}
+MEASURED = dataclasses.replace(RECORD, metrics={MAP: SCORES})
+CONTENT = dataclasses.asdict(MEASURED)
 
 
 def test_records_come_back_and_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "run" / "record.json"
-    RECORD.write(path)
+    MEASURED.write(path)
     with pytest.raises(TypeError):
-        dataclasses.replace(RECORD, config={"model": object()}).write(path)
-    assert Record.read(path) == RECORD
+        dataclasses.replace(MEASURED, config={"model": object()}).write(path)
+    assert Record.read(path) == MEASURED
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
 def test_records_from_before_memory_was_measured_are_read(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({key: value for key, value in CONTENT.items() if key != "peak_memory"}))
-    assert Record.read(path) == RECORD
+    assert Record.read(path) == MEASURED
     assert RECORD.peak_memory == {}
 
 
@@ -32,10 +35,23 @@ def test_records_from_before_memory_was_measured_are_read(tmp_path):
     ("text", "problem"),
     [
         (None, "There is no record"),
-        ("{", "not valid JSON"),
-        ("[]", "holds no keys"),
-        (json.dumps({key: CONTENT[key] for key in CONTENT.keys() - {"seed", "metrics"}}), "lacks metrics, seed"),
-        (json.dumps({**CONTENT, "sede": 1}), "has unknown keys sede"),
+        ("{", "damaged: Invalid JSON"),
+        ("", "damaged: Invalid JSON"),
+        ("[]", "should be an object"),
+        ("[" * 100_000, "recursion"),
+        (
+            json.dumps({key: CONTENT[key] for key in CONTENT.keys() - {"seed", "created"}}),
+            "seed: Field required, and 1",
+        ),
+        (json.dumps({**CONTENT, "sede": 1}), "sede: Unexpected keyword"),
+        (json.dumps({**CONTENT, "seed": "0"}), "seed: Input should be a valid integer"),
+        (json.dumps({**CONTENT, "split": {"name": "a"}}), "split: it lacks checksum"),
+        (json.dumps({**CONTENT, "selection": {"epoch": "last"}}), "selection: its epoch is no whole number"),
+        (json.dumps({**CONTENT, "hardware": {"gpus": "H100"}}), "hardware: its gpus are no list"),
+        (json.dumps({**CONTENT, "protocol": "mAP"}), "Unknown protocol 'mAP'"),
+        (json.dumps({**CONTENT, "metrics": {MAP: {**SCORES, "mean": math.nan}}}), "lacks finite numbers .* of map@all"),
+        (json.dumps({**CONTENT, "metrics": {MAP: SCORES, "map@5-total/cos/label": {}}}), "of map@5-total/cos/label"),
+        (json.dumps({**CONTENT, "metrics": {}}), "lacks finite numbers i2t, t2i, mean of map@all/cos/label"),
     ],
 )
 def test_other_files_are_no_records(tmp_path, text, problem):

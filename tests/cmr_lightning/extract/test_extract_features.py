@@ -19,6 +19,7 @@ from cmr_lightning.extract.sources import TextSource
 from cmr_lightning.store import FeatureStore, StoreWriter
 from datamodules.base import PartName
 from datamodules.inputs.pictures import Pictures
+from datamodules.inputs.stored_features import StoredImages
 from datamodules.reading.listing import Listing, no_labels
 from tests.building import ROOT
 from tests.datamodules.album import PARTS, PICTURES, Album, write_album
@@ -36,8 +37,9 @@ NAMES = sorted(f"pictures/{n}.jpg" for n in range(PICTURES))
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """The data set, and `extract.yaml` beside it."""
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data set, and `extract.yaml` beside it, in the working directory."""
+    monkeypatch.chdir(tmp_path)
     root = write_album(tmp_path / "album")
     (root / "extract.yaml").write_text(CONFIG.replace("ROOT", str(root)))
     return root
@@ -48,7 +50,7 @@ def extract(album: Path, *options: str) -> int:
 
 
 def images(album: Path, name: str = "tiny") -> Path:
-    return album / "features" / name / "image"
+    return album.parent / "runs" / "features" / "album" / name / "image"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -116,12 +118,34 @@ def test_reduced_precision_is_near_and_half_of_it_kept(album: Path, precision: s
 def test_texts_are_encoded_once_each(album: Path) -> None:
     words = ["--text=WordRNN", "--text.hidden=8", "--text.embedding=8", "--dtype=float32", "--image=null"]
     assert extract(album, *words) == 0
-    store = FeatureStore(album / "features" / "tiny" / "text")
+    store = FeatureStore(images(album).with_name("text"))
     data = Album(str(album), Pictures(crop=32, resize=34))
     assert store.ids == sorted(text for part in PARTS for text in data.listing(part).captions)
     encoder = command.bare(lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8), data.spec.text)
     found = store.read(store.numbers(data.listing("val").captions))
     torch.testing.assert_close(found, encoder(data.part("val").text), atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_is_written_beside_the_data_and_experiments_find_the_store(
+    album: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(album.rglob("*"))
+    album.chmod(0o555)  # as the disk of a group may be
+    try:
+        assert extract(album) == 0
+    finally:
+        album.chmod(0o755)
+    assert sorted(album.rglob("*")) == before
+    assert "runs/features/album/tiny/image: 150 x " in capsys.readouterr().out
+    assert Album(str(album), StoredImages("tiny")).spec.num_images == 130
+
+
+def test_a_folder_that_is_named_is_used(album: Path) -> None:
+    assert extract(album, f"--folder={album / 'features'}") == 0
+    assert Album(str(album), StoredImages("tiny")).spec.num_images == 130  # the place of earlier versions
+    assert extract(album, "--folder=others", "--name=here") == 0
+    assert Album(str(album), StoredImages("here", folder="others")).spec.num_images == 130
+    assert Path("runs/others/album/here/image").is_dir()
 
 
 def test_a_picture_that_is_listed_twice_keeps_the_texts_of_both(album: Path) -> None:
@@ -211,8 +235,11 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
     ("options", "message"),
     [
         (["--image=null"], "There is nothing to extract"),
-        (["--name=a/b"], "name is 'a/b'"),
-        (["--name=.."], "name is '..'"),
+        (["--name=a/b"], "The store cannot be called 'a/b'"),
+        (["--name=.."], "The store cannot be called '..'"),
+        (["--name="], "The store cannot be called ''"),
+        (["--name=a\nb"], "The store cannot be called 'a\\nb'"),
+        (["--folder=a\nb"], "which holds '\\n'"),
         (["--batch_size=0"], "batch_size is 0"),
         (["--device=cuda:77"], "device is cuda:77, which this machine does not have"),
         (["--precision=8"], "precision"),
@@ -231,4 +258,4 @@ def test_wrong_settings_are_refused(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
-    assert not (album / "features").exists()
+    assert not Path("runs").exists()

@@ -14,7 +14,10 @@ def test_one_holds_the_lock_and_others_are_told(tmp_path: Path) -> None:
         assert is_locked(path)
         with path.open("ab") as file:
             assert not lock(file)
-        with pytest.raises(UserError, match=r"another process still works on it \(it holds .*a\.lock\)"), locked(path):
+        with (
+            pytest.raises(UserError, match=r"Another process still works on .*folder: it holds a\.lock there\."),
+            locked(path),
+        ):
             pass
     assert not is_locked(path)
 

@@ -11,8 +11,8 @@ import pytest
 from cmr_lightning.__main__ import main as run_command
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
-from cmr_lightning.reports.board import find_runs
-from cmr_lightning.reports.board_tables import LEGEND
+from cmr_lightning.reports.board import boards, find_runs
+from cmr_lightning.reports.board_tables import LEGEND, write_csv
 from cmr_lightning.reports.page import repeating_command
 from cmr_lightning.reports.report import main
 from tests.building import write_toy
@@ -69,6 +69,20 @@ def test_texts_of_data_sets_do_nothing_in_any_file() -> None:
     assert any(attributes.get("aria-label") == EVIL_NAME for _, attributes in page.elements)
     assert len([tag for tag, _ in page.elements if tag == "style"]) == 1
     assert "<script" not in Path("report/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@1", "＝1", "toys/=1"]
+)
+def test_no_text_is_a_formula_of_a_spreadsheet(name: str) -> None:
+    encoders = {"image": name, "text": name, "features": name}
+    make_run(Path("runs/a"), experiment=name, method=name, dataset=name, encoders=encoders, examples=False)
+    write_csv(boards(find_runs(Path("runs"), []), []), Path("report.csv"))
+    with Path("report.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    texts = [cell for cell in cells if name in cell]
+    assert len(texts) >= 3 * 5
+    assert all(cell == (name if name == "toys/=1" else f"'{name}") for cell in texts)
 
 
 def test_page_needs_no_other_file() -> None:

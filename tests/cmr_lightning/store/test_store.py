@@ -3,6 +3,7 @@ import io
 import json
 import multiprocessing
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.synchronize import Event
@@ -187,6 +188,38 @@ def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
     assert not list(tmp_path.glob("rows-*"))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [10**12, 8]},
+        {"shape": [10**9, 10**9]},
+        {"shape": [COUNT + 1, SIZE]},
+        {"shape": [COUNT]},
+        {"shape": [-1, 8]},
+        {"shape": [COUNT, 4.5]},
+        {"shape": "300x6"},
+        {"dtype": "object"},
+        {"finished": "yes"},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_that_cannot_be_true_is_refused_at_once(tmp_path: Path, changes: dict[str, Any]) -> None:
+    fill(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    begin = time.process_time()
+    with pytest.raises(UserError, match=r"delete the folder .* and extract again"):
+        FeatureStore(tmp_path)
+    assert time.process_time() - begin < 1
+
+
+def test_a_manifest_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(2**40)  # which takes no room on the disk
+    with pytest.raises(UserError, match="is larger than 64 MiB"):
+        FeatureStore(tmp_path)
+
+
 def test_damaged_stores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no feature store"):
         FeatureStore(tmp_path)
@@ -207,5 +240,5 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows\.json does not have the checksum"):
         FeatureStore(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match="is not the manifest of a feature store"):
+    with pytest.raises(UserError, match=r"manifest\.json is damaged: encoder: Field required"):
         FeatureStore(tmp_path)
