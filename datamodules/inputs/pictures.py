@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,7 +152,8 @@ class PictureFiles(Stored):
         """Hash names and sizes of the files: reading every pixel would take longer than `test`."""
         digest = hashlib.sha256()
         for path in self.paths:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            name = unicodedata.normalize("NFC", path.name)  # whichever form this disk has
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
         return digest.hexdigest()
 
 

@@ -151,7 +151,7 @@ def remedy_for_words(splitting: Splitting, least: int, key: str) -> str:
     if splitting != "characters":
         ways.insert(
             0,
-            "set data.text.splitting to characters if they are in a script without spaces between words, such as "
+            "set data.text.splitting to characters if the texts are in a script without spaces between words, such as "
             "Chinese, Japanese or Thai",
         )
     return ", or ".join(ways) or "see that the texts of all parts are in one language"

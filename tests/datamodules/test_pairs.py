@@ -20,6 +20,7 @@ from cmr_lightning.runs.run import Run
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.pictures import Pictures
 from datamodules.pairs import Columns, Pairs
+from datamodules.reading.published_files import on_disk
 from tests.building import ROOT, Built, tiny
 from tests.datamodules.published.invention import SMALL
 from tests.datamodules.published.pairs import LABELS
@@ -189,6 +190,9 @@ def test_pictures_are_found_in_whichever_normal_form_their_names_are(tmp_path, o
     rows = [[normalize(in_the_table, name), f"a cup by the window {n % 3}"] for n, name in enumerate(names)]
     data = write_csv(tmp_path, rows, ("image", "text"))
     assert data.split.checksum == "1ca2a60601946dcb"
+    sizes = [(Path(name).name, on_disk(tmp_path, name).stat().st_size) for name in data.listing("test").pictures]
+    listed = "".join(f"{normalize('NFC', name)} {size}\n" for name, size in sizes)
+    assert data.part("test").image.fingerprint() == hashlib.sha256(listed.encode()).hexdigest()
     for part in PARTS:
         pixels = data.part(part).image.rows(torch.arange(len(data.listing(part).pictures)))[:, 0, 8, 8]
         assert pixels.tolist() == [names.index(normalize("NFC", name)) for name in data.part(part).image_names]

@@ -134,7 +134,7 @@ def test_characters_are_words_where_texts_have_no_spaces():
 )
 def test_texts_without_words_that_other_texts_can_have_are_refused_with_the_remedy(kind, texts):
     with pytest.raises(
-        UserError, match=r"set data\.text\.splitting to characters if they are in a script without spaces"
+        UserError, match=r"set data\.text\.splitting to characters if the texts are in a script without spaces"
     ):
         checked(kind(), captioned(*texts))
 
