@@ -1,1 +1,1 @@
-"""Files: `whole_file` and `write_whole`, `read_yaml` and `load_yaml`, locks (`locked`), and `from_hub`."""
+"""Files: `whole_file`, `write_whole`, `read_yaml`, `load_yaml`, `config_files`, locks (`locked`), and `from_hub`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.evaluation import Record
-from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.runs.run import Run, experiment_name
 from cmr_lightning.runs.settings import as_option
 
@@ -82,7 +82,7 @@ class Job:
             record = Record.read(run.record)
             config = {key: record.config.get(key) for key in self.config}  # beside them there are options of `test`
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
-        if not run.started or not self._is_of(load_yaml(run.config.read_text(encoding="utf-8"))):
+        if not run.started or not self._is_of(read_yaml(run.config, "config file")):
             return again
         if run.finished:
             return [planned.test]
