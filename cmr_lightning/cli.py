@@ -1,7 +1,6 @@
 """`fit`, `validate`, `test` and `predict`: LightningCLI, with a folder for each run."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +22,9 @@ from cmr_lightning import callbacks
 from cmr_lightning.callbacks.wandb_logging import RunLogger, WandbReport, finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, keep_traceback
 from cmr_lightning.experiment import ExperimentCLI, quieten
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
@@ -32,11 +32,23 @@ from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoin
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.progress import PhaseReporter
-from cmr_lightning.runs.run import Run, experiment_name, run_of_config
+from cmr_lightning.runs.run import Run, run_of_command
 
 
 class RetrievalCLI(ExperimentCLI):
     """Builds the parts of an experiment and runs one command in the run's folder."""
+
+    run: Run
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        try:
+            with errors_for_people(config_files(arguments)):
+                super().__init__(arguments)
+        except Exception as error:
+            run = vars(self).get("run")  # none where the config is not right
+            if run is not None and run.started and not isinstance(error, UserError):
+                keep_traceback(error, run.log)
+            raise
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what cannot be done there before anything is built.
@@ -44,21 +56,7 @@ class RetrievalCLI(ExperimentCLI):
         Raises:
             UserError: If the folder already holds a run, or lacks the checkpoint that the command needs.
         """
-        options = self.options
-        options.experiment = options.experiment or experiment_name(self.config_files)
-        given = Run(Path(options.run_dir or f"runs/{options.experiment}/seed{options.seed_everything}"))
-        self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
-        options.run_dir = str(self.run.path)
-        if options.ckpt_path is not None and not Path(options.ckpt_path).is_file():
-            raise UserError(f"{options.ckpt_path}, given as --ckpt_path, does not exist.")
-        if self.subcommand == "fit":
-            if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
-                options.resume = bool(self.run.checkpoints())
-                options.overwrite = not options.resume
-            rank_zero_only(self.run.check)(options.resume, options.overwrite)  # other processes find the folder in use
-        elif options.ckpt_path is None and not self.run.best.exists():
-            remedy = "train the experiment with `fit` first, or give --ckpt_path"
-            raise UserError(f"{self.run.best} does not exist; {remedy}.")
+        self.run = run_of_command(self.command, self.config_files, self.options)
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -212,5 +210,5 @@ def main(arguments: Sequence[str]) -> None:
         UserError: If the config, its files or the run's folder need to be fixed first.
     """
     quieten()
-    with errors_for_people(), finished_at_the_end():
+    with finished_at_the_end():
         RetrievalCLI(arguments)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import write_whole
 
 
@@ -81,6 +82,7 @@ class Run:
         Raises:
             UserError: If the folder holds a run and neither was asked for, or there is nothing to resume.
         """
+        _refuse_unusable(self.path)
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; give one of them.")
         if resume and not self.checkpoints():
@@ -102,6 +104,18 @@ class Run:
             shutil.rmtree(self.path)
         self._summary.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
+
+
+def _refuse_unusable(folder: Path) -> None:
+    """Raise UserError if a folder is none, or could not be made or written into."""
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise UserError(f"--run_dir {str(folder)[:200]} cannot be used: {system_reason(error)}.") from error
+    if not nearest.is_dir():
+        raise UserError(f"--run_dir {folder} cannot be a folder, as {nearest} is a file; give another.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir {folder} cannot be written, as {nearest} is closed to you; give another.")
 
 
 def experiment_name(configs: Sequence[Path]) -> str:
@@ -127,3 +141,38 @@ def run_of_config(configs: Sequence[Path]) -> Run | None:
         if config.name == run.config.name and run.best.parent.is_dir():
             return run
     return None
+
+
+def run_of_command(command: str, configs: Sequence[Path], options: Any) -> Run:
+    """Find the run that `fit`, `validate`, `test` or `predict` works on, and refuse what it cannot do there.
+
+    Args:
+        command: The command.
+        configs: The config files that it was given.
+        options: Its options `experiment`, `run_dir`, `seed_everything` and `ckpt_path`, and of `fit` also `resume` and
+            `overwrite`; those that are left open are filled in.
+
+    Raises:
+        UserError: If the folder already holds a run, or lacks the checkpoint that the command needs.
+    """
+    options.experiment = options.experiment or experiment_name(configs)
+    given = Run(Path(options.run_dir or f"runs/{options.experiment}/seed{options.seed_everything}"))
+    run = given if command == "fit" else run_of_config(configs) or given
+    options.run_dir = str(run.path)
+    if options.ckpt_path is not None and not Path(options.ckpt_path).is_file():
+        raise UserError(f"{options.ckpt_path}, given as --ckpt_path, does not exist.")
+    if command == "fit":
+        if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
+            options.resume = bool(run.checkpoints())
+            options.overwrite = not options.resume
+        if _is_first_process():  # the others find the folder in use
+            run.check(options.resume, options.overwrite)
+    elif options.ckpt_path is None and not run.best.exists():
+        raise UserError(f"{run.best} does not exist; train the experiment with `fit` first, or give --ckpt_path.")
+    return run
+
+
+def _is_first_process() -> bool:
+    """Tell whether this process is the first of its group, by what Lightning goes by before there is a trainer."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"

@@ -44,6 +44,25 @@ def test_resume_needs_a_checkpoint(run: Run) -> None:
         run.check(resume=False, overwrite=False)
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("file", "file is a file"),
+        ("file/below/run", "file is a file"),
+        ("x" * 5000, "File name too long"),
+        ("closed/run", "closed is closed to you"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused(
+    folder: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "closed")  # nothing is closed to root
+    with pytest.raises(UserError, match=message):
+        Run(tmp_path / folder).check(resume=False, overwrite=False)
+
+
 def test_overwriting_empties_the_folder_of_a_run(run: Run) -> None:
     run.prepare(overwrite=True)
     assert list(run.path.iterdir()) == []
