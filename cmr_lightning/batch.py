@@ -92,7 +92,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images come as uint8 RGB pictures of `size` x `size` pixels."""
+    """Images come as uint8 RGB pictures of `size` x `size` pixels, values 0 to 255: encoders scale them themselves."""
 
     size: int
 

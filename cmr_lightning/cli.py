@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
@@ -24,9 +23,9 @@ from cmr_lightning.callbacks import RunLoggers, as_list
 from cmr_lightning.callbacks.wandb_logging import finished_at_the_end
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, keep_traceback
 from cmr_lightning.experiment import quieten
-from cmr_lightning.files.names import check_name, check_path
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
@@ -35,8 +34,9 @@ from cmr_lightning.runs.conditions import put_aside
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.progress import PhaseReporter
-from cmr_lightning.runs.run import Run, command_line, experiment_name, run_of_config
+from cmr_lightning.runs.run import Run, command_line
 from cmr_lightning.runs.run_lock import RunLock
+from cmr_lightning.runs.run_of_command import run_of_command
 from cmr_lightning.trained_cli import TrainedCLI
 from cmr_lightning.trainer_options import check_callbacks, check_machines, check_options, refusals, settle_callbacks
 
@@ -44,9 +44,17 @@ from cmr_lightning.trainer_options import check_callbacks, check_machines, check
 class RetrievalCLI(TrainedCLI):
     """Builds the parts of an experiment and runs one command in the run's folder, which it locks until its end."""
 
+    run: Run
+
     def __init__(self, arguments: Sequence[str]) -> None:
-        with RunLock() as self.lock:
-            super().__init__(arguments)
+        try:
+            with errors_for_people(config_files(arguments)), RunLock() as self.lock:
+                super().__init__(arguments)
+        except Exception as error:
+            run = vars(self).get("run")  # none where the config is not right
+            if run is not None and run.started and not isinstance(error, UserError):
+                keep_traceback(error, run.log)
+            raise
 
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what cannot be done there before anything is built.
@@ -56,43 +64,16 @@ class RetrievalCLI(TrainedCLI):
                 process works on it, nothing can be called so, or Lightning's trainer has an option that we have no use
                 for.
         """
-        options = self.options
-        check_options(options.trainer)
-        if options.experiment is None:
-            options.experiment = experiment_name(self.config_files)
-        default = f"runs/{check_name(options.experiment, 'experiment')}/seed{options.seed_everything}"
-        given = Run(check_path(default if options.run_dir is None else options.run_dir, "--run_dir"))
-        self.run = given if self.subcommand == "fit" else run_of_config(self.config_files) or given
-        options.run_dir = str(self.run.path)
-        self._find_checkpoint()
-        if options.trainer.fast_dev_run:  # neither needs a run nor leaves one
+        check_options(self.options.trainer)
+        if self.options.weights_only is False:
+            raise UserError("--weights_only is false, but checkpoints are read without running anything of theirs.")
+        trial = bool(self.options.trainer.fast_dev_run)  # neither needs a run nor leaves one
+        self.run = run_of_command(self.command, self.config_files, self.options, trial)
+        if trial:
             return
         if self.subcommand != "validate" and self.run.lock.exists():
             self.lock.take(self.run)
-        if self.subcommand == "fit":
-            if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
-                options.resume = bool(self.run.checkpoints())
-                options.overwrite = not options.resume
-            rank_zero_only(self.run.check)(options.resume, options.overwrite)  # other processes find the folder in use
-        elif options.ckpt_path is None and not self.run.best.exists():
-            remedy = "train the experiment with `fit` first, or give --ckpt_path"
-            raise UserError(f"{self.run.best} does not exist; {remedy}.")
         self.compare_settings(self.run)
-
-    def _find_checkpoint(self) -> None:
-        """Understand `--ckpt_path`: a file, or as in Lightning `best` or `last`, with which `fit` goes on if it can."""
-        options = self.options
-        if options.weights_only is False:
-            raise UserError("--weights_only is false, but checkpoints are read without running anything of theirs.")
-        if self.subcommand == "fit" and options.ckpt_path == "best":
-            raise UserError("--ckpt_path=best is not what `fit` goes on from; give --ckpt_path=last, or a file.")
-        if self.subcommand == "fit" and options.ckpt_path == "last":
-            options.ckpt_path, options.resume = None, bool(self.run.checkpoints())
-        if options.ckpt_path is not None:
-            path = {"best": self.run.best, "last": self.run.last}.get(options.ckpt_path, Path(options.ckpt_path))
-            if not path.is_file():
-                raise UserError(f"{path}, given as --ckpt_path, does not exist.")
-            options.ckpt_path = str(path)
 
     # Building --------------------------------------------------------------------------------------------------------
 
@@ -319,5 +300,5 @@ def main(arguments: Sequence[str]) -> None:
         UserError: If the config, its files or the run's folder need to be fixed first.
     """
     quieten()
-    with errors_for_people(), finished_at_the_end():
+    with finished_at_the_end():
         RetrievalCLI(arguments)

@@ -1,15 +1,13 @@
 """An experiment as the command line gives it: parsed, resolved, and refused in one sentence where it is not right."""
 
-import argparse
 import logging
 import warnings
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import cmr_lightning.callbacks
@@ -18,8 +16,9 @@ import cmr_lightning.encoders
 import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
 from cmr_lightning.batch import DataSpec
-from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.config_errors import errors_for_people, set_up_parsing
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
+from cmr_lightning.files.config_files import A_CONFIG_IS_CODE, config_files
 from cmr_lightning.files.yaml_file import load_yaml
 from datamodules import CrossModalData
 
@@ -34,7 +33,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, arguments: Sequence[str]) -> None:
         self.config_files = config_files(arguments)
         self.command = arguments[0]
-        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        set_up_parsing()
         super().__init__(
             EmbeddingModel,
             CrossModalData,
@@ -55,7 +54,7 @@ class ExperimentCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
-        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
+        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False, epilog=A_CONFIG_IS_CODE)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and the one link between data and model."""
@@ -110,7 +109,7 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
         UserError: If the config is not right.
     """
     quieten()
-    with errors_for_people():
+    with errors_for_people(config_files(arguments)):
         return _Resolving(arguments).resolved()
 
 
@@ -138,13 +137,6 @@ def _datamodule(config: dict[str, Any]) -> CrossModalData:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CrossModalData, "data")
     return parser.instantiate_classes(parser.parse_object({"data": config})).data
-
-
-def config_files(arguments: Sequence[str]) -> list[Path]:
-    """Find the files that a command line gives by `--config` or `-c`, which are no longer in the parsed options."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="append", type=Path, default=[])
-    return parser.parse_known_args(list(arguments))[0].config
 
 
 def quieten() -> None:

@@ -106,13 +106,28 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def part(self, name: PartName) -> Part:
         """Return one part, read on first use and checked."""
         if name not in self._parts:
+            self._check_declared()
             part = self.read(name)
+            if not isinstance(part, Part):
+                raise UserError(
+                    f"{type(self).__name__}.read returns a {type(part).__name__}, but must return a `Part`."
+                )
             self._check(name, part)
             self._parts[name] = part
         return self._parts[name]
 
+    def _check_declared(self) -> None:
+        for name, example in (("classes", '("cat", "dog")'), ("protocols", "INSTANCE_LEVEL")):
+            if not hasattr(self, name):
+                raise UserError(f"{type(self).__name__} has no `{name}`; set it in the class, as {name} = {example}.")
+
     def _check(self, name: PartName, part: Part) -> None:
         present = class_counts(part.label, len(self.classes))
+        if len(present) != len(self.classes):
+            raise UserError(
+                f"{type(self).__name__}: the {name} part has labels of {len(present)} classes, but the data set names "
+                f"{len(self.classes)} in `classes`."
+            )
         empty = [c for c, n in zip(self.classes, present, strict=True) if n == 0]
         if empty and self.task == "label":
             raise UserError(
@@ -123,11 +138,15 @@ class CrossModalData(pl.LightningDataModule, ABC):
     @cached_property
     def spec(self) -> DataSpec:
         """The facts that a model must know before it is built; reads the training part."""
-        train = self.part("train")
-        text = train.text
+        try:
+            train = self.part("train")
+            text = train.text
+            words = self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size)
+        except AttributeError as error:  # jsonargparse would take it for a data set without `spec`, and go on
+            raise RuntimeError(f"{type(self).__name__} cannot be read: {error}") from error
         return DataSpec(
             image=form(train.image),
-            text=self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size),
+            text=words,
             num_classes=len(self.classes),
             class_counts=class_counts(train.label, len(self.classes)),
             multi_label=train.label.ndim == 2,

@@ -1,6 +1,5 @@
 """`benchmark`: many experiments with several seeds, run once each, and their table at the end."""
 
-import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -36,9 +35,9 @@ def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run:
     """
     try:
         outcomes = _run(benchmark, jobs, cluster, dry_run)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues.")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        stop.add_note("The same command continues.")
+        raise
     _raise_if_failed(outcomes)
 
 

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
-from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.config_errors import errors_for_people, set_up_parsing
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store import Dtype, Manifest, StoreWriter, places_of_stores
@@ -33,26 +34,25 @@ from datamodules.reading.reading_ahead import ReadingAhead
 
 Precision = Literal[32, "bf16", "fp16"]
 _AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run `extract`, the first of the arguments, with the options that follow."""
     parser = build_parser()
-    with errors_for_people():
+    with errors_for_people(config_files(arguments)):
         options = parser.parse_args(list(arguments[1:]))
         settings = parser.instantiate_classes(options)
     encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
     try:
         extract(**{key: value for key, value in settings.items() if key != "config"}, encoders=encoders)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues where it stopped.")
-        raise SystemExit(_INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        stop.add_note("The same command continues where it stopped.")
+        raise
 
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    set_up_parsing()
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",

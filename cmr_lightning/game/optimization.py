@@ -124,7 +124,16 @@ class OptimizedModel(EmbeddingModel):
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], limit)
 
     def weight(self, term: str) -> float:
-        """Return the present weight of a term: that of an adversarial one follows the ramp."""
+        """Return the present weight of a term: that of an adversarial one follows the ramp.
+
+        Raises:
+            UserError: If the method has no such term.
+        """
+        if term not in self.weights:
+            raise UserError(
+                f"{type(self).__name__}.generator_losses computes {term}, which is none of the class's `terms`; those "
+                f"are {', '.join(self.weights)}."
+            )
         weight = self.weights[term]
         if self.ramp and weight != 0 and term in self.adversarial_terms:
             return weight * ramp_height(self.progress)

@@ -187,7 +187,17 @@ class TwoPlayerModel(OptimizedModel):
         return isinstance(self.trainer.precision_plugin, TwoPlayerPrecision)
 
     def _note(self, player: Player, losses: Mapping[str, Tensor], remedy: str) -> dict[str, float]:
-        """Return the losses as numbers, and keep them to be logged."""
+        """Return the losses as numbers, and keep them to be logged.
+
+        Raises:
+            UserError: If one is not one number, or not finite.
+        """
+        for name, loss in losses.items():
+            if loss.numel() != 1:
+                raise UserError(
+                    f"{type(self).__name__}.{player}_losses computes {name} of the shape {tuple(loss.shape)}, but a "
+                    f"loss is one number, such as the mean over the batch."
+                )
         values = {name: loss.item() for name, loss in losses.items()}
         if not self._tolerates_overflow:
             check_losses(player, values, self.global_step, remedy)

@@ -9,7 +9,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.names import check_name
 from cmr_lightning.files.yaml_file import read_yaml
-from cmr_lightning.runs.run import Run, experiment_name
+from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_option
 
 _NAMES = ("run_dir", "experiment")

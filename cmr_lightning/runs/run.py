@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any, NotRequired
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.json_file import read_json
-from cmr_lightning.files.names import check_name
 from cmr_lightning.files.whole_file import unfinished, write_whole
 
 _MARK = "The files of a run of cmr_lightning are in this folder. A command that writes them holds a lock on this one.\n"
@@ -117,6 +116,7 @@ class Run:
             UserError: If the folder holds a run and neither was asked for, there is nothing to resume, or the folder
                 holds files of these names that are not a run's.
         """
+        _refuse_unusable(self.path)
         if not self._is_a_runs() and (found := self.files()):
             names = ", ".join(str(path.relative_to(self.path)) for path in found)
             raise UserError(
@@ -174,35 +174,19 @@ def command_line(*words: str | Path) -> str:
     return shlex.join(["python", "-m", "cmr_lightning", *map(str, words)])
 
 
-def experiment_name(configs: Sequence[Path]) -> str:
-    """Join the names of config files by `+`: the path below the nearest folder `experiments`, or the file's own name.
-
-    Raises:
-        UserError: If no folder can be called so.
-
-    Examples:
-        >>> experiment_name([Path("experiments/wikipedia/daml.yaml")])
-        'wikipedia/daml'
-    """
-    names = []
-    for config in configs:
-        parts = config.resolve().with_suffix("").parts
-        nearest = max((i for i, part in enumerate(parts[:-1]) if part == "experiments"), default=len(parts) - 2)
-        names.append("/".join(parts[nearest + 1 :]))
-    first, *others = names or ["unnamed"]
-    return check_name("+".join([first, *(name.replace("/", "-") for name in others)]), "experiment of these files")
+def _refuse_unusable(folder: Path) -> None:
+    """Raise UserError if a folder is none, or could not be made or written into."""
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise UserError(f"--run_dir {str(folder)[:200]} cannot be used: {system_reason(error)}.") from error
+    if not nearest.is_dir():
+        raise UserError(f"--run_dir {folder} cannot be a folder, as {nearest} is a file; give another.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir {folder} cannot be written, as {nearest} is closed to you; give another.")
 
 
 def records_below(folder: Path) -> list[Path]:
     """List the records of all runs at or below a folder, without those of other conditions than the runs' own."""
     other, name = Run(folder).others.name, Run(folder).record.name
     return [path for path in sorted(folder.rglob(name)) if path.parent == folder or path.parents[1].name != other]
-
-
-def run_of_config(configs: Sequence[Path]) -> Run | None:
-    """Find the run whose own `config.yaml` was given, wherever its folder has been moved to."""
-    for config in configs:
-        run = Run(config.parent)
-        if config.name == run.config.name and run.best.parent.is_dir():
-            return run
-    return None

@@ -15,7 +15,7 @@ import yaml
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.experiment import config_files
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from datamodules.base import PartName
@@ -315,7 +315,10 @@ def test_wrong_option(option: str, parts: list[str], fit_complaint: Complaint) -
         ("modle: {init_args: {dim: 3}}", "modle"),
         ("model: [1, 2", "line 2"),
         (None, "other.yaml"),
-        ("model: {init_args: {dim: '${model.init_args.drop}'}}", "interpolation of the config cannot be resolved"),
+        (
+            "model: {init_args: {dim: '${model.init_args.drop}'}}",
+            "The interpolation model.init_args.dim: ${model.init_args.drop} in ",
+        ),
     ],
 )
 def test_wrong_file(content: str | None, part: str, tmp_path: Path, fit_complaint: Complaint) -> None:
@@ -339,6 +342,22 @@ def test_damaged_data(
     error = fit_complaint("--data=Wikipedia", f"--data.root={folder}")
     assert all(part in error for part in parts), error
     assert not (tmp_path / "new").exists()
+
+
+def test_the_traceback_of_a_fault_is_in_the_log_of_the_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(DAML, "generator_losses", fail)
+    assert main(["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}"]) == 1
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("error: KeyError: 'a fault' (at ")
+    assert second.endswith(f"It is also in {tmp_path / 'run' / 'run.log'}.")
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert "in generator_losses" in log or "in fail" in log
 
 
 @pytest.mark.parametrize(("command", "part"), [("fit", "train"), ("fit", "val"), ("test", "test")])

@@ -204,7 +204,7 @@ def test_ctrl_c_is_answered_with_what_to_do(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(SystemExit) as stop:
         main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
     assert stop.value.code == 130
-    assert said().endswith("Stopped; the same command continues.")
+    assert said().endswith("Stopped by Ctrl-C. The same command continues.")
 
 
 def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_an_interrupted_download_is_resumed_by_the_second_run(
         patch.setattr("rich.progress.Progress.advance", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(SystemExit, match="130"):
             prepare(*FETCHING, url)
-    assert "Interrupted; run the same command again to resume." in capsys.readouterr().err
+    assert "Stopped by Ctrl-C. Run the same command again to resume." in capsys.readouterr().err
     assert not (root / "images").exists()
     prepare(*FETCHING, url)
     assert site.asked == ["", "bytes=200-"]

@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on_and_ends_like_an_undisturbed_one(
     with pytest.raises(SystemExit) as stop:
         sweep(disturbed, 5)
     assert stop.value.code == 130
-    assert "Stopped after 3 of 5 trials; the same command continues." in said()
+    assert "3 of 5 trials are done; the same command continues." in said()
     assert trials(disturbed)[3].state == TrialState.RUNNING
     assert sweep(disturbed, 5) == 0
     assert quick.started == [0, 1, 2, 3, 3, 4]
@@ -228,9 +228,9 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert not pretence.started
 
 
-def test_without_optuna_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
+def test_without_optuna_it_is_said_what_to_install(path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
     monkeypatch.setattr("cmr_lightning.sweep.sweep_command.find_spec", lambda name: None)
-    assert main(["sweep", "--config=sweep.yaml", "--count=1"]) == 2
+    assert main(["sweep", f"--config={path}", "--count=1"]) == 2
     assert "need Optuna; install it with `pip install cmr_lightning[sweep]`" in said()
 
 
