@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ from cmr_lightning.runs.run import Run, experiment_name, run_of_config
 class RetrievalCLI(ExperimentCLI):
     """Builds the parts of an experiment and runs one command in the run's folder."""
 
+    metrics_rows = 0
+    """Rows of the metrics file that a resumed run keeps."""
+
     def before_instantiate_classes(self) -> None:
         """Find the run's folder, and refuse what cannot be done there before anything is built.
 
@@ -71,14 +75,18 @@ class RetrievalCLI(ExperimentCLI):
         call = self.config_init[self.subcommand]  # Lightning passes its values on to the trainer's method
         options = dict(call["trainer"], **kwargs)
         self.loggers = self._loggers(options["logger"])
-        options["logger"] = False
-        if self.subcommand == "fit":
-            options["logger"] = [self._metrics_file(), *self.loggers]
-        else:
+        options["logger"] = self.loggers if self.subcommand == "fit" else False
+        if self.subcommand != "fit":
             call["ckpt_path"] = self.options.ckpt_path or str(self.run.best)
             call["verbose"] = call["return_predictions"] = False
+        elif self.options.resume:
+            newest, checkpoint = newest_checkpoint(self.run)
+            call["ckpt_path"], self.metrics_rows = str(newest), checkpoint["metrics_rows"]
         options["default_root_dir"] = str(self.run.path)
         options["enable_model_summary"] = False
+        options["callbacks"] = _as_list(options["callbacks"])
+        if self.subcommand == "fit":
+            options["callbacks"].insert(0, callbacks.FirstBatch(self._begin))
         if not self.model.needs_gradients and MPSAccelerator.is_available():
             options["accelerator"] = "cpu"  # closed forms are solved in float64, which Apple's GPUs do not have
         options["plugins"] = _as_list(options["plugins"])
@@ -89,15 +97,8 @@ class RetrievalCLI(ExperimentCLI):
             options["plugins"].append(RunCheckpoints(self.run))
         try:
             return self._instantiate_trainer(options, self._callbacks())
-        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
             raise UserError(f"The settings under `trainer` do not fit together or to this machine: {error}") from error
-
-    def _metrics_file(self) -> MetricsFile:
-        if not self.options.resume:
-            return MetricsFile(self.run)
-        newest, checkpoint = newest_checkpoint(self.run)
-        self.config_init["fit"]["ckpt_path"] = str(newest)
-        return MetricsFile(self.run, checkpoint["metrics_rows"])
 
     def _loggers(self, configured: Any) -> list[Logger]:
         """Return the configured loggers, with a `RunLogger` in place of W&B's."""
@@ -120,7 +121,7 @@ class RetrievalCLI(ExperimentCLI):
         if self.subcommand == "test":
             options = self.options
             record = callbacks.RecordWriter(self.run, options.experiment, options.seed_everything, self.resolved())
-            to_wandb = [WandbReport(logger) for logger in self.loggers if isinstance(logger, RunLogger)]
+            to_wandb = [WandbReport(logger) for logger in self._wandb_runs()]
             return [record, callbacks.RetrievalGallery(self.run), callbacks.ExamplesWriter(self.run), *to_wandb]
         return [callbacks.EmbeddingsFile(self.run)] if self.subcommand == "predict" else []
 
@@ -131,24 +132,33 @@ class RetrievalCLI(ExperimentCLI):
         if not self.trainer.is_global_zero:
             self.trainer.fit(model, **kwargs)
             return
-        self._begin()
-        with _log_file(self.run.log):
+        for logger in self._wandb_runs():
+            logger.begin()
+        self._announce()
+        with _messages() as self.messages:
             self.trainer.fit(model, **kwargs)
         self._finish()
 
-    def _begin(self) -> None:
-        """Prepare the folder, now that everything could be built, write the config and print what will happen."""
-        self.run.prepare(self.options.overwrite)
-        for logger in self.loggers:
-            if isinstance(logger, RunLogger):
-                logger.begin()
-        header = f"# python -m cmr_lightning test --config {self.run.config}\n"
-        write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
+    def _wandb_runs(self) -> list[RunLogger]:
+        return [logger for logger in self.loggers if isinstance(logger, RunLogger)]
+
+    def _announce(self) -> None:
+        """Print what will happen."""
         parameters = sum(p.numel() for p in self.model.parameters())
         print(
             f"{type(self.model).__name__} on {type(self.datamodule).__name__} ({self.datamodule.split.name}), seed "
             f"{self.options.seed_everything}, {parameters:,} parameters -> {self.run.path}"
         )
+
+    def _begin(self) -> None:
+        """Prepare the folder, now that the first batch is at hand and nothing was refused, and write the config."""
+        self.run.prepare(self.options.overwrite)
+        for logger in self._wandb_runs():
+            logger.keep_id()
+        self.trainer.loggers = [MetricsFile(self.run, self.metrics_rows), *self.loggers]
+        header = f"# python -m cmr_lightning test --config {self.run.config}\n"
+        write_whole(self.run.config, header + yaml.safe_dump(self.resolved(), sort_keys=False))
+        self.messages.setTarget(_log_file(self.run.log))
 
     def _finish(self) -> None:
         """Write how the run ended, and print what to do next."""
@@ -187,22 +197,30 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Write warnings and Lightning's messages to a file, too."""
+def _log_file(path: Path) -> logging.FileHandler:
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    return handler
+
+
+@contextmanager
+def _messages() -> Iterator[MemoryHandler]:
+    """Keep warnings and Lightning's messages until they have a file as their target, then write them there, too."""
+    handler = MemoryHandler(capacity=1)  # without a target it keeps any number
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "py.warnings")]
     logging.captureWarnings(True)
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield
+        yield handler
     finally:
         logging.captureWarnings(False)
         for logger in loggers:
             logger.removeHandler(handler)
+        file = handler.target
         handler.close()
+        if file is not None:
+            file.close()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Errors of jsonargparse, forty lines about a wrong config, in one sentence."""
+"""Errors of jsonargparse, and of pydantic within them, forty lines about a wrong config, in one sentence."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cmr_lightning.errors import UserError
 
 _NOISE = re.compile(
-    r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path but|$)"
+    r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path but|$|"
+    r"\d+ validation errors? for |For further information visit |"
+    r"Subclass types expect one of|a class path \(str\)|a dict with(out)? )"
 )
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":(?P<rest>.*)')
 _CLASS = re.compile(r"Problem with given class_path '(?P<name>[^']+)':")
@@ -18,8 +20,12 @@ _FACTORY = re.compile(r"Type .* expects a function or a callable class: (?P<rest
 _NO_CLASS = re.compile(r"Expected a dot import path string: (?P<name>.+)")
 _NO_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 _EXPECTED = re.compile(r"Expected a (<class '(?P<type>[^']+)'>|typing\.Literal\[(?P<choices>[^\]]+)\])")
-_GOT = re.compile(r"\. Got value: (?P<value>.*?)(\. Got value: Namespace.*)?$")
-_GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace)(?P<value>.+)")
+_RANGE = re.compile(
+    r"(Input|String|Value error,) (?P<rule>should .+) \[type=\w+, input_value=(?P<value>.+), input_type="
+)
+_GOT = re.compile(r"\. Got value:(?P<value>.*?)(\. Got value: Namespace.*)?$")
+_OF_CLASS = re.compile(r"\. Got value: Namespace\(class_path=.*$")
+_GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace|{'class_path)(?P<value>.+)")
 
 
 def explain(message: str) -> str:
@@ -53,11 +59,16 @@ def _reword(text: str) -> list[str]:
         return [f"there is no class {found['name']!r}; give the name of one of this package, or a full import path"]
     if found := _NO_OPTION.match(text):
         return [f"there is no option {found['name']!r}"]
+    if found := _RANGE.match(text):
+        rule, value = found["rule"], found["value"].strip("'")
+        if rule.endswith((" than", " to")):  # of a value at the bound, jsonargparse leaves the number out
+            rule += f" {value}"
+        return [rule, f"got {value or 'nothing'}"]
     if found := _EXPECTED.match(text):
         expected = f"expected {found['type'] or 'one of ' + found['choices']}"
         got = _GOT.search(text)
-        return [expected, f"got {got['value']}"] if got else [expected]
-    return [text]
+        return [expected, f"got {got['value'].strip() or 'nothing'}"] if got else [expected]
+    return [_OF_CLASS.sub("", text)]
 
 
 @contextmanager

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import cmr_lightning.discriminators
 import cmr_lightning.encoders
 import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
+from cmr_lightning.batch import DataSpec
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.ranges import Seed
 from datamodules import CrossModalData
+
+register_type(DataSpec, serializer=lambda spec: spec, type_check=lambda *_: True)  # it is linked, never parsed
 
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
@@ -35,11 +40,21 @@ class ExperimentCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
             args=list(arguments),
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse null where a parameter may not be None: parsers take that for nothing."""
+        super().parse_arguments(parser, args)
+        set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
+        try:
+            parser.validate(self.config)
+        except TypeError as error:
+            raise argparse.ArgumentError(None, str(error)) from error
+        finally:
+            set_parsing_settings(unset_sentinel=False)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning calls it on the instance
         """Take the given command alone: each has a parser of its own, which takes long to build."""
@@ -50,12 +65,17 @@ class ExperimentCLI(LightningCLI):
         """Make a parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
         return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
 
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, a number: Lightning would also take a truth value, for no seed or a random one."""
+        parser.add_argument("--seed_everything", type=Seed, default=0, help="Seed of everything that is drawn.")
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and the one link between data and model."""
-        parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
+        where = "Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
         parser.add_argument(
-            "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
+            "--experiment", type=str | None, default=None, help="Name of the experiment (default: from --config)."
         )
+        parser.add_argument("--run_dir", type=str | None, default=None, help=where)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:

@@ -71,6 +71,7 @@ def test_there_is_no_circle_between_folders() -> None:
 MAY_IMPORT = {
     "cmr_lightning.errors": (),
     "cmr_lightning.batch": (),
+    "cmr_lightning.ranges": ("cmr_lightning.errors",),
     "cmr_lightning.files": ("cmr_lightning.errors",),
     "cmr_lightning.store": ("cmr_lightning.errors", "cmr_lightning.files"),
     "cmr_lightning.evaluation": ("cmr_lightning.errors", "cmr_lightning.files"),
@@ -79,17 +80,24 @@ MAY_IMPORT = {
         "cmr_lightning.errors",
         "cmr_lightning.evaluation",
         "cmr_lightning.files",
+        "cmr_lightning.ranges",
         "cmr_lightning.store",
     ),
     "cmr_lightning.losses": (),
-    "cmr_lightning.discriminators": (),
-    "cmr_lightning.encoders": ("cmr_lightning.batch", "cmr_lightning.errors", "cmr_lightning.files"),
+    "cmr_lightning.discriminators": ("cmr_lightning.ranges",),
+    "cmr_lightning.encoders": (
+        "cmr_lightning.batch",
+        "cmr_lightning.errors",
+        "cmr_lightning.files",
+        "cmr_lightning.ranges",
+    ),
     "cmr_lightning.parallel": ("cmr_lightning.errors",),
     "cmr_lightning.embedding_model": (
         "cmr_lightning.batch",
         "cmr_lightning.errors",
         "cmr_lightning.evaluation",
         "cmr_lightning.parallel",
+        "cmr_lightning.ranges",
     ),
     "cmr_lightning.methods": (
         "cmr_lightning.batch",
@@ -100,6 +108,7 @@ MAY_IMPORT = {
         "cmr_lightning.encoders",
         "cmr_lightning.errors",
         "cmr_lightning.losses",
+        "cmr_lightning.ranges",
         "cmr_lightning.retriever",
     ),
     "cmr_lightning.runs": (

@@ -5,6 +5,7 @@
 from cmr_lightning.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from cmr_lightning.callbacks.embeddings_file import EmbeddingsFile
 from cmr_lightning.callbacks.examples_writer import ExamplesWriter
+from cmr_lightning.callbacks.first_batch import FirstBatch
 from cmr_lightning.callbacks.gallery import RetrievalGallery
 from cmr_lightning.callbacks.interruption import Interruption
 from cmr_lightning.callbacks.progress_bar import RunProgress

@@ -16,6 +16,7 @@ from cmr_lightning.callbacks.checkpoints import LastCheckpoint
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.ranges import Checked, Count
 from cmr_lightning.runs.run import Run
 
 _UPDATES = "trainer/global_step"  # Lightning's name of the horizontal axis; it counts the generator's updates
@@ -77,7 +78,11 @@ class RunLogger(WandbLogger):
         for name, best in self.scores.items():
             logged.define_metric(name, summary=best, step_metric=_UPDATES)
         logged.config.update(self.config, allow_val_change=True)
-        known = {key: getattr(logged, key) for key in ("id", "project", "entity")}
+
+    @rank_zero_only
+    def keep_id(self) -> None:
+        """Write into the run's folder which W&B run this is."""
+        known = {key: getattr(self.experiment, key) for key in ("id", "project", "entity")}
         write_whole(self.run.wandb, json.dumps({key: value for key, value in known.items() if value}) + "\n")
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
@@ -140,10 +145,10 @@ class WandbReport(pl.Callback):
         self.logger.report()
 
 
-class WandbWatch(pl.Callback):
+class WandbWatch(Checked, pl.Callback):
     """Logs histograms of gradients or weights every `log_freq` batches, as `wandb.watch` does."""
 
-    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 100) -> None:
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: Count = 100) -> None:
         self.what = log  # Lightning gives every callback a method `log`
         self.log_freq = log_freq
 

@@ -25,6 +25,7 @@ from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
+from cmr_lightning.ranges import Count
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store import Dtype, Manifest, StoreWriter
 from datamodules.families.listed_data import ListedData
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True, unset_sentinel=True)
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",
@@ -92,7 +93,7 @@ def extract(
     ten_crop: bool = False,
     precision: Precision = 32,
     dtype: Dtype = "float16",
-    batch_size: int = 64,
+    batch_size: Count = 64,
     device: str = "auto",
     folder: str = "features",
 ) -> None:
@@ -118,8 +119,6 @@ def extract(
     """
     if image is None and text is None:
         raise UserError("There is nothing to extract: set image, text, or both.")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
     place = Path(name)
     if place.name != name:
         raise UserError(f"name is {name!r}; it becomes a folder, so it should be a plain name.")

@@ -8,12 +8,13 @@ from typing import Literal
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked
 from datamodules.reading.content import Stored
 
 IfFaulty = Literal["refuse", "skip"]
 
 
-class ImageInput(ABC):
+class ImageInput(Checked, ABC):
     """Turns the picture files that a data set lists into the input of image encoders."""
 
     missing: IfFaulty = "refuse"

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked, Count, TextLength
 from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
 from datamodules.inputs.vocabulary import Splitting, Vocabulary, longest
 from datamodules.reading.content import Content
 from datamodules.reading.listing import Listing
 
 
-class TextInput(ABC):
+class TextInput(Checked, ABC):
     """Turns the captions that a data set lists into the input of text encoders."""
 
     reads_captions = True
@@ -53,14 +54,11 @@ class WordTokens(TextInput):
         max_length: Most tokens of a text, start and end included; None for as many as the longest training caption.
         splitting: What a word is: `words` are runs of letters and digits, `treebank` the tokens of NLTK, with which
             VSE++ and its successors work.
-
-    Raises:
-        UserError: If `max_length` has no room for a word.
     """
 
-    def __init__(self, min_count: int = 1, max_length: int | None = None, splitting: Splitting = "words") -> None:
-        if max_length is not None and max_length < 3:
-            raise UserError(f"data.text.max_length is {max_length}, but start, end and a single word are 3 tokens.")
+    def __init__(
+        self, min_count: Count = 1, max_length: TextLength | None = None, splitting: Splitting = "words"
+    ) -> None:
         self.min_count = min_count
         self.max_length = max_length
         self.splitting: Splitting = splitting
@@ -105,8 +103,8 @@ class WordWeights(TextInput):
         weighting: Literal["tfidf", "counts"] = "tfidf",
         stop_words: Literal["english"] | None = None,
         sublinear: bool = False,
-        min_df: int = 1,
-        max_features: int | None = None,
+        min_df: Count = 1,
+        max_features: Count | None = None,
     ) -> None:
         kind = partial(TfidfVectorizer, sublinear_tf=sublinear) if weighting == "tfidf" else CountVectorizer
         self.vectorizer = kind(stop_words=stop_words, min_df=min_df, max_features=max_features, dtype=np.float32)
