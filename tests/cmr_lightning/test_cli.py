@@ -373,14 +373,8 @@ REFUSED = [
     (["--model.generator_clip=0"], "model (DAML).generator_clip: should be greater than 0; got 0"),
     (["--model.ramp=null"], "model (DAML).ramp: expected bool; got None"),
     (["--model.dim=null"], "model (DAML).dim: should be a valid integer; got None"),
-    (
-        ["--model.weights={'inter': 1.0e+30}"],
-        "weights: should be less than or equal to 1000000; got 1e+30",
-    ),
-    (
-        ["--model.discriminator.hidden=[0]"],
-        "discriminator.hidden: should be greater than or equal to 1",
-    ),
+    (["--model.weights={'inter': 1.0e+30}"], "weights: should be less than or equal to 1000000; got 1e+30"),
+    (["--model.discriminator.hidden=[0]"], "discriminator.hidden: should be greater than or equal to 1"),
     (["--data=Shapes", "--data.picture_size=null"], "data (Shapes).picture_size: should be a valid integer; got None"),
     (["--data=Shapes", "--data.batch_size=-1"], "data (Shapes).batch_size: should be greater than or equal to 1"),
     (["--trainer.devices=-1"], "`devices`"),
