@@ -22,7 +22,10 @@ from cmr_lightning.files.yaml_file import load_yaml
 from cmr_lightning.ranges import Seed
 from datamodules import CrossModalData
 
-register_type(DataSpec, serializer=lambda spec: spec, type_check=lambda *_: True)  # it is linked, never parsed
+# It is linked and never parsed: None until the model is built.
+register_type(
+    DataSpec, serializer=lambda spec: spec, type_check=lambda spec, _: spec is None or isinstance(spec, DataSpec)
+)
 
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
@@ -71,11 +74,10 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and the one link between data and model."""
-        where = "Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
+        parser.add_argument("--experiment", type=str | None, help="Name of the experiment (default: from --config).")
         parser.add_argument(
-            "--experiment", type=str | None, default=None, help="Name of the experiment (default: from --config)."
+            "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
         )
-        parser.add_argument("--run_dir", type=str | None, default=None, help=where)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:

@@ -5,6 +5,7 @@ values when it is built in Python. A module of constructors must not import `ann
 parser then sees `int` where `Count` is written.
 """
 
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
@@ -125,8 +126,9 @@ def _ranges(cls: type) -> tuple[dict[str, TypeAdapter], tuple[str, ...]]:
     for owner in reversed(cls.__mro__):
         constructor = vars(owner).get("__init__")
         if constructor is not None and issubclass(owner, Checked):
-            typed = get_type_hints(constructor, include_extras=True)
-            hints |= {name: hint for name, hint in typed.items() if _has_range(hint)}  # a parent's range stays
+            with suppress(NameError):  # where annotations name what only type checkers import, nobody can read ranges
+                typed = get_type_hints(constructor, include_extras=True)
+                hints |= {name: hint for name, hint in typed.items() if _has_range(hint)}  # a parent's range stays
             positional = constructor.__code__.co_varnames[1 : constructor.__code__.co_argcount]
     return {name: TypeAdapter(hint) for name, hint in hints.items()}, positional
 

@@ -45,11 +45,12 @@ class RotationClassifier(Checked, nn.Module):
     Args:
         dim: Size D of the common space.
         hidden: Sizes of the hidden layers, ReLU after each; none makes a linear classifier.
-        angles: Number R of angles, 4 for quarter turns or more.
+        angles: Number R of angles, at least 2; 4 for quarter turns.
     """
 
-    def __init__(self, dim: Width, hidden: Sequence[Width] = (50,), angles: Annotated[Count, Ge(4)] = 4) -> None:
+    def __init__(self, dim: Width, hidden: Sequence[Width] = (50,), angles: Annotated[Count, Ge(2)] = 4) -> None:
         super().__init__()
+        self.angles = angles
         self.layers = perceptron(dim, hidden, angles)
 
     def forward(self, embeddings: Tensor) -> Tensor:

@@ -145,6 +145,12 @@ def _heads(modality: Discriminator, rotation: Discriminator | None) -> Discrimin
 
     def make(dim: int) -> nn.ModuleDict:
         rotation_head = {} if rotation is None else {"rotation": rotation(dim)}
+        for head in rotation_head.values():
+            if isinstance(head, RotationClassifier) and head.angles != QUARTER_TURNS:
+                raise UserError(
+                    f"model.rotation_discriminator tells {head.angles} angles apart, but images are turned by "
+                    f"{QUARTER_TURNS}; leave its angles out."
+                )
         return nn.ModuleDict({"modality": modality(dim), **rotation_head})
 
     return make

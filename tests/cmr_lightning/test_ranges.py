@@ -76,7 +76,7 @@ NAN, INF = math.nan, math.inf
         (lambda: CCA(Toy().spec, ridge=NAN), "ridge of CCA is nan"),
         (lambda: ModalityClassifier(8, hidden=[0]), "hidden of ModalityClassifier is [0]"),
         (lambda: ModalityClassifier(8, dropout=2), "dropout of ModalityClassifier is 2"),
-        (lambda: RotationClassifier(8, angles=3), "angles of RotationClassifier is 3"),
+        (lambda: RotationClassifier(8, angles=1), "angles of RotationClassifier is 1"),
         (lambda: ConcatCritic(8, 8, hidden=-1), "hidden of ConcatCritic is -1"),
         (lambda: DotProductCritic(8, 8, units=0), "units of DotProductCritic is 0"),
         (lambda: FeatureMLP(Toy().spec.image, -1), "dim of FeatureMLP is -1"),
