@@ -1,4 +1,4 @@
-"""How jsonargparse reads configs, and its errors, forty lines about a wrong one, in one sentence."""
+"""How jsonargparse reads configs, and its errors and pydantic's, forty lines about a wrong one, in one sentence."""
 
 import re
 import sys
@@ -18,7 +18,9 @@ from cmr_lightning.files.yaml_file import load_yaml, read_yaml
 from cmr_lightning.runs.settings import look_up
 
 _NOISE = re.compile(
-    r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path but|$)"
+    r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path but|$|"
+    r"\d+ validation errors? for |For further information visit |"
+    r"Subclass types expect one of|a class path \(str\)|a dict with(out)? )"
 )
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":(?P<rest>.*)')
 _CLASS = re.compile(r"Problem with given class_path '(?P<name>[^']+)':")
@@ -27,9 +29,12 @@ _NO_CLASS = re.compile(r"Expected a dot import path string: (?P<name>.+)")
 _ABSTRACT = re.compile(r"Expected an instantiatable class, but (?P<name>\S+) is abstract")
 _NO_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 _EXPECTED = re.compile(r"Expected a (<class '(?P<type>[^']+)'>|typing\.Literal\[(?P<choices>[^\]]+)\])")
-_GOT = re.compile(r"\. Got value: (?P<value>.*?)(\. Got value: Namespace.*)?$")
+_RANGE = re.compile(
+    r"(Input|String|Value error,) (?P<rule>should .+) \[type=\w+, input_value=(?P<value>.+), input_type="
+)
+_GOT = re.compile(r"\. Got value:(?P<value>.*?)(\. Got value: Namespace.*)?$")
 _SETTINGS = re.compile(r"\. Got value: Namespace.*$")
-_GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace)(?P<value>.+)")
+_GIVEN = re.compile(r"Given value: (?!NestedArg|Namespace|{'class_path)(?P<value>.+)")
 
 
 def explain(message: str) -> str:
@@ -72,10 +77,15 @@ def _reword(text: str) -> list[str]:
         return [f"{found['name']} must define {lacking}, before it can be used"]
     if found := _NO_OPTION.match(text):
         return [f"there is no option {found['name']!r}"]
+    if found := _RANGE.match(text):
+        rule, value = found["rule"], found["value"].strip("'")
+        if rule.endswith((" than", " to")):  # of a value at the bound, jsonargparse leaves the number out
+            rule += f" {value}"
+        return [rule, f"got {value or 'nothing'}"]
     if found := _EXPECTED.match(text):
         expected = f"expected {found['type'] or 'one of ' + found['choices']}"
         got = _GOT.search(text)
-        return [expected, f"got {got['value']}"] if got else [expected]
+        return [expected, f"got {got['value'].strip() or 'nothing'}"] if got else [expected]
     return [_SETTINGS.sub("", text)]
 
 

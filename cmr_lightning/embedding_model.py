@@ -17,6 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Measurement, Protocol, measure, measure_composed, ranking_as
 from cmr_lightning.parallel.gathering import Processes, gather_rows
 from cmr_lightning.parallel.strategy import TwoPlayerDDP
+from cmr_lightning.ranges import Checked
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
@@ -60,7 +61,7 @@ class Embeddings:
         return self.with_tensors([tensor.detach() for tensor in self.tensors().values()])
 
 
-class EmbeddingModel(pl.LightningModule, ABC):
+class EmbeddingModel(Checked, pl.LightningModule, ABC):
     """The base of all methods, trained by gradients or not: it embeds items and evaluates the embeddings.
 
     Validation and test loaders serve every item of one modality once, images first, then texts or composed queries.

@@ -1,5 +1,6 @@
 """An experiment as the command line gives it: parsed, resolved, and refused in one sentence where it is not right."""
 
+import argparse
 import logging
 import warnings
 from collections.abc import Sequence
@@ -7,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import cmr_lightning.callbacks
@@ -20,9 +22,15 @@ from cmr_lightning.config_errors import errors_for_people, set_up_parsing
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.files.config_files import A_CONFIG_IS_CODE, config_files
 from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.ranges import Seed
 from datamodules import CrossModalData
 
+# It is linked and never parsed: None until the model is built.
+register_type(
+    DataSpec, serializer=lambda spec: spec, type_check=lambda spec, _: spec is None or isinstance(spec, DataSpec)
+)
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, choice: dumper.represent_data(choice.value))  # as of `Timer`
+
 _ASKED_FOR = ("pytorch_lightning.profilers.profiler", "pytorch_lightning.callbacks.model_summary")
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
@@ -40,12 +48,22 @@ class ExperimentCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # it would tie the model to the command line; they are copied together
             parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
             args=list(arguments),
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse null where a parameter may not be None: parsers take that for nothing."""
+        super().parse_arguments(parser, args)
+        set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
+        try:
+            parser.validate(self.config)
+        except TypeError as error:
+            raise argparse.ArgumentError(None, str(error)) from error
+        finally:
+            set_parsing_settings(unset_sentinel=False)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning calls it on the instance
         """Take the given command alone: each has a parser of its own, which takes long to build."""
@@ -55,6 +73,10 @@ class ExperimentCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
         return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False, epilog=A_CONFIG_IS_CODE)
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, a number: Lightning would also take a truth value, for no seed or a random one."""
+        parser.add_argument("--seed_everything", type=Seed, default=0, help="Seed of everything that is drawn.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and the one link between data and model."""

@@ -15,6 +15,7 @@ from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, binary_entropy, modality_loss
 from cmr_lightning.losses.relations import same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
+from cmr_lightning.ranges import Name, NonNegative, Width
 
 ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
 """Makes an image encoder from the form of its input and the size D of the common space: a module that embeds feature
@@ -66,11 +67,11 @@ class Retriever(TwoPlayerModel):
         spec: DataSpec,
         image_encoder: ImageEncoder,
         text_encoder: TextEncoder,
-        dim: int = 200,
+        dim: Width = 200,
         discriminator: Discriminator | None = None,
         adversary: AdversarialMode = "reversal",
-        weights: dict[str, float] | None = None,
-        compile: str | None = None,
+        weights: dict[str, NonNegative] | None = None,
+        compile: Name | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(spec, **kwargs)
@@ -102,6 +103,10 @@ class Retriever(TwoPlayerModel):
                 f"{', '.join(self.terms)}."
             )
         complete = {**self.terms, **weights}
+        if not any(complete.values()):
+            raise UserError(
+                f"model.weights are all 0, so nothing would be learned; give one of {', '.join(self.terms)} a weight."
+            )
         played = [term for term in self.adversarial_terms if complete.get(term, 0) != 0]
         if played and self.discriminator is None:
             raise UserError(

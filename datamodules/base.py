@@ -15,6 +15,7 @@ from torch import Tensor
 from cmr_lightning.batch import Batch, DataSpec, Features, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
+from cmr_lightning.ranges import Checked, Count
 from datamodules.facts import Facts
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
@@ -39,7 +40,7 @@ def split_checksum(parts: dict[str, list[str]]) -> str:
     return digest.hexdigest()[:16]
 
 
-class CrossModalData(pl.LightningDataModule, ABC):
+class CrossModalData(Checked, pl.LightningDataModule, ABC):
     """A data set of images with texts.
 
     A subclass reads its published files in `read`, and names its `classes`, `protocols`, `split` and `features`. The
@@ -66,7 +67,7 @@ class CrossModalData(pl.LightningDataModule, ABC):
     protocols: tuple[Protocol, ...]
     """The protocols of its metrics, the main one first."""
 
-    def __init__(self, batch_size: int = 64, eval_batch_size: int = 1024, epoch_of: EpochOf = "texts") -> None:
+    def __init__(self, batch_size: Count = 64, eval_batch_size: Count = 1024, epoch_of: EpochOf = "texts") -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS, Protocol
+from cmr_lightning.ranges import Checked, Count, CountFromZero, Fraction, Name
 from datamodules.base import PartName
 from datamodules.facts import Facts
 from datamodules.families.listed_data import PARTS, ListedData
@@ -28,7 +29,7 @@ _SOURCE = "it is the table of pairs given as data.table, relative to data.root"
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Checked):
     """How the columns of the table are called; others may be there and are not read.
 
     Attributes:
@@ -40,8 +41,8 @@ class Columns:
             split, as for a table without a column `split`.
     """
 
-    image: str = "image"
-    text: str = "text"
+    image: Name = "image"
+    text: Name = "text"
     label: str = "label"
     split: str = "split"
 
@@ -101,23 +102,23 @@ class Pairs(ListedData):
 
     def __init__(
         self,
-        root: str,
-        table: str,
+        root: Name,
+        table: Name,
         columns: Columns = Columns(),
-        label_separator: str | None = None,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        split_seed: int = 0,
+        label_separator: Name | None = None,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: CountFromZero = 0,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
-        if min(val_fraction, test_fraction) <= 0 or val_fraction + test_fraction >= 1:
+        if val_fraction + test_fraction >= 1:
             raise UserError(
-                f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; both must be above 0, "
-                f"and their sum below 1."
+                f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; their sum must be below "
+                f"1."
             )
         super().__init__(root, image, text, batch_size, eval_batch_size, epoch_of)
         self.table = table

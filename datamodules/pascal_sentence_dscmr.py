@@ -8,6 +8,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import LABELLED_PAIRS
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import PARTS
@@ -64,10 +65,10 @@ class PascalSentenceDSCMR(CrossModalData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         split: Literal["official", "official-all"] = "official",
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
     ) -> None:
         super().__init__(batch_size, eval_batch_size)
         self.root = Path(root).expanduser()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import LABELLED_PAIRS
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -123,12 +124,12 @@ class Wikipedia(ListedData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: Literal["sift"] | ImageInput = "sift",
         text: Literal["lda", "tfidf"] | TextInput = "lda",
         split: Literal["official", "official-all", "231/462"] = "official",
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
         epoch_of: EpochOf = "texts",
     ) -> None:
         published = _Published(Path(root).expanduser(), self.classes)

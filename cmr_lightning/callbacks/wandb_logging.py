@@ -17,6 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.ranges import Checked, Count
 from cmr_lightning.runs.run import Run
 
 _UPDATES = "trainer/global_step"  # Lightning's name of the horizontal axis; it counts the generator's updates
@@ -133,10 +134,10 @@ def _tables(run: Run, record: Record) -> dict[str, Any]:
     return logged
 
 
-class WandbWatch(pl.Callback):
+class WandbWatch(Checked, pl.Callback):
     """Logs histograms of gradients or weights every `log_freq` batches, as `wandb.watch` does."""
 
-    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 100) -> None:
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: Count = 100) -> None:
         self.what = log  # Lightning gives every callback a method `log`
         self.log_freq = log_freq
         self._watching = False

@@ -10,6 +10,7 @@ from cmr_lightning.batch import Input, Pixels
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name, Positive, PositiveShare, Width
 
 
 class TimmEncoder(BackboneEncoder):
@@ -50,13 +51,13 @@ class TimmEncoder(BackboneEncoder):
     def __init__(
         self,
         source: Input,
-        dim: int,
-        model: str,
+        dim: Width,
+        model: Name,
         model_args: dict[str, Any] | None = None,
-        weights: str = "none",
+        weights: Name = "none",
         frozen: bool = False,
-        backbone_lr_scale: float = 1.0,
-        backbone_layer_decay: float = 1.0,
+        backbone_lr_scale: Positive = 1.0,
+        backbone_layer_decay: PositiveShare = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Pixels):

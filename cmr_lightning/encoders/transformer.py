@@ -1,7 +1,5 @@
 """Encoder of texts by a pretrained transformer."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +11,7 @@ from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.texts import pool
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub, local_folder
+from cmr_lightning.ranges import Name, Positive, PositiveShare, Width
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,12 +56,12 @@ class TextTransformer(BackboneEncoder):
     def __init__(
         self,
         source: Input,
-        dim: int,
-        model: str,
+        dim: Width,
+        model: Name,
         pooling: Literal["mean", "cls", "max", "pooler"] = "mean",
         frozen: bool = False,
-        backbone_lr_scale: float = 1.0,
-        backbone_layer_decay: float = 1.0,
+        backbone_lr_scale: Positive = 1.0,
+        backbone_layer_decay: PositiveShare = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Words):
@@ -114,13 +113,13 @@ class TextTransformer(BackboneEncoder):
         return bool((vectors[0] - vectors[1]).norm() > _SAME * vectors[0].norm())
 
 
-def _load(model: str, pooling: str) -> PreTrainedModel:
+def _load(model: str, pooling: str) -> "PreTrainedModel":
     """Load the text encoder, or the text tower, with all its weights."""
     from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
-    def load(local: bool) -> tuple[PreTrainedModel, dict[str, set[str]]]:
+    def load(local: bool) -> "tuple[PreTrainedModel, dict[str, set[str]]]":
         # Without dtype, transformers makes a half-precision model of a half-precision file.
         name = str(folder or model)
         return AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=local, output_loading_info=True)
@@ -150,7 +149,7 @@ def _in_pooler(name: str) -> bool:
     return not set(_POOLERS).isdisjoint(name.split("."))
 
 
-def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -> None:
+def _check(backbone: "PreTrainedModel", source: Words, model: str, pooling: str) -> None:
     """Raise unless tokens and model fit each other, and the model can be pooled so."""
     config = backbone.config
     if source.words or not config.vocab_size - _UNUSED_IDS <= source.vocabulary <= config.vocab_size:
@@ -170,7 +169,7 @@ def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -
         raise UserError(f"{model} makes no pooled vector; set text_encoder.init_args.pooling to mean, max or cls.")
 
 
-def _longest(backbone: PreTrainedModel) -> int | None:
+def _longest(backbone: "PreTrainedModel") -> int | None:
     """Count the tokens that the model reads; None where it has no limit."""
     positions = getattr(backbone.config, "max_position_embeddings", None)
     for name, module in backbone.named_modules():
@@ -179,7 +178,7 @@ def _longest(backbone: PreTrainedModel) -> int | None:
     return positions
 
 
-def _whole_length(backbone: PreTrainedModel) -> int | None:
+def _whole_length(backbone: "PreTrainedModel") -> int | None:
     """Return the length to which texts must be padded where padding is read as text; None where it is masked."""
     # SigLIP was trained without a mask on texts of full length, and its pooled vector is that of the last position.
     return backbone.config.max_position_embeddings if backbone.config.model_type.startswith("siglip") else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
 from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.names import check_name, check_path
+from cmr_lightning.ranges import Count
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store import Dtype, Manifest, StoreWriter, places_of_stores
 from datamodules.families.listed_data import ListedData
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
     set_up_parsing()
+    set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",
@@ -93,7 +95,7 @@ def extract(
     ten_crop: bool = False,
     precision: Precision = 32,
     dtype: Dtype = "float16",
-    batch_size: int = 64,
+    batch_size: Count = 64,
     device: str = "auto",
     folder: str = "features",
 ) -> None:
@@ -120,8 +122,6 @@ def extract(
     """
     if image is None and text is None:
         raise UserError("There is nothing to extract: set image, text, or both.")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
     check_name(name, "store", nested=False)
     run = Extraction(_device(device), precision, dtype, batch_size)
     stores = check_path(places_of_stores(data.root, folder)[0] / name, "folder")

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import invariance_triplet, label_loss
+from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Retriever
 
 
@@ -55,7 +56,7 @@ class ACMR(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "adversarial": 1.0}
 
-    def __init__(self, margin: float = 1.0, negatives: float = 0.05, **kwargs: Any) -> None:
+    def __init__(self, margin: NonNegative = 1.0, negatives: NonNegative = 0.05, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
         self.negatives = negatives

@@ -41,6 +41,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.triplet import Triplet
+from cmr_lightning.ranges import CountFromZero
 
 
 class InfoMax(Triplet):
@@ -62,7 +63,7 @@ class InfoMax(Triplet):
     built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
 
     def __init__(
-        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: int = 3, **kwargs: Any
+        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: CountFromZero = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.estimator: Estimator = estimator

@@ -16,6 +16,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Origin, packed
 from datamodules.families.listed_data import PARTS, ListedData
@@ -109,9 +110,6 @@ class KarpathyData(ListedData):
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
-
-    Raises:
-        UserError: If no caption is to be kept.
     """
 
     classes = ("any picture",)
@@ -119,17 +117,15 @@ class KarpathyData(ListedData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        captions_per_image: int | None = 5,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
+        captions_per_image: Count | None = 5,
+        batch_size: Count = 128,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(root, image, text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of)
-        if captions_per_image is not None and captions_per_image < 1:
-            raise UserError(f"data.captions_per_image is {captions_per_image}, but a picture needs a caption.")
         self.captions_per_image = captions_per_image
 
     def entries(self) -> list[Entry]:

@@ -10,6 +10,7 @@ import torch
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.pictures import Pictures
@@ -43,11 +44,11 @@ class ListedData(CrossModalData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, epoch_of)

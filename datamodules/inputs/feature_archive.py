@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.reading.published_files import feature_rows, find, read_npz
 
@@ -28,7 +29,7 @@ class FeatureArchive(ImageInput):
         missing: `refuse` a data set of which the archive lacks pictures, or `skip` these.
     """
 
-    def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
+    def __init__(self, path: Name, missing: IfFaulty = "refuse") -> None:
         self.path = path
         self.missing = missing
         self._archive: tuple[dict[str, int], np.ndarray] | None = None

@@ -9,13 +9,14 @@ from typing import Any, Literal, Self
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked
 from datamodules.reading.content import Stored
 from datamodules.reading.picture_files import Orientation
 
 IfFaulty = Literal["refuse", "skip"]
 
 
-class ImageInput(ABC):
+class ImageInput(Checked, ABC):
     """Turns the picture files that a data set lists into the input of image encoders."""
 
     missing: IfFaulty = "refuse"

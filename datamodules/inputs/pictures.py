@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import CountFromZero, PictureSide
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.reading.content import Stored
 from datamodules.reading.picture_files import Orientation, read_picture
@@ -53,17 +54,17 @@ class Pictures(ImageInput):
 
     def __init__(
         self,
-        crop: int = 224,
-        resize: int = 256,
+        crop: PictureSide = 224,
+        resize: PictureSide = 256,
         interpolation: Literal["bilinear", "bicubic"] = "bicubic",
         augment: Literal["none", "crop-flip"] = "none",
         missing: IfFaulty = "refuse",
         damaged: IfFaulty = "refuse",
-        workers: int | None = None,
+        workers: CountFromZero | None = None,
         shape: Literal["kept", "squashed"] = "kept",
         orientation: Orientation | None = None,
     ) -> None:
-        if not 0 < crop <= resize:
+        if crop > resize:
             raise UserError(
                 f"data.image.crop is {crop} and data.image.resize {resize}; the crop must lie inside the resized "
                 f"picture."

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name
 from cmr_lightning.store import FeatureStore, image_check, places_of_stores
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.inputs.text_inputs import TextInput
@@ -33,7 +34,7 @@ class StoredImages(ImageInput):
     """
 
     def __init__(
-        self, encoder: str, rotations: bool = False, missing: IfFaulty = "refuse", folder: str = "features"
+        self, encoder: Name, rotations: bool = False, missing: IfFaulty = "refuse", folder: Name = "features"
     ) -> None:
         self.encoder = encoder
         self.rotations = rotations
@@ -94,7 +95,7 @@ class StoredTexts(TextInput):
             the data set; or an absolute path.
     """
 
-    def __init__(self, encoder: str, folder: str = "features") -> None:
+    def __init__(self, encoder: Name, folder: Name = "features") -> None:
         self.encoder = encoder
         self.folder = folder
         self._root = Path()

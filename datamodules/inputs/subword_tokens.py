@@ -1,7 +1,5 @@
 """Tokens of a pretrained text encoder."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub, local_folder
+from cmr_lightning.ranges import Name, TextLength
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.inputs.vocabulary import padded
 from datamodules.reading.listing import Listing
@@ -37,14 +36,12 @@ class SubwordTokens(TextInput):
             but no more than the tokenizer says that its model reads.
 
     Raises:
-        UserError: If the tokenizer is missing or cannot fill texts up, or `max_length` has no room for a word.
+        UserError: If the tokenizer is missing or cannot fill texts up.
     """
 
     remedy = f"give a tokenizer of their language as {_OPTION}"
 
-    def __init__(self, tokenizer: str, max_length: int | None = None) -> None:
-        if max_length is not None and max_length < 3:
-            raise UserError(f"data.text.max_length is {max_length}, but begin, end and a single word are 3 tokens.")
+    def __init__(self, tokenizer: Name, max_length: TextLength | None = None) -> None:
         self.name = tokenizer
         self.max_length = max_length
 
@@ -111,13 +108,13 @@ class SubwordTokens(TextInput):
         return sum(text.count(unknown) for text in texts) / sum(len(text) for text in texts)
 
 
-def _checksum(tokenizer: PreTrainedTokenizerBase) -> str:
+def _checksum(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
     rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(rules.encode()).hexdigest()[:16]
 
 
-def _load(name: str) -> tuple[PreTrainedTokenizerBase, int]:
+def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":
     """Load a tokenizer, and the id that fills texts up."""
     from transformers import AutoTokenizer
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked, Count, TextLength
 from datamodules.inputs.sparse_rows import SparseRows, dense_if_small
 from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.inputs.words import (
@@ -30,7 +31,7 @@ from datamodules.reading.content import Content
 from datamodules.reading.listing import Listing
 
 
-class TextInput(ABC):
+class TextInput(Checked, ABC):
     """Turns the captions that a data set lists into the input of text encoders."""
 
     reads_captions = True
@@ -90,14 +91,11 @@ class WordTokens(TextInput):
         splitting: What a word is: `words` are runs of letters and digits, `characters` these one by one, for scripts
             without spaces between words, such as Chinese, Japanese or Thai, and `treebank` the tokens of NLTK, with
             which VSE++ and its successors work.
-
-    Raises:
-        UserError: If `max_length` has no room for a word.
     """
 
-    def __init__(self, min_count: int = 1, max_length: int | None = None, splitting: Splitting = "words") -> None:
-        if max_length is not None and max_length < 3:
-            raise UserError(f"data.text.max_length is {max_length}, but start, end and a single word are 3 tokens.")
+    def __init__(
+        self, min_count: Count = 1, max_length: TextLength | None = None, splitting: Splitting = "words"
+    ) -> None:
         self.min_count = min_count
         self.max_length = max_length
         self.splitting: Splitting = splitting
@@ -172,8 +170,8 @@ class WordWeights(TextInput):
         weighting: Literal["tfidf", "counts"] = "tfidf",
         stop_words: Literal["english"] | None = None,
         sublinear: bool = False,
-        min_df: int = 1,
-        max_features: int | None = None,
+        min_df: Count = 1,
+        max_features: Count | None = None,
         splitting: Literal["words", "characters"] = "words",
     ) -> None:
         if splitting == "characters" and stop_words is not None:

@@ -289,12 +289,15 @@ def test_test_of_a_given_checkpoint(run: Path, finished: Path) -> None:
         ("--modle.dim=3", ["modle"]),
         ("--model.weights.innter=3", ["innter"]),
         # wrong values
-        ("--model.dim=abc", ["model (DAML).dim: expected int; got abc"]),
+        ("--model.dim=abc", ["model (DAML).dim: should be a valid integer, ", "; got abc"]),
         ("--data.batch_size=many", ["batch_size", "many"]),
         ("--data.batch_size=97", ["data.batch_size is 97"]),
         ("--trainer.max_epochs=soon", ["trainer.max_epochs: expected int; got soon"]),
         ("--model.adversary=revesal", ["model (DAML).adversary: expected one of 'reversal', ", "; got revesal"]),
-        ("--model.image_encoder.hidden=[a]", ["model (DAML).image_encoder.hidden: expected int; got a"]),
+        (
+            "--model.image_encoder.hidden=[a]",
+            ["model (DAML).image_encoder.hidden: should be a valid integer, ", "; got a"],
+        ),
         ("--trainer.accelerator=tpu", ["`trainer`"]),
         ("--resume=true", ["nothing to resume"]),
         ("--ckpt_path=nowhere.ckpt", ["nowhere.ckpt"]),
@@ -342,6 +345,53 @@ def test_damaged_data(
     error = fit_complaint("--data=Wikipedia", f"--data.root={folder}")
     assert all(part in error for part in parts), error
     assert not (tmp_path / "new").exists()
+
+
+REFUSED = [
+    (["--seed_everything=-5"], "seed_everything: should be greater than or equal to 0; got -5"),
+    (["--seed_everything=4294967296"], "seed_everything: should be less than 4294967296"),
+    (["--seed_everything=false"], "seed_everything"),
+    (["--model.accumulate=-1"], "model (DAML).accumulate: should be greater than or equal to 1; got -1"),
+    (["--model.generator_clip=0"], "model (DAML).generator_clip: should be greater than 0; got 0"),
+    (["--model.ramp=null"], "model (DAML).ramp: expected bool; got None"),
+    (["--model.dim=null"], "model (DAML).dim: should be a valid integer; got None"),
+    (["--model.weights={'inter': 1.0e+30}"], "weights: should be less than or equal to 1000000; got 1e+30"),
+    (["--model.discriminator.hidden=[0]"], "discriminator.hidden: should be greater than or equal to 1"),
+    (["--data=Shapes", "--data.picture_size=null"], "data (Shapes).picture_size: should be a valid integer; got None"),
+    (["--data=Shapes", "--data.batch_size=-1"], "data (Shapes).batch_size: should be greater than or equal to 1"),
+    (["--trainer.devices=-1"], "`devices`"),
+    (["--trainer.devices=0"], "devices"),
+    (["--trainer.max_epochs=0"], "trainer.max_epochs"),
+    (["--trainer.max_steps=0"], "trainer.max_steps"),
+    (["--model.generator_optimizer.lr=-1"], "model.generator_optimizer cannot be used as it is set"),
+    (["--model.generator_optimizer.lr=.inf"], "model.generator_optimizer.init_args.lr is inf"),
+    (["--model.schedule=StepLR", "--model.schedule.step_size=0"], "model.schedule cannot be used"),
+    (["--data.batch_size=97"], "data.batch_size is 97"),
+]
+
+
+@pytest.mark.parametrize(("options", "part"), REFUSED)
+def test_a_refused_start_leaves_no_folder(
+    options: list[str], part: str, fit_complaint: Complaint, tmp_path: Path
+) -> None:
+    assert part in fit_complaint(*options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refused_start_does_not_touch_the_run_that_it_was_to_replace(
+    toy: Path, run: Path, complaint: Complaint
+) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    late = "--model.generator_optimizer.lr=-1"
+    assert "generator_optimizer" in complaint("fit", f"--config={toy}", f"--run_dir={run}", "--overwrite=true", late)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_messages_from_before_the_folder_are_in_its_log(toy: Path, tmp_path: Path, built: Callable[..., Built]) -> None:
+    command = ["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", "--trainer.callbacks+=TrainingStages"]
+    stages = "[{'name': 'first', 'epochs': 1}, {'name': 'second', 'epochs': 1}, {'name': 'third'}]"
+    assert main([*command, f"--trainer.callbacks.stages={stages}"]) == 0
+    assert "never reached: third" in (tmp_path / "run" / "run.log").read_text()
 
 
 def test_the_traceback_of_a_fault_is_in_the_log_of_the_run(

@@ -328,9 +328,16 @@ def test_labels_of_too_few_images_cannot_be_drawn(tmp_path):
         write_csv(tmp_path, rows, ("image", "text", "label")).listing("train")
 
 
-@pytest.mark.parametrize("settings", [{"val_fraction": 0.0}, {"test_fraction": -0.1}, {"val_fraction": 0.9}])
-def test_fractions_must_leave_something(tmp_path, settings):
-    with pytest.raises(UserError, match=r"both must be above 0, and their sum below 1"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_fraction": 0.0}, "val_fraction of Pairs is 0.0, but should be greater than 0"),
+        ({"test_fraction": -0.1}, "test_fraction of Pairs is -0.1, but"),
+        ({"val_fraction": 0.9}, "their sum must be below 1"),
+    ],
+)
+def test_fractions_must_leave_something(tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
         Pairs(str(tmp_path), "t.csv", **settings)
 
 

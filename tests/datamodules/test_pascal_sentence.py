@@ -194,5 +194,5 @@ def test_test_items_are_behind_the_wall(root):
 
 @pytest.mark.parametrize("number", [-1, 5])
 def test_there_are_five_splits(tmp_path, number):
-    with pytest.raises(UserError, match=rf"data\.split is {number}, but Pascal Sentence has the splits 0 to 4"):
+    with pytest.raises(UserError, match=rf"split of PascalSentence is {number}, but should be"):
         pascal(tmp_path, split=number)

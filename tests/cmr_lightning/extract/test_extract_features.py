@@ -240,7 +240,7 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
         (["--name="], "The store cannot be called ''"),
         (["--name=a\nb"], "The store cannot be called 'a\\nb'"),
         (["--folder=a\nb"], "which holds '\\n'"),
-        (["--batch_size=0"], "batch_size is 0"),
+        (["--batch_size=0"], "batch_size: should be greater than or equal to 1; got 0"),
         (["--device=cuda:77"], "device is cuda:77, which this machine does not have"),
         (["--precision=8"], "precision"),
         (["--nmae=x"], "nmae"),

@@ -20,7 +20,7 @@ def test_scale_starts_at_the_inverse_temperature_and_is_learned(data: Toy) -> No
 
 
 def test_scale_is_capped_and_can_come_down_again(data: Toy) -> None:
-    model = toy_method(InfoNCE, data, generator_optimizer=partial(SGD, lr=0.0))
+    model = toy_method(InfoNCE, data, generator_optimizer=partial(SGD, lr=1e-30))
     with torch.no_grad():
         model.growth.fill_(5.0)
     trainer(max_epochs=1, limit_train_batches=1).fit(model.train(), data)

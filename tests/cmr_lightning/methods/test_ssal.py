@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -166,3 +167,8 @@ def test_a_rotation_head_needs_pictures_and_a_discriminator(shapes: Shapes) -> N
         toy_method(SSAL, Toy())
     with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
         ssal(shapes, discriminator=None)
+
+
+def test_a_rotation_head_tells_the_four_turns(shapes: Shapes) -> None:
+    with pytest.raises(UserError, match=r"model\.rotation_discriminator tells 3 angles apart"):
+        ssal(shapes, rotation_discriminator=partial(RotationClassifier, angles=3))

@@ -103,5 +103,5 @@ def test_parts_that_cannot_be_are_refused(root: Path, edit: Edit, message: str) 
 
 
 def test_a_picture_needs_a_caption(root: Path) -> None:
-    with pytest.raises(UserError, match="captions_per_image is 0"):
+    with pytest.raises(UserError, match="captions_per_image of Flickr30k is 0"):
         Flickr30k(str(root), captions_per_image=0)

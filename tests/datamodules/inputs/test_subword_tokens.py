@@ -69,5 +69,5 @@ def test_missing_tokenizers_and_a_length_without_room_for_a_word_are_refused(tmp
         SubwordTokens("./nowhere").learn(captioned("a"))
     with pytest.raises(UserError, match=r"cannot be loaded .*tokenizer\.json"):
         SubwordTokens(str(tmp_path)).learn(captioned("a"))
-    with pytest.raises(UserError, match=r"data\.text\.max_length is 2"):
+    with pytest.raises(UserError, match="max_length of SubwordTokens is 2"):
         SubwordTokens("bert", max_length=2)

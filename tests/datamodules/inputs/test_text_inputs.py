@@ -44,7 +44,7 @@ def test_long_captions_are_cut():
     assert tokens.ids[:, 0].tolist() == [START] * 3
     assert tokens.ids[:, -1].tolist() == [END] * 3
     assert learned(WordTokens(max_length=90)).content(TRAIN).ids.shape == (3, 7)
-    with pytest.raises(UserError, match=r"data\.text\.max_length is 2, but"):
+    with pytest.raises(UserError, match="max_length of WordTokens is 2, but"):
         WordTokens(max_length=2)
 
 
