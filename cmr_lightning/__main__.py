@@ -23,13 +23,16 @@ from cmr_lightning.files.config_files import A_CONFIG_IS_CODE, check_config_file
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare.prepare_data", "fetch and verify the files of a data set: <dataset>, or --list"),
-    "fit": ("experiment_command", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
+    "fit": ("command_line.experiment_command", "train an experiment: --config experiments/<dataset>/<method>.yaml"),
     "validate": (
-        "experiment_command",
+        "command_line.experiment_command",
         "measure a run's best checkpoint on the validation part: --config RUN/config.yaml",
     ),
-    "test": ("experiment_command", "measure it on the test part, write RUN/record.json: --config RUN/config.yaml"),
-    "predict": ("experiment_command", "write the test part's embeddings: --config RUN/config.yaml"),
+    "test": (
+        "command_line.experiment_command",
+        "measure it on the test part, write RUN/record.json: --config RUN/config.yaml",
+    ),
+    "predict": ("command_line.experiment_command", "write the test part's embeddings: --config RUN/config.yaml"),
     "search": ("model.search", "find the nearest items of every query: RUN/embeddings.npz"),
     "benchmark": (
         "benchmark.benchmark_command",

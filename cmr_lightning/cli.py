@@ -21,6 +21,14 @@ from rich.table import Table
 from cmr_lightning import callbacks
 from cmr_lightning.callbacks import RunLoggers, as_list
 from cmr_lightning.callbacks.wandb_logging import finished_at_the_end
+from cmr_lightning.command_line.trained_cli import TrainedCLI
+from cmr_lightning.command_line.trainer_options import (
+    check_callbacks,
+    check_machines,
+    check_options,
+    refusals,
+    settle_callbacks,
+)
 from cmr_lightning.config_errors import errors_for_people
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError, keep_traceback
@@ -37,8 +45,6 @@ from cmr_lightning.runs.progress import PhaseReporter
 from cmr_lightning.runs.run import Run, command_line
 from cmr_lightning.runs.run_lock import RunLock
 from cmr_lightning.runs.run_of_command import run_of_command
-from cmr_lightning.trained_cli import TrainedCLI
-from cmr_lightning.trainer_options import check_callbacks, check_machines, check_options, refusals, settle_callbacks
 
 
 class RetrievalCLI(TrainedCLI):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cmr_lightning.command_line.experiment_command import KEYS, refuse_early
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import _Resolving
-from cmr_lightning.experiment_command import KEYS, refuse_early
 from cmr_lightning.runs.run import Run
 from tests.building import ROOT
 

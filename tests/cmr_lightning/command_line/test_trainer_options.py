@@ -31,13 +31,13 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from cmr_lightning.__main__ import main
+from cmr_lightning.command_line.trainer_options import check_callbacks, check_options, settle_callbacks
 from cmr_lightning.embedding_model import validation_scores
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
 from cmr_lightning.experiment import quieten
 from cmr_lightning.parallel.strategy import TwoPlayerDDP
 from cmr_lightning.runs.run import Run
-from cmr_lightning.trainer_options import check_callbacks, check_options, settle_callbacks
 from tests.building import Built, write_toy
 
 SCORE = "val/map@all/cos/label/mean"
