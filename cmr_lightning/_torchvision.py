@@ -48,6 +48,10 @@ _declared: list[object] = []  # the operators exist only as long as their librar
 
 
 def install() -> None:
-    """Register the finder, unless torchvision is already imported."""
-    if "torchvision" not in sys.modules:
+    """Register the finder, unless there is one, or torchvision is already imported.
+
+    torch calls this, too, when it is imported where this project is installed (see pyproject.toml), so that Lightning
+    may be imported before `cmr_lightning`.
+    """
+    if "torchvision" not in sys.modules and not any(isinstance(f, _TorchvisionFinder) for f in sys.meta_path):
         sys.meta_path.insert(0, _TorchvisionFinder())

@@ -69,8 +69,8 @@ class Items(NamedTuple, Generic[ContentT]):
 
     Attributes:
         content: What is encoded, as `Batch.image` or `Batch.text`.
-        label: As in `Batch`, of the image itself, of that of the text, or of the source of a composed query.
-        image_id: That image, `(N,)` int64.
+        label: As in `Batch`: the label of an image, of a text's image, or of the source of a composed query.
+        image_id: The id of that image, `(N,)` int64.
         position: Row of the item in its part, `(N,)` int64.
         query: Which items are queries, `(N,)` bool, all others being the gallery; None where every item is both.
     """
@@ -84,7 +84,7 @@ class Items(NamedTuple, Generic[ContentT]):
 
 @dataclass(frozen=True)
 class Features:
-    """Items come as feature vectors of `size` numbers; training images come seen at `turns` rotations, 1 or 4."""
+    """Items come as feature vectors of `size` numbers; training images come at `turns` rotations, 1 or 4."""
 
     size: int
     turns: int = 1
@@ -92,7 +92,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images come as uint8 RGB pictures of `size` x `size` pixels."""
+    """Images come as uint8 RGB pictures of `size` x `size` pixels, values 0 to 255: encoders scale them themselves."""
 
     size: int
 
@@ -103,8 +103,8 @@ class Words:
 
     Attributes:
         vocabulary: Number of token ids V.
-        length: Most tokens of a text.
-        padding: The id that fills texts up.
+        length: Largest number of tokens in a text.
+        padding: The id that shorter texts are padded with.
         words: The word of each id, where ids stand for words; empty where they stand for parts of words.
     """
 
@@ -115,7 +115,7 @@ class Words:
 
 
 Input = Features | Pixels | Words
-"""What an encoder is fed with."""
+"""Form of an encoder's input."""
 
 
 Task = Literal["label", "instance", "composed"]

@@ -1,4 +1,4 @@
-"""Methods that are not trained by gradients: those that look at nothing, and those that solve an equation."""
+"""Methods that are not trained by gradients: those that ignore the data, and those that solve an equation."""
 
 from abc import abstractmethod
 from typing import ClassVar

@@ -17,6 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Measurement, Protocol, measure, measure_composed, ranking_as
 from cmr_lightning.parallel.gathering import Processes, gather_rows
 from cmr_lightning.parallel.strategy import TwoPlayerDDP
+from cmr_lightning.ranges import Checked
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, Modality] = ("image", "text")
@@ -60,7 +61,7 @@ class Embeddings:
         return self.with_tensors([tensor.detach() for tensor in self.tensors().values()])
 
 
-class EmbeddingModel(pl.LightningModule, ABC):
+class EmbeddingModel(Checked, pl.LightningModule, ABC):
     """The base of all methods, trained by gradients or not: it embeds items and evaluates the embeddings.
 
     Validation and test loaders serve every item of one modality once, images first, then texts or composed queries.
@@ -75,6 +76,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
     Attributes:
         measurement: Result of the last evaluation, None before the first.
         embedded: Embeddings of the last evaluation, None before the first.
+        trained_on: What the model was trained on, as its checkpoints have it, None before the first of them.
 
     Raises:
         UserError: If the method is for other tasks, or training images come at several rotations.
@@ -98,6 +100,7 @@ class EmbeddingModel(pl.LightningModule, ABC):
         self.spec = spec
         self.measurement: Measurement | None = None
         self.embedded: Embeddings | None = None
+        self.trained_on: dict[str, Any] | None = None
         self._collected: dict[Modality, list[Items[Tensor]]] = {"image": [], "text": []}
 
     def setup(self, stage: str) -> None:
@@ -161,14 +164,27 @@ class EmbeddingModel(pl.LightningModule, ABC):
         return self.trainer.datamodule.protocols  # type: ignore[attr-defined]
 
     def _measure(self, part: Literal["val", "test"], protocols: Sequence[Protocol]) -> Measurement | None:
-        """Measure the collected items; None where a sanity check saw too few composed queries to rank them."""
+        """Measure the collected items; None where a trial run or a sanity check saw a few of them only.
+
+        Raises:
+            UserError: If another run saw a few only.
+        """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         images, texts = (self._all_items(self._collected[modality]) for modality in MODALITIES)
         self._collected = {"image": [], "text": []}
         self.embedded = Embeddings(images.content, texts.content)
+        whole = data.part(part)
+        if (len(images.content), len(texts.content)) != (whole.num_images, whole.num_texts):
+            if self.trainer.sanity_checking or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+                return None
+            raise UserError(
+                f"Results are those of all items of a part, but {len(images.content)} of {whole.num_images} images and "
+                f"{len(texts.content)} of {whole.num_texts} texts were embedded; leave trainer.limit_val_batches, "
+                f"trainer.limit_test_batches and trainer.overfit_batches out."
+            )
         with ranking_as(Processes(self.device) if self.trainer.world_size > 1 else None):
             if self.spec.relevance == "composed":
-                return self._measure_composed(self.embedded, data.part(part), protocols)
+                return measure_composed(*self.embedded.pair, whole.compositions, protocols)
             queries = None if images.query is None or texts.query is None else (images.query, texts.query)
             return measure(
                 images.content,
@@ -189,18 +205,6 @@ class EmbeddingModel(pl.LightningModule, ABC):
         order = order[position.diff(prepend=position[:1] - 1) > 0]
         return Items(*(field[order] for field in together))
 
-    def _measure_composed(self, embedded: Embeddings, part: Any, protocols: Sequence[Protocol]) -> Measurement | None:
-        images, queries = embedded.pair
-        if (len(images), len(queries)) != (part.num_images, part.num_texts):
-            if self.trainer.sanity_checking:
-                return None
-            raise UserError(
-                f"Composed queries are measured among all images, but {len(images)} of {part.num_images} images and "
-                f"{len(queries)} of {part.num_texts} queries were embedded; leave trainer.limit_val_batches and "
-                f"trainer.limit_test_batches at 1.0."
-            )
-        return measure_composed(images, queries, part.compositions, protocols)
-
     def _log(self, measurement: Measurement, stage: str) -> None:
         values = {
             f"{stage}/{protocol}/{direction}": value
@@ -216,8 +220,11 @@ class EmbeddingModel(pl.LightningModule, ABC):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which method the weights belong to."""
+        """Note which method the weights belong to, and what they were trained on."""
         checkpoint["method"] = type(self).__name__
+        if self.trained_on is None:  # the same in every checkpoint, and takes long where parts are large
+            self.trained_on = self.trainer.datamodule.trained_on().as_plain()  # type: ignore[attr-defined]
+        checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another method, or of other sizes.

@@ -4,21 +4,34 @@ import argparse
 import logging
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from enum import Enum
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+import cmr_lightning.callbacks
 import cmr_lightning.discriminators
 import cmr_lightning.encoders
 import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
-from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.batch import DataSpec
+from cmr_lightning.config_errors import errors_for_people, set_up_parsing
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
+from cmr_lightning.files.config_files import A_CONFIG_IS_CODE, config_files
 from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.ranges import Seed
 from datamodules import CrossModalData
 
+# It is linked and never parsed: None until the model is built.
+register_type(
+    DataSpec, serializer=lambda spec: spec, type_check=lambda spec, _: spec is None or isinstance(spec, DataSpec)
+)
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, choice: dumper.represent_data(choice.value))  # as of `Timer`
+
+_ASKED_FOR = ("pytorch_lightning.profilers.profiler", "pytorch_lightning.callbacks.model_summary")
 _ONLY_FOR_THIS_CALL = ("ckpt_path", "weights_only", "resume", "overwrite")
 
 
@@ -28,18 +41,29 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, arguments: Sequence[str]) -> None:
         self.config_files = config_files(arguments)
         self.command = arguments[0]
-        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        set_up_parsing()
         super().__init__(
             EmbeddingModel,
             CrossModalData,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            seed_everything_default=0,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # it would tie the model to the command line; they are copied together
             parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m cmr_lightning"},
             args=list(arguments),
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse null where a parameter may not be None: parsers take that for nothing."""
+        super().parse_arguments(parser, args)
+        set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
+        try:
+            parser.validate(self.config)
+        except TypeError as error:
+            raise argparse.ArgumentError(None, str(error)) from error
+        finally:
+            set_parsing_settings(unset_sentinel=False)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning calls it on the instance
         """Take the given command alone: each has a parser of its own, which takes long to build."""
@@ -48,7 +72,11 @@ class ExperimentCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make a parser that raises its errors instead of exiting, and takes no abbreviation for a key."""
-        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False)
+        return super().init_parser(**kwargs, exit_on_error=False, allow_abbrev=False, epilog=A_CONFIG_IS_CODE)
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, a number: Lightning would also take a truth value, for no seed or a random one."""
+        parser.add_argument("--seed_everything", type=Seed, default=0, help="Seed of everything that is drawn.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's folder, and the one link between data and model."""
@@ -56,13 +84,17 @@ class ExperimentCLI(LightningCLI):
         parser.add_argument(
             "--run_dir", type=str | None, help="Folder of the run (default: runs/<experiment>/seed<seed_everything>)."
         )
-        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.spec", compute_fn=self.spec_of, apply_on="instantiate")
+
+    def spec_of(self, data: CrossModalData) -> DataSpec:
+        """Return what the model must know of the data."""
+        return data.spec
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
-            parser.add_argument("--resume", type=bool, default=False, help="Go on from the run's last checkpoint.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Throw an earlier run's folder away.")
+            parser.add_argument("--resume", type=bool, default=False, help="Continue from the run's newest checkpoint.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Delete an earlier run's folder first.")
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -99,7 +131,7 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
         UserError: If the config is not right.
     """
     quieten()
-    with errors_for_people():
+    with errors_for_people(config_files(arguments)):
         return _Resolving(arguments).resolved()
 
 
@@ -129,13 +161,6 @@ def _datamodule(config: dict[str, Any]) -> CrossModalData:
     return parser.instantiate_classes(parser.parse_object({"data": config})).data
 
 
-def config_files(arguments: Sequence[str]) -> list[Path]:
-    """Find the files that a command line gives by `--config` or `-c`, which are no longer in the parsed options."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="append", type=Path, default=[])
-    return parser.parse_known_args(list(arguments))[0].config
-
-
 def quieten() -> None:
     """Silence warnings and messages of libraries that say nothing about the run."""
     for message in (
@@ -151,4 +176,9 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
     for name in ("pytorch_lightning", "lightning_fabric"):
         for handler in logging.getLogger(name).handlers:
-            handler.setLevel(logging.WARNING)
+            handler.addFilter(_is_shown)
+
+
+def _is_shown(message: logging.LogRecord) -> bool:
+    """Tell whether a message of Lightning is a warning, or something that the user asked for."""
+    return message.levelno >= logging.WARNING or message.name in _ASKED_FOR

@@ -1,5 +1,6 @@
 """A retriever: what a method says of its encoders, its adversary and its losses."""
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -14,15 +15,21 @@ from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.losses import AdversarialMode, adversarial_modality, binary_entropy, modality_loss
 from cmr_lightning.losses.relations import same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
+from cmr_lightning.ranges import Name, NonNegative, Width
 
 ImageEncoder = Callable[[Features | Pixels, int], nn.Module]
-"""Makes an image encoder from the form of its input and the size of the common space."""
+"""Makes an image encoder from the form of its input and the size D of the common space: a module that embeds feature
+vectors `(N, size)`, or uint8 pictures `(N, 3, size, size)` of values 0 to 255, which it has to scale itself, as points
+`(N, D)`."""
 
 TextEncoder = Callable[[Features | Words, int], nn.Module]
-"""Makes a text encoder from the form of its input and the size of the common space."""
+"""Makes a text encoder from the form of its input and the size D of the common space: a module that embeds feature
+vectors `(N, size)` or `Tokens` as points `(N, D)`."""
 
 Discriminator = Callable[[int], nn.Module]
 """Makes a discriminator from the size of the common space."""
+
+_OF_BYTES = re.compile("unsigned char|uint8|Byte")  # how torch says in its errors that it was given bytes
 
 
 class Retriever(TwoPlayerModel):
@@ -42,7 +49,7 @@ class Retriever(TwoPlayerModel):
         discriminator: Class and arguments of the modality classifier; None for a method without an adversary.
         adversary: What the generator minimises against the discriminator: `reversal`, `flipped` or `entropy`.
         weights: Weights of the loss terms that differ from the method's defaults; 0 takes a term out.
-        compile: Backend of torch.compile, as `inductor`, that both encoders are compiled by; None not to compile.
+        compile: Backend of torch.compile for both encoders, such as `inductor`; None not to compile.
         **kwargs: Options of the game, see `TwoPlayerModel`.
 
     Raises:
@@ -60,23 +67,35 @@ class Retriever(TwoPlayerModel):
         spec: DataSpec,
         image_encoder: ImageEncoder,
         text_encoder: TextEncoder,
-        dim: int = 200,
+        dim: Width = 200,
         discriminator: Discriminator | None = None,
         adversary: AdversarialMode = "reversal",
-        weights: dict[str, float] | None = None,
-        compile: str | None = None,
+        weights: dict[str, NonNegative] | None = None,
+        compile: Name | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(spec, **kwargs)
         self.dim = dim
-        self.image_encoder = image_encoder(spec.image, dim)
-        self.text_encoder = text_encoder(spec.text, dim)
+        self.image_encoder = self._made("image_encoder", image_encoder)(spec.image, dim)
+        self.text_encoder = self._made("text_encoder", text_encoder)(spec.text, dim)
         self.discriminator = None if discriminator is None else discriminator(dim)
         self.adversary = adversary
         self.weights = self._complete(weights or {})
         self.compile_with = compile
 
+    def _made(self, name: str, factory: Callable[[Any, int], nn.Module]) -> Callable[[Any, int], nn.Module]:
+        """Refuse an encoder that is only its settings, as jsonargparse leaves it where a parameter has no type."""
+        if not callable(factory):
+            raise UserError(
+                f"{type(self).__name__} is given {name} as it stands in the config; annotate the parameter in its "
+                f"__init__, `{name}: {name.title().replace('_', '')}` from cmr_lightning.retriever, or leave it to "
+                f"**kwargs."
+            )
+        return factory
+
     def _complete(self, weights: dict[str, float]) -> dict[str, float]:
+        if not hasattr(self, "terms"):
+            raise UserError(f"{type(self).__name__} names no loss terms; set `terms = {{name: weight}}` in the class.")
         unknown = sorted(set(weights) - set(self.terms))
         if unknown:
             raise UserError(
@@ -84,6 +103,10 @@ class Retriever(TwoPlayerModel):
                 f"{', '.join(self.terms)}."
             )
         complete = {**self.terms, **weights}
+        if not any(complete.values()):
+            raise UserError(
+                f"model.weights are all 0, so nothing would be learned; give one of {', '.join(self.terms)} a weight."
+            )
         played = [term for term in self.adversarial_terms if complete.get(term, 0) != 0]
         if played and self.discriminator is None:
             raise UserError(
@@ -147,16 +170,38 @@ class Retriever(TwoPlayerModel):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed images, as `Batch.image`, as points `(N, D)`."""
-        return self.image_encoder(images)
+        return self._encode(self.image_encoder, images)
 
     def embed_texts(self, texts: Text) -> Tensor:
         """Embed texts, as `Batch.text`, as points `(N, D)`."""
-        return self.text_encoder(texts)
+        return self._encode(self.text_encoder, texts)
+
+    def _encode(self, encoder: nn.Module, content: Text) -> Tensor:
+        """Embed content as points `(N, D)`.
+
+        Raises:
+            UserError: If the encoder does not do what `ImageEncoder` or `TextEncoder` says.
+        """
+        name = type(encoder).__name__
+        try:
+            points = encoder(content)
+        except RuntimeError as error:
+            if isinstance(content, Tensor) and content.dtype == torch.uint8 and _OF_BYTES.search(str(error)):
+                raise UserError(
+                    f"{name} computes with pictures as they come, uint8 {tuple(content.shape)} of values 0 to 255; let "
+                    f"its forward begin with `pictures.float() / 255` ({str(error).splitlines()[0]})."
+                ) from error
+            raise
+        if points.shape[-1] != self.dim:
+            raise UserError(
+                f"{name} returns points {tuple(points.shape)}, but must return (N, {self.dim}), as model.dim."
+            )
+        return points
 
     def embed_batch(self, batch: Batch) -> tuple[Batch, Embeddings]:
         """Embed a batch; where several processes train, return what relates their rows, and all embeddings.
 
-        Images and texts themselves are not gathered: what reads them belongs into `embed`.
+        Images and texts themselves are not gathered: what reads them belongs in `embed`.
         """
         embeddings = self.embed(batch)
         if self.trainer.world_size == 1:
@@ -165,7 +210,7 @@ class Retriever(TwoPlayerModel):
         return batch._replace(label=label, image_id=image_id), embeddings.with_tensors(tensors)
 
     def after_gathering(self) -> list[nn.Module]:
-        """List the discriminator; a method adds what it computes its terms with."""
+        """List the discriminator; a method adds the other networks that its terms are computed with."""
         return [] if self.discriminator is None else [self.discriminator]
 
     # Parts -----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from pkgutil import iter_modules
 import cmr_lightning  # noqa: F401  (before Lightning, so that torchvision loads beside a CPU build of torch)
 from datamodules.base import CrossModalData, Split
 from datamodules.reading.loaders import Part
+from datamodules.trained_on import TrainedOn
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["CrossModalData", "Part", "Split"]
+__all__ = ["CrossModalData", "Part", "Split", "TrainedOn"]

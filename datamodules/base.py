@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -14,9 +15,11 @@ from torch import Tensor
 from cmr_lightning.batch import Batch, DataSpec, Features, Task, Tokens, Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
+from cmr_lightning.ranges import Checked, Count
 from datamodules.facts import Facts
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
+from datamodules.trained_on import TrainedOn, Use, numbers_of
 
 PartName = Literal["train", "val", "test"]
 
@@ -37,7 +40,7 @@ def split_checksum(parts: dict[str, list[str]]) -> str:
     return digest.hexdigest()[:16]
 
 
-class CrossModalData(pl.LightningDataModule, ABC):
+class CrossModalData(Checked, pl.LightningDataModule, ABC):
     """A data set of images with texts.
 
     A subclass reads its published files in `read`, and names its `classes`, `protocols`, `split` and `features`. The
@@ -49,6 +52,10 @@ class CrossModalData(pl.LightningDataModule, ABC):
             of processes.
         eval_batch_size: Items that a process encodes at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+
+    Attributes:
+        unknown_words: Share of words of validation and test texts that the model does not know, 0 to 1, by part, of
+            the parts that were read; empty where texts are no words.
     """
 
     facts: ClassVar[Facts]
@@ -60,12 +67,16 @@ class CrossModalData(pl.LightningDataModule, ABC):
     protocols: tuple[Protocol, ...]
     """The protocols of its metrics, the main one first."""
 
-    def __init__(self, batch_size: int = 64, eval_batch_size: int = 1024, epoch_of: EpochOf = "texts") -> None:
+    def __init__(self, batch_size: Count = 64, eval_batch_size: Count = 1024, epoch_of: EpochOf = "texts") -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.epoch_of = epoch_of
+        self.unknown_words: dict[PartName, float] = {}
         self._parts: dict[str, Part] = {}
+
+    def __str__(self) -> str:
+        return type(self).__name__  # Lightning would make all loaders to measure them, that of the test part, too
 
     @abstractmethod
     def read(self, part: PartName) -> Part:
@@ -96,13 +107,28 @@ class CrossModalData(pl.LightningDataModule, ABC):
     def part(self, name: PartName) -> Part:
         """Return one part, read on first use and checked."""
         if name not in self._parts:
+            self._check_declared()
             part = self.read(name)
+            if not isinstance(part, Part):
+                raise UserError(
+                    f"{type(self).__name__}.read returns a {type(part).__name__}, but must return a `Part`."
+                )
             self._check(name, part)
             self._parts[name] = part
         return self._parts[name]
 
+    def _check_declared(self) -> None:
+        for name, example in (("classes", '("cat", "dog")'), ("protocols", "INSTANCE_LEVEL")):
+            if not hasattr(self, name):
+                raise UserError(f"{type(self).__name__} has no `{name}`; set it in the class, as {name} = {example}.")
+
     def _check(self, name: PartName, part: Part) -> None:
         present = class_counts(part.label, len(self.classes))
+        if len(present) != len(self.classes):
+            raise UserError(
+                f"{type(self).__name__}: the {name} part has labels of {len(present)} classes, but the data set names "
+                f"{len(self.classes)} in `classes`."
+            )
         empty = [c for c, n in zip(self.classes, present, strict=True) if n == 0]
         if empty and self.task == "label":
             raise UserError(
@@ -113,11 +139,15 @@ class CrossModalData(pl.LightningDataModule, ABC):
     @cached_property
     def spec(self) -> DataSpec:
         """The facts that a model must know before it is built; reads the training part."""
-        train = self.part("train")
-        text = train.text
+        try:
+            train = self.part("train")
+            text = train.text
+            words = self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size)
+        except AttributeError as error:  # jsonargparse would take it for a data set without `spec`, and go on
+            raise RuntimeError(f"{type(self).__name__} cannot be read: {error}") from error
         return DataSpec(
             image=form(train.image),
-            text=self.words(text.ids.shape[1]) if isinstance(text, Tokens) else Features(form(text).size),
+            text=words,
             num_classes=len(self.classes),
             class_counts=class_counts(train.label, len(self.classes)),
             multi_label=train.label.ndim == 2,
@@ -134,10 +164,51 @@ class CrossModalData(pl.LightningDataModule, ABC):
         """Describe texts of at most `length` tokens; only data sets that serve tokens can."""
         raise TypeError(f"{type(self).__name__} serves tokens and so must define `words`")
 
-    def checksum(self) -> str:
-        """Return the start of the SHA-256 over all parts as encoders see them, 16 digits; reads the test part."""
+    def learned(self) -> dict[str, Any]:
+        """Return what was learned from the training part, in plain values and tensors, which a checkpoint keeps."""
+        return {}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in an earlier training instead of learning it from this training part; see `learned`.
+
+        Raises:
+            UserError: If the data cannot be brought into the form that they had in that training.
+        """
+        del learned
+
+    def trained_on(self) -> TrainedOn:
+        """Collect what a model that is trained on these data must keep of them; reads training and validation part."""
+        seen: tuple[PartName, PartName] = ("train", "val")
+        return TrainedOn(
+            dataset=type(self).__name__,
+            split=asdict(self.split),
+            classes=list(self.classes),
+            spec=self.spec,
+            learned=self.learned(),
+            checksums={part: self.checksum(part) for part in seen},
+            pictures={part: numbers_of(self.part(part).image_names) for part in seen},
+        )
+
+    def take_over(self, trained_on: TrainedOn, use: Use) -> dict[str, str]:
+        """Serve what a model was trained to read, with the vocabulary and the spec of its training.
+
+        Returns:
+            What is different from the training and does not harm; see `TrainedOn.compare`.
+
+        Raises:
+            UserError: If the model cannot be used so on these data.
+        """
+        trained_on.refuse_other_labels(self.task, self.classes)
+        self.restore(trained_on.learned)
+        measured = torch.tensor([]) if use == "resume" else numbers_of(self.part(use).image_names)
+        differences = trained_on.compare(self.trained_on(), use, measured)
+        self.spec = trained_on.spec
+        return differences
+
+    def checksum(self, *parts: PartName) -> str:
+        """Return the start of the SHA-256 over parts as encoders see them, by default all, 16 digits."""
         digest = hashlib.sha256()
-        for name in ("train", "val", "test"):
+        for name in parts or ("train", "val", "test"):
             digest.update(name.encode())
             for content in self.part(name).contents:
                 for piece in fingerprints(content):
@@ -170,7 +241,23 @@ class CrossModalData(pl.LightningDataModule, ABC):
         if self.trainer:
             limit = self.trainer.limit_train_batches
             loader.limit = limit if isinstance(limit, int) else int(limit * len(loader))
+            self._check_length(self.trainer, min(loader.limit, len(loader)), len(loader))
         return loader
+
+    def _check_length(self, trainer: pl.Trainer, batches: int, most: int) -> None:
+        """Raise UserError if the trainer's options do not fit an epoch of so many `batches`, of at `most` so many."""
+        if batches == 0:
+            raise UserError(
+                f"trainer.limit_train_batches is {trainer.limit_train_batches}, which leaves none of the {most} "
+                f"batches of an epoch; give a larger share, or a number of batches."
+            )
+        interval = getattr(trainer, "val_check_interval", 1.0)  # missing where the interval is a time
+        per_epoch = isinstance(interval, int) and trainer.check_val_every_n_epoch is not None
+        if per_epoch and interval > batches:
+            raise UserError(
+                f"trainer.val_check_interval is {interval}, more than the {batches} batches of an epoch; set "
+                f"trainer.check_val_every_n_epoch to null to count on over the epochs, or give a smaller number."
+            )
 
     def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
         return PairLoader(self.part("train"), self.batch_size, seed, rank, world_size, self.epoch_of)

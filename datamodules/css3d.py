@@ -1,7 +1,5 @@
 """CSS3D (Vo et al., CVPR 2019, arXiv 1812.07119): rendered scenes of coloured shapes, and what to change in them."""
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from dataclasses import replace
@@ -11,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.drawn.flat_scenes import FlatScenes, Scene
 from datamodules.facts import Facts, Origin
@@ -65,7 +64,7 @@ class CSS3D(ListedCompositions):
         root: Folder of the published files.
         image: What image encoders are fed with; by default the pictures.
         text: What text encoders are fed with; by default all words.
-        sources: What queries start from: `rendered` pictures, as those that answer, or `flat` drawings of their scenes.
+        sources: What queries start from: `rendered` pictures, like the answers, or `flat` drawings of their scenes.
         batch_size: Training queries in a batch, each with its target.
         eval_batch_size: Items encoded at once in evaluation.
     """
@@ -77,12 +76,12 @@ class CSS3D(ListedCompositions):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
         sources: Literal["rendered", "flat"] = "rendered",
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
+        batch_size: Count = 32,
+        eval_batch_size: Count = 256,
     ) -> None:
         super().__init__(root, image, text, batch_size, eval_batch_size)
         self.sources = sources
@@ -145,19 +144,19 @@ class CSS3D(ListedCompositions):
             drawn += [first, chance.choice(others)] if others else [first]
         return [Query(change.source, published.texts[change.modification], change.target) for change in drawn[:count]]
 
-    def _changes(self, part: PartName) -> list[Change]:
+    def _changes(self, part: PartName) -> "list[Change]":
         """Return all changes of one part, in the order of the file."""
         changes = self._published(part).changes
         if part == "test":
             return changes
         return [change for change in changes if (change.modification % HELD_OUT == HELD_OUT - 1) == (part == "val")]
 
-    def _published(self, part: PartName) -> PublishedPart:
+    def _published(self, part: PartName) -> "PublishedPart":
         """Return the published part that a part is cut from."""
         return self._content["test" if part == "test" else "train"]
 
     @cached_property
-    def _content(self) -> dict[str, PublishedPart]:
+    def _content(self) -> "dict[str, PublishedPart]":
         path = find(self.root, _FILE, _SOURCE)
         content = read_pickled(path, _SOURCE)
         try:

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+_ORIENTATIONS = {
+    "stored": "as the files store them, as in the published protocols: what EXIF data say of it is not applied",
+    "upright": "as the camera noted in the EXIF data",
+}
+"""What cards say of it; `data.image.orientation` changes it."""
+
 
 class Counts(NamedTuple):
     """Size of one part of a data set as it is published; None for a number that is not known.
@@ -60,7 +66,7 @@ class Facts:
         level: What is relevant to what: class, instance, composed, ...
         terms: Terms under which it may be used, in sentences.
         origins: Where its files come from; of several layouts the recommended one first.
-        optional: What alone needs a file or folder, by its path: a setting such as `text: tfidf`, or a noun.
+        optional: The only thing that needs a file or folder, by its path: a setting such as `text: tfidf`, or a noun.
         sha256: Checksums of files that are known, by their paths.
         counts: Size of each part under the default settings.
         remark: What else is to be said of the parts.
@@ -133,11 +139,11 @@ def readme_table(data_sets: Mapping[str, Facts]) -> str:
     return "\n".join(["| data set | train / val / test | level | card |", "|---|---|---|---|", *rows, ""])
 
 
-def card_table(name: str, facts: Facts) -> str:
-    """Return the table of a data set's card, given its class name."""
+def card_table(name: str, facts: Facts, orientation: str = "") -> str:
+    """Return the table of a data set's card, given its class name and how its picture files are seen, if it has any."""
     rows = [("data set", facts.title), ("relevance", facts.level), ("terms", facts.terms)]
     rows += [(part, counts.in_words()) for part, counts in facts.counts.items()]
-    rows += [("parts", facts.remark)]
+    rows += [("parts", facts.remark), ("orientation of pictures", _ORIENTATIONS.get(orientation, ""))]
     rows += [(", ".join(f"`{path}`" for path in origin.holds), origin.how.rstrip(",")) for origin in facts.origins]
     rows += [(f"`{path}`", f"needed for {need} alone") for path, need in facts.optional.items()]
     lines = [f"| {what} | {text} |" for what, text in rows if text]

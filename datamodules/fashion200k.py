@@ -1,7 +1,5 @@
 """Fashion200k (Han et al., ICCV 2017, arXiv 1708.01311): pictures of a shop with descriptions that differ by a word."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict
@@ -14,6 +12,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
@@ -62,8 +61,8 @@ class Fashion200k(ListedCompositions):
     `replace <a> with <b>`; one without siblings gives its place to another. Test queries are a published list. A
     picture is right if its description is that of the target.
 
-    Published are a training and a test part. Validation are the training pictures of a tenth of the products, by
-    `held_out`, each with one query that is drawn once.
+    A training and a test part are published. The training pictures of a tenth of the products, chosen by `held_out`,
+    are held out for validation, each with one query that is drawn once.
 
     Source, terms, counts and known faults: `datamodules/cards/fashion200k.md`.
 
@@ -83,12 +82,12 @@ class Fashion200k(ListedCompositions):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
         parents: ParentRule = "substring",
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
+        batch_size: Count = 32,
+        eval_batch_size: Count = 256,
     ) -> None:
         super().__init__(root, image, text, batch_size, eval_batch_size)
         self.parents = parents
@@ -128,22 +127,22 @@ class Fashion200k(ListedCompositions):
         return Listing(listing.pictures, listing.label, texts, torch.zeros(len(texts), dtype=torch.int64))
 
     @cached_property
-    def _siblings(self) -> Siblings:
+    def _siblings(self) -> "Siblings":
         captions = {entry.picture: entry.caption for entry in self._entries("train")}
         return Siblings([captions[picture] for picture in self.listing("train").pictures], self.parents)
 
-    def _entries(self, part: PartName) -> list[Entry]:
+    def _entries(self, part: PartName) -> "list[Entry]":
         if part == "test":
             return self._test_entries
         return [entry for entry in self._training_entries if in_validation(entry.picture) == (part == "val")]
 
     @cached_property
-    def _training_entries(self) -> list[Entry]:
+    def _training_entries(self) -> "list[Entry]":
         """Pictures of the published training part, validation included."""
         return read_labels(self._files("train"))
 
     @cached_property
-    def _test_entries(self) -> list[Entry]:
+    def _test_entries(self) -> "list[Entry]":
         return read_labels(self._files("test"))
 
     def _files(self, part: Literal["train", "test"]) -> list[tuple[str, Path]]:
@@ -155,7 +154,7 @@ class Fashion200k(ListedCompositions):
         found = [(_FILE.fullmatch(path.name), path) for path in files]
         return [(match["category"], path) for match, path in found if match]
 
-    def _test_queries(self, entries: Sequence[Entry]) -> list[Query]:
+    def _test_queries(self, entries: "Sequence[Entry]") -> list[Query]:
         path = find(self.root, _QUERIES, _QUERIES_SOURCE)
         rows = {entry.picture: row for row, entry in enumerate(entries)}
         queries = []
@@ -232,7 +231,7 @@ def modification(source: Sequence[str], target: Sequence[str]) -> str:
     """Return the text that turns one description into another: `replace <a> with <b>`.
 
     a is the first source word that is not in the target, b the first target word that is not in the source; the last
-    word where there is none, as in TIRG's code. Each of both has at least one word.
+    word where there is none, as in TIRG's code. Both have at least one word.
 
     Examples:
         >>> modification(["red", "lace", "dress"], ["blue", "lace", "dress"])

@@ -57,7 +57,7 @@ class MITStates(ListedCompositions):
     may be their own. In validation and test every picture asks for every other adjective of its noun. A picture is
     right if it has the noun and the adjective; what shows the adjective, or the noun, is measured as well.
 
-    Parts have different nouns: 49 for test as in TIRG, of the others a tenth for validation by `held_out`. The classes
+    Parts have different nouns: 49 for test as in TIRG, a tenth of the others for validation by `held_out`. The classes
     are the nouns. Folders without an adjective, and those called `adj <noun>`, show no state and are skipped.
 
     Source, terms, counts and known faults: `datamodules/cards/mit_states.md`. The arguments are those of

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.karpathy import KarpathyData, json_origin
@@ -64,13 +65,13 @@ class MSCOCO(KarpathyData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         restval: bool = True,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        captions_per_image: int | None = 5,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
+        captions_per_image: Count | None = 5,
+        batch_size: Count = 128,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(root, image, text, captions_per_image, batch_size, eval_batch_size, epoch_of)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -119,12 +120,12 @@ class NUSWIDE(ListedData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | Literal["tags1k"] | None = None,
         variant: Variant = "10k",
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
     ) -> None:
         if text == "tags1k":
             text = _TagVectors(Path(root).expanduser())

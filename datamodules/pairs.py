@@ -1,15 +1,19 @@
 """Pairs: the user's own pictures with their texts, listed in one table."""
 
 import hashlib
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, Protocol
+from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS, Protocol
+from cmr_lightning.ranges import Checked, Count, CountFromZero, Fraction, Name
 from datamodules.base import PartName
 from datamodules.facts import Facts
 from datamodules.families.listed_data import PARTS, ListedData
@@ -17,6 +21,7 @@ from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.listing import Listing, no_labels
 from datamodules.reading.loaders import EpochOf
+from datamodules.reading.picture_files import Orientation
 from datamodules.reading.published_files import find
 from datamodules.reading.table_files import Table, TableRow, read_table
 
@@ -24,18 +29,20 @@ _SOURCE = "it is the table of pairs given as data.table, relative to data.root"
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Checked):
     """How the columns of the table are called; others may be there and are not read.
 
     Attributes:
-        image: Picture file, relative to the root; slashes or backslashes between folders.
+        image: Picture file, relative to the root; slashes or backslashes between folders, in any normal form of
+            Unicode.
         text: A text that belongs to the picture.
         label: Class of the picture. Empty to use no labels; a table without a column `label` has none either.
-        split: `train`, `val` or `test`. Empty to draw the split, as for a table without a column `split`.
+        split: `train`, `val` or `test`, where `val` may be left out, to be drawn from `train`. Empty to draw the whole
+            split, as for a table without a column `split`.
     """
 
-    image: str = "image"
-    text: str = "text"
+    image: Name = "image"
+    text: Name = "text"
     label: str = "label"
     split: str = "split"
 
@@ -60,7 +67,10 @@ class Pairs(ListedData):
     they share one, and the data set is measured at class level; without labels a text is relevant to its own picture
     only. Where the table has no splits, pictures are drawn into parts with all their texts, class by class if each has
     one label: those with the smallest SHA-256 of the text `<split_seed>/<image>` are for testing, the next for
-    validation, the others for training, whatever the order of the table.
+    validation, the others for training, whatever the order of the table. Where the table has a test part and no
+    validation part, this is drawn from the training part in the same way.
+
+    Pictures are seen upright, as the camera noted in their EXIF data, unless `image` says otherwise.
 
     Args:
         root: Folder of table and pictures.
@@ -69,7 +79,7 @@ class Pairs(ListedData):
         label_separator: What stands between the labels of a picture that may have several, e.g. `;`. None where each
             has one. JSON lines and Parquet may have lists of labels instead.
         val_fraction: Share of the pictures, of each class if each has one label, that a drawn split validates on;
-            rounded, at least one.
+            rounded, at least one. Where the table has a test part alone, share of the others.
         test_fraction: The same of the test part.
         split_seed: Number of the drawn split.
         image: What image encoders are fed with; None for `Pictures()`.
@@ -88,26 +98,27 @@ class Pairs(ListedData):
         level="by labels or by pair",
         remark="a table of your own",
     )
+    orientation: ClassVar[Orientation] = "upright"
 
     def __init__(
         self,
-        root: str,
-        table: str,
+        root: Name,
+        table: Name,
         columns: Columns = Columns(),
-        label_separator: str | None = None,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        split_seed: int = 0,
+        label_separator: Name | None = None,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: CountFromZero = 0,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
-        if min(val_fraction, test_fraction) <= 0 or val_fraction + test_fraction >= 1:
+        if val_fraction + test_fraction >= 1:
             raise UserError(
-                f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; both must be above 0, "
-                f"and their sum below 1."
+                f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; their sum must be below "
+                f"1."
             )
         super().__init__(root, image, text, batch_size, eval_batch_size, epoch_of)
         self.table = table
@@ -125,14 +136,16 @@ class Pairs(ListedData):
     @cached_property
     def protocols(self) -> tuple[Protocol, ...]:  # type: ignore[override]  # known once the table is read
         """Class level with labels, instance level without."""
-        return INSTANCE_LEVEL if self._label_column is None else CLASS_LEVEL
+        return INSTANCE_LEVEL if self._label_column is None else LABELLED_PAIRS
 
     @property
     def split_name(self) -> str:
         """Column of the table, or how the split was drawn."""
-        if self._split_column is not None:
-            return f"column {self._split_column} of {self.table}"
-        return f"drawn with seed {self.split_seed}, val {self.val_fraction:g}, test {self.test_fraction:g}"
+        drawn = f"drawn with seed {self.split_seed}, val {self.val_fraction:g}"
+        if self._split_column is None:
+            return f"{drawn}, test {self.test_fraction:g}"
+        column = f"column {self._split_column} of {self.table}"
+        return f"{column}, validation {drawn} of train" if self._lacks_validation else column
 
     def list_part(self, part: PartName) -> Listing:
         """List one part in the order in which the table first names each picture.
@@ -167,7 +180,12 @@ class Pairs(ListedData):
     @cached_property
     def _names(self) -> dict[PartName, list[str]]:
         """Pictures of each part, in the order of the table."""
-        of = self._drawn() if self._split_column is None else {n: p.split for n, p in self._pictures.items()}
+        of: Mapping[str, PartName | None] = {name: picture.split for name, picture in self._pictures.items()}
+        if self._split_column is None:
+            of = self._drawn(list(of), {"test": self.test_fraction, "val": self.val_fraction})
+        elif self._lacks_validation:
+            train = [name for name, part in of.items() if part == "train"]
+            of = {**of, **self._drawn(train, {"val": self.val_fraction})}
         parts = {part: [name for name in self._pictures if of[name] == part] for part in PARTS}
         for part, pictures in parts.items():
             if not pictures:
@@ -177,25 +195,30 @@ class Pairs(ListedData):
                 )
         return parts
 
-    def _drawn(self) -> dict[str, PartName]:
-        """Draw the part of each picture where the table has no splits."""
+    @cached_property
+    def _lacks_validation(self) -> bool:
+        return {picture.split for picture in self._pictures.values()} == {"train", "test"}
+
+    def _drawn(self, names: list[str], shares: Mapping[PartName, float]) -> dict[str, PartName]:
+        """Draw the part of each picture: a share of each class for each part that is named, the others for training."""
         groups: dict[tuple[str, ...], list[str]] = {}
-        for name, picture in self._pictures.items():
-            groups.setdefault(() if self._multi_label else picture.labels, []).append(name)
+        for name in names:
+            groups.setdefault(() if self._multi_label else self._pictures[name].labels, []).append(name)
         drawn: dict[str, PartName] = {}
-        for labels, names in groups.items():
-            test = max(1, round(self.test_fraction * len(names)))
-            val = max(1, round(self.val_fraction * len(names)))
-            if test + val >= len(names):
+        for labels, members in groups.items():
+            counts = {part: max(1, round(share * len(members))) for part, share in shares.items()}
+            if sum(counts.values()) >= len(members):
                 what = f"the label {labels[0]}" if labels else "the table"
+                beside = " and ".join(f"{count} for {part}" for part, count in counts.items())
                 raise UserError(
-                    f"{self._path}: {what} has only {len(names)} images, which leaves none to train on beside {val} to "
-                    f"validate and {test} to test; add images, or leave the label out."
+                    f"{self._path}: {what} has only {len(members)} images to draw from, which leaves none to train on "
+                    f"beside {beside}; add images, or leave the label out."
                 )
-            ordered = sorted(names, key=lambda name: hashlib.sha256(f"{self.split_seed}/{name}".encode()).digest())
+            ordered = sorted(members, key=lambda name: hashlib.sha256(f"{self.split_seed}/{name}".encode()).digest())
+            for part, count in counts.items():
+                drawn |= dict.fromkeys(ordered[:count], part)
+                ordered = ordered[count:]
             drawn |= dict.fromkeys(ordered, "train")
-            drawn |= dict.fromkeys(ordered[:test], "test")
-            drawn |= dict.fromkeys(ordered[test : test + val], "val")
         return drawn
 
     @cached_property
@@ -209,7 +232,7 @@ class Pairs(ListedData):
             if not name or not text:
                 lacks = f"the text of {name} is empty" if name else f"the text {text[:40]!r} has no image path"
                 raise UserError(f"{where}: {lacks}; write it or remove the row.")
-            name = PurePosixPath(name.replace("\\", "/")).as_posix()
+            name = unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
             new = _Picture(row.place, self._labels_in(row, where), self._split_in(row, where))
             picture = pictures.setdefault(name, new)
             if picture.split != new.split:
@@ -223,7 +246,7 @@ class Pairs(ListedData):
                     f"{picture.place}; write the same in all rows of an image."
                 )
             if text in picture.texts:
-                raise UserError(f"{where}: the same image and text as in {picture.texts[text]}; remove one of both.")
+                raise UserError(f"{where}: the same image and text as in {picture.texts[text]}; remove one of them.")
             picture.texts[text] = row.place
         return pictures
 

@@ -2,12 +2,14 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Lt
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
+from cmr_lightning.ranges import Count, CountFromZero, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -93,22 +95,20 @@ class PascalSentence(ListedData):
         *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
         *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     )
-    protocols = CLASS_LEVEL
+    protocols = LABELLED_PAIRS
 
     def __init__(
         self,
-        root: str,
-        split: int = 0,
+        root: Name,
+        split: Annotated[CountFromZero, Lt(_SPLITS)] = 0,
         sizes: Literal["800/100/100", "800/200", "800/200-all"] = "800/100/100",
         image: ImageInput | None = None,
         text: TextInput | None = None,
         joined: bool = True,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
-        if split not in range(_SPLITS):
-            raise UserError(f"data.split is {split}, but Pascal Sentence has the splits 0 to {_SPLITS - 1}.")
         super().__init__(
             root,
             image or StoredImages("mobilenetv2"),

@@ -7,11 +7,12 @@ from typing import Literal
 import torch
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import PARTS
-from datamodules.reading.committed_splits import read_rows
+from datamodules.reading.committed_splits import check_labels, read_rows
 from datamodules.reading.loaders import Part
 from datamodules.reading.published_files import feature_rows, find, read_mat
 
@@ -52,7 +53,7 @@ class PascalSentenceDSCMR(CrossModalData):
     Args:
         root: Folder of the published files.
         split: `official` holds 100 of the 800 training rows out for validation, 5 of each class, so 700 are trained
-            on. `official-all` trains on all 800, as published results do; its validation part are the same 100 rows,
+            on. `official-all` trains on all 800, as published results do; its validation part is the same 100 rows,
             by then seen, so only methods that choose nothing on validation may be measured on it.
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
@@ -60,14 +61,14 @@ class PascalSentenceDSCMR(CrossModalData):
 
     facts = _FACTS
     classes = tuple(str(number) for number in range(20))
-    protocols = CLASS_LEVEL
+    protocols = LABELLED_PAIRS
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         split: Literal["official", "official-all"] = "official",
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
     ) -> None:
         super().__init__(batch_size, eval_batch_size)
         self.root = Path(root).expanduser()
@@ -110,8 +111,7 @@ class PascalSentenceDSCMR(CrossModalData):
         half = self._published(part)
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(_COUNTS[half])
-        path = self.root / "train_img_lab.mat"
-        carved = read_rows("pascal_sentence_dscmr_validation", self._labels("train"), self.classes, path)
+        carved = read_rows("pascal_sentence_dscmr_validation")
         return carved if part == "val" else sorted(set(range(_COUNTS[half])) - set(carved))
 
     def _image_names(self, part: PartName) -> list[str]:
@@ -125,7 +125,9 @@ class PascalSentenceDSCMR(CrossModalData):
         wrong = [label for label in labels if label not in range(len(self.classes))]
         if wrong:
             raise UserError(f"{path}: labels should be whole numbers from 0 to 19 and one is {wrong[0]}; {_SOURCE}.")
-        return [int(label) for label in labels]
+        numbers = [int(label) for label in labels]
+        check_labels("pascal_sentence_dscmr_labels", half, numbers, self.classes, path)
+        return numbers
 
     def _features(self, part: PartName, kind: Literal["img", "txt"], size: int) -> torch.Tensor:
         half = self._published(part)

@@ -1,18 +1,19 @@
 """Shapes: an embedded data set of small pictures with five captions each, drawn on the spot."""
 
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, LABELLED_PAIRS
+from cmr_lightning.ranges import Count, PictureSide, Seed
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
 from datamodules.facts import Counts, Facts
@@ -21,7 +22,10 @@ from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.content import take
 from datamodules.reading.loaders import EpochOf, Part
 
-PROTOCOLS = {"class": CLASS_LEVEL, "attribute": CLASS_LEVEL, "instance": INSTANCE_LEVEL}
+PROTOCOLS = {"class": LABELLED_PAIRS, "attribute": LABELLED_PAIRS, "instance": INSTANCE_LEVEL + CLASS_LEVEL}
+
+PictureSize = Annotated[PictureSide, Ge(16)]
+"""Side of a drawn picture, on which shapes can be told apart."""
 
 
 class DrawnData(CrossModalData):
@@ -37,16 +41,14 @@ class DrawnData(CrossModalData):
         sizes: Sequence[int],
         picture_size: int,
         seed: int,
-        batch_size: int,
-        eval_batch_size: int,
+        batch_size: Count,
+        eval_batch_size: Count,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, epoch_of)
         self.sizes: dict[PartName, int] = dict(zip(PARTS, sizes, strict=True))
         self.picture_size = picture_size
         self.seed = seed
-        require(**{f"num_{part}": (size, 1, math.inf) for part, size in self.sizes.items()})
-        require(picture_size=(picture_size, 16, math.inf), seed=(seed, 0, math.inf))
 
     @property
     def split(self) -> Split:
@@ -63,6 +65,15 @@ class DrawnData(CrossModalData):
     def vocabulary(self) -> Vocabulary:
         """Words of the training texts."""
         return Vocabulary.build(self._train_texts)
+
+    def learned(self) -> dict[str, Any]:
+        """Return the words in the order of their numbers, and the length of texts."""
+        return {"words": list(self.vocabulary.words), "length": self.text_length}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take the words and the length of an earlier training."""
+        self.vocabulary = Vocabulary(tuple(learned["words"]))
+        self.text_length = learned["length"]
 
     def words(self, length: int) -> Words:
         """Return the form of texts of at most `length` tokens."""
@@ -133,13 +144,13 @@ class Shapes(DrawnData):
     def __init__(
         self,
         level: Literal["class", "attribute", "instance"] = "class",
-        num_train: int = 3000,
-        num_val: int = 500,
-        num_test: int = 500,
-        picture_size: int = 48,
-        seed: int = 0,
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        num_train: Count = 3000,
+        num_val: Count = 500,
+        num_test: Count = 500,
+        picture_size: PictureSize = 48,
+        seed: Seed = 0,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size, epoch_of)
@@ -183,18 +194,3 @@ def kinds_of(scenes: Sequence[Scene]) -> Tensor:
     for row, scene in zip(label, scenes, strict=True):
         row[[KINDS.index((thing.colour, thing.shape)) for thing in scene]] = 1
     return label
-
-
-def require(**arguments: tuple[int, int, float]) -> None:
-    """Refuse arguments that are out of range.
-
-    Args:
-        arguments: Value, smallest and largest value of each.
-
-    Raises:
-        UserError: If one is.
-    """
-    for name, (value, least, most) in arguments.items():
-        if not least <= value <= most:
-            bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
-            raise UserError(f"data.{name} is {value}, but must be {bounds}.")

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Annotated
 
 import torch
+from annotated_types import Le
 
 from cmr_lightning.evaluation import COMPOSED_CAPTION, COMPOSED_TARGET
+from cmr_lightning.ranges import Count, Seed
 from datamodules.base import PartName, Split
 from datamodules.drawn.scenes import KINDS, Scene, invent, modify, stream
 from datamodules.facts import Counts, Facts
 from datamodules.families.composed_data import ComposedData, ComposedPart
-from datamodules.shapes import DrawnData, kinds_of, require
+from datamodules.shapes import DrawnData, PictureSize, kinds_of
 
 
 class ShapesComposed(DrawnData, ComposedData):
@@ -58,17 +61,16 @@ class ShapesComposed(DrawnData, ComposedData):
 
     def __init__(
         self,
-        num_train: int = 400,
-        num_val: int = 100,
-        num_test: int = 200,
-        modifications: int = 10,
-        picture_size: int = 32,
-        seed: int = 0,
-        batch_size: int = 32,
-        eval_batch_size: int = 1024,
+        num_train: Count = 400,
+        num_val: Count = 100,
+        num_test: Count = 200,
+        modifications: Annotated[Count, Le(32)] = 10,
+        picture_size: PictureSize = 32,
+        seed: Seed = 0,
+        batch_size: Count = 32,
+        eval_batch_size: Count = 1024,
     ) -> None:
         super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size)
-        require(modifications=(modifications, 1, 32))
         self.modifications = modifications
 
     @property

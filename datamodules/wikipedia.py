@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.committed_splits import read_rows
+from datamodules.reading.committed_splits import check_labels, read_rows
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import feature_rows, find, read_lines, read_mat
@@ -109,7 +110,7 @@ class Wikipedia(ListedData):
         text: What text encoders are fed with: published features, `lda`, 10 topic probabilities, or `tfidf`, 1,000
             word weights; or any input made of the articles.
         split: `official` holds 217 of the 2,173 training rows out for validation, by class, so 1,956 are trained on.
-            `official-all` trains on all 2,173, as published baselines do; its validation part are the same 217 rows,
+            `official-all` trains on all 2,173, as published baselines do; its validation part is the same 217 rows,
             by then seen, so only methods that choose nothing on validation, such as CCA, may be measured on it.
             `231/462` trains on all 2,173, validates on the first 231 test rows and tests on the other 462.
         batch_size: Training pairs in a batch.
@@ -119,16 +120,16 @@ class Wikipedia(ListedData):
 
     facts = _FACTS
     classes = ("art", "biology", "geography", "history", "literature", "media", "music", "royalty", "sport", "warfare")
-    protocols = CLASS_LEVEL
+    protocols = LABELLED_PAIRS
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: Literal["sift"] | ImageInput = "sift",
         text: Literal["lda", "tfidf"] | TextInput = "lda",
         split: Literal["official", "official-all", "231/462"] = "official",
-        batch_size: int = 64,
-        eval_batch_size: int = 1024,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 1024,
         epoch_of: EpochOf = "texts",
     ) -> None:
         published = _Published(Path(root).expanduser(), self.classes)
@@ -182,8 +183,7 @@ class Wikipedia(ListedData):
             return {"train": range(count), "val": range(_FIRST), "test": range(_FIRST, count)}[part]
         if part == "test" or (part == "train" and self._split == "official-all"):
             return range(count)
-        labels = [row.label for row in self._published.lines("train")]
-        carved = read_rows("wikipedia_validation", labels, self.classes, self.root / _LISTS["train"][0])
+        carved = read_rows("wikipedia_validation")
         return carved if part == "val" else sorted(set(range(count)) - set(carved))
 
     def _check_categories(self) -> None:
@@ -248,7 +248,9 @@ class _Published:
                     f"{path}, line {number}: expected a text id, an image id and a label from 1 to "
                     f"{len(self.classes)}, separated by tabs, and found {' '.join(line)!r}; {_ARCHIVE}."
                 )
-        return [_Row(text_id, image_id, int(label) - 1) for text_id, image_id, label in lines]
+        rows = [_Row(text_id, image_id, int(label) - 1) for text_id, image_id, label in lines]
+        check_labels("wikipedia_labels", half, [row.label for row in rows], self.classes, path)
+        return rows
 
 
 class _Histograms(ImageInput):
@@ -259,16 +261,13 @@ class _Histograms(ImageInput):
         self.form = form
 
     def description(self, root: Path) -> str:
-        del root
         return "128-bin SIFT histograms"
 
     def usable(self, root: Path, pictures: Sequence[str]) -> Tensor:
-        del root
         return torch.ones(len(pictures), dtype=torch.bool)
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:
         """Return histograms `(M, 128)`, float32."""
-        del root, training
         return self.published.features(pictures, self.form, "I", _IMAGE_SIZE)
 
 

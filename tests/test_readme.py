@@ -1,5 +1,6 @@
 """Every command of the README is run, on fewer pictures and for a shorter time than a reader would."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -58,6 +59,22 @@ def test_python_commands_run_in_their_order(
         ran.append(command[3])
     assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep"} <= set(ran)
     assert (tmp_path / "runs/shapes/daml/seed0/record.json").exists()
+
+
+def test_the_example_outside_this_repository_is_trained_and_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
+) -> None:
+    section = (ROOT / "README.md").read_text().partition("outside this repository\n")[2].partition("\n## ")[0]
+    for language, name in (("python", "mine.py"), ("yaml", "mine.yaml")):
+        (block,) = re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
+        (tmp_path / name).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m` does
+    assert main(["fit", "--config=mine.yaml"]) == 0
+    assert main(["test", "--config=runs/mine/seed0/config.yaml"]) == 0
+    record = json.loads(Path("runs/mine/seed0/record.json").read_text())
+    assert (record["method"], record["dataset"]) == ("CentredInfoNCE", "Colours")
+    assert record["encoders"]["image"] == "Patches"
 
 
 def test_make_commands_exist() -> None:

@@ -43,11 +43,8 @@ class Toy(CrossModalData):
         self.parts_read.append(part)
         seed = ["train", "val", "test"].index(part)
         world = torch.Generator().manual_seed(99)
-        centres, to_image, to_text = (
-            torch.randn(CLASSES, 6, generator=world),
-            torch.randn(6, IMAGE, generator=world),
-            torch.randn(6, TEXT, generator=world),
-        )
+        shapes = (CLASSES, 6), (6, IMAGE), (6, TEXT)
+        centres, to_image, to_text = (torch.randn(shape, generator=world) for shape in shapes)
         draw = torch.Generator().manual_seed(seed)
         size = self.sizes[part]
         label = torch.arange(size) % CLASSES

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmr_lightning.benchmark.plan import read_benchmark
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs.fork_server import start_server
 
@@ -25,9 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments[1:])
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}, but must be at least 1.")
+    benchmark = read_benchmark(options.config)
     if not options.dry_run and not options.cluster:
         start_server()
-    from cmr_lightning.benchmark.plan import read_benchmark
-    from cmr_lightning.benchmark.run_benchmark import run_benchmark
+    from cmr_lightning.benchmark.run_benchmark import run_benchmark  # it imports torch, while the server does
 
-    run_benchmark(read_benchmark(options.config), options.jobs, options.cluster, options.dry_run)
+    run_benchmark(benchmark, options.jobs, options.cluster, options.dry_run)

@@ -52,7 +52,7 @@ def _resolve(runs: Sequence[PlannedRun]) -> Sequence[dict[str, Any] | UserError]
     last = _attempt(resolved_config, runs[-1].fit) if len(runs) > 1 else first
     if isinstance(first, UserError) and str(first) == str(last):
         return [first] * len(runs)
-    # unless the experiment computes other settings from these three
+    # they differ if the experiment computes other settings from seed, split or folder
     if isinstance(first, dict) and runs[-1].lay_over(first) == last:
         return [run.lay_over(first) for run in runs]
     return [_attempt(resolved_config, run.fit) for run in runs]

@@ -33,7 +33,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a variant, of the experiments of a pattern or, without one, all whose files have other values."""
+    """Settings of a variant: for the experiments of a pattern or, without one, all whose files have other values."""
 
     values: dict[str, Any]
     pattern: str | None = None

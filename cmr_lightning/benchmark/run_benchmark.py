@@ -1,6 +1,5 @@
 """`benchmark`: many experiments with several seeds, run once each, and their table at the end."""
 
-import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from cmr_lightning.reports.report import main as report
 from cmr_lightning.runs.planned_run import Job, PlannedRun
 from cmr_lightning.runs.pool import Outcome, execute, side_by_side
 from cmr_lightning.runs.progress import RunsProgress, Tell
+from cmr_lightning.runs.run import records_below
 from cmr_lightning.sweep.sweep_command import require_optuna
 
 
@@ -35,9 +35,9 @@ def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run:
     """
     try:
         outcomes = _run(benchmark, jobs, cluster, dry_run)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues.")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        stop.add_note("The same command continues.")
+        raise
     _raise_if_failed(outcomes)
 
 
@@ -63,7 +63,7 @@ def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) ->
         report(_report_of(benchmark, finished))
         records = {planned.run.record for planned in finished}
         # of an earlier plan, or with settings that failed since
-        others = sum(path not in records for path in benchmark.runs.rglob(finished[0].run.record.name))
+        others = sum(path not in records for path in records_below(benchmark.runs))
         if others:
             print(f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}.")
     return outcomes

@@ -1,5 +1,6 @@
 """Which weights of a run are kept: the best on the validation part, and the newest."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.runs.checkpoint_files import read_checkpoint
+from cmr_lightning.runs.comparison import Change
 from cmr_lightning.runs.metrics_file import MetricsFile
 from cmr_lightning.runs.run import Run
 
@@ -59,8 +61,8 @@ class BestCheckpoint(_RunCheckpoint):
         """
         if self.best_model_score is None:
             raise UserError(
-                f"No checkpoint was kept, because {self.monitor} was never measured: trainer.max_epochs or "
-                f"trainer.max_steps ends the training before the first validation."
+                f"No checkpoint was kept, because {self.monitor} was never measured: trainer.max_epochs, max_steps, "
+                f"max_time or limit_train_batches ends the training before the first validation."
             )
         best = read_checkpoint(Path(self.best_model_path))
         score, when = self.best_model_score.item(), {"epoch": best["epoch"], "step": best["global_step"]}
@@ -68,14 +70,38 @@ class BestCheckpoint(_RunCheckpoint):
 
 
 class LastCheckpoint(_RunCheckpoint):
-    """`checkpoints/last.ckpt`, written after each validation."""
+    """`checkpoints/last.ckpt`, written after each validation.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        run: The run.
+        config: Its resolved config.
+        changes: Settings that resuming has changed before, and after how many updates.
+        changed: Settings that differ from those of the checkpoint that this training goes on from.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: dict[str, Any],
+        changes: Sequence[dict[str, Any]] = (),
+        changed: Mapping[str, Change] | None = None,
+    ) -> None:
         super().__init__(run.last, None, "min")
+        self.config = config
+        self.changes = list(changes)
+        self._changed = changed or {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note from which update on settings are others than before."""
+        super().on_train_start(trainer, pl_module)
+        if self._changed:
+            changed = {key: list(change) for key, change in self._changed.items()}
+            self.changes.append({"updates": trainer.global_step, **changed})
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note, in every checkpoint, how many rows of the metrics file come before it."""
+        """Note, in every checkpoint, the settings, and how many rows of the metrics file come before it."""
+        checkpoint["config"], checkpoint["changes"] = self.config, self.changes
         files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint["metrics_rows"] = sum(file.rows for file in files) if trainer.is_global_zero else 0

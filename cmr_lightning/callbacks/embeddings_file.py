@@ -36,6 +36,7 @@ class EmbeddingsFile(BasePredictionWriter):
         part = data.part("test")
         owner = "source" if data.spec.relevance == "composed" else "owner"
         arrays = {"image": images.cpu().numpy(), "text": texts.cpu().numpy(), owner: part.owner.numpy()}
+        self.run.path.mkdir(parents=True, exist_ok=True)
         with whole_file(self.run.embeddings) as file:
             np.savez(file, **arrays, image_names=np.array(part.image_names))
         size = f"{len(images)} images and {len(texts)} texts, {images.shape[1]} numbers each"

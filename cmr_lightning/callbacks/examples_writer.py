@@ -83,7 +83,7 @@ def _shown(answered: dict[str, Answered], part: Any) -> dict[Modality, list[int]
         shown[answering].append(found.found.ravel())
         if found.target is not None:
             shown["image"] += [part.owner.numpy()[found.query], found.target]
-    return {modality: np.unique(np.concatenate(rows)).tolist() for modality, rows in shown.items() if rows}
+    return {modality: np.unique(np.concatenate(rows)).tolist() for modality, rows in shown.items()}
 
 
 def principal_components(images: Tensor, texts: Tensor, distance: str) -> dict[str, NDArray[np.float16]]:

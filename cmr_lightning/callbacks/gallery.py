@@ -1,8 +1,7 @@
 """A figure of test queries with their top results, the relevant ones marked."""
 
-import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,19 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.text import Text
 
+from cmr_lightning.callbacks.fonts import SUBSTITUTE, fonts_for
 from cmr_lightning.callbacks.retrieved import SIDES, evaluated, first_results
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
+
+_WIDE = Console(width=1000)
 
 _RIGHT, _WRONG, _QUERY, _TARGET = "#2e8b57", "#c0504d", "#4a4a4a", "#3a6ea5"
 
@@ -49,7 +54,13 @@ class RetrievalGallery(pl.Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             model, embedded, _ = evaluated(pl_module)
             rows = [row for direction in data.protocols[0].directions for row in self._rows(data, embedded, direction)]
-            draw_gallery(rows, f"{type(model).__name__} on {type(data).__name__}", self.run.gallery)
+            missing = draw_gallery(rows, f"{type(model).__name__} on {type(data).__name__}", self.run.gallery)
+            if missing:
+                print(
+                    f"Note: no font on this machine has {len(missing)} characters of the texts, such as "
+                    f"{min(missing)}, so {self.run.gallery.name} shows {SUBSTITUTE} for them; install one, such as "
+                    f"Noto Sans of their script, and test again."
+                )
 
     def _rows(self, data: Any, embedded: Embeddings, direction: str) -> Iterator[list[Tile]]:
         part, (asked, answered) = data.part("test"), SIDES[direction]
@@ -82,8 +93,19 @@ def _tile(data: Any, part: Any, modality: str, index: int, colour: str, heading:
     return Tile(None, known or f"{classes} ({modality} {part.image_names[image][:10]})", colour, heading)
 
 
-def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> None:
-    """Draw a row of tiles for each query, the query first, and save the figure as a PNG."""
+def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> frozenset[str]:
+    """Draw a row of tiles for each query, the query first, save the figure as a PNG, and return what no font has.
+
+    Characters that the usual font lacks are taken from other fonts of the machine.
+    """
+    fonts = fonts_for([title, *(tile.text for row in rows for tile in row)])
+    shown = str.maketrans(dict.fromkeys(fonts.missing, SUBSTITUTE))
+    with rc_context({"font.family": fonts.families}):
+        _draw([[replace(tile, text=tile.text.translate(shown)) for tile in row] for row in rows], title, path)
+    return fonts.missing
+
+
+def _draw(rows: list[list[Tile]], title: str, path: Path) -> None:
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(1.9 * columns, 1.75 * len(rows) + 0.6), dpi=110, layout="constrained")
     figure.suptitle(f"{title}: query, then results from the first rank on (green: relevant, red: not)", fontsize=11)
@@ -103,9 +125,19 @@ def _draw_tile(axis: Axes, tile: Tile) -> None:
     axis.spines[:].set(color=tile.colour, linewidth=3)
     if tile.picture is not None:
         axis.imshow(tile.picture, interpolation="nearest")
-        axis.set_xlabel(textwrap.fill(tile.text, 26, max_lines=2, placeholder=" …"), fontsize=7)
+        axis.set_xlabel(wrapped(tile.text, 26, 2), fontsize=7)
     else:
         axis.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
-        wrapped = textwrap.fill(tile.text, 22, max_lines=8, placeholder=" …")
-        axis.text(0.5, 0.5, wrapped, fontsize=7, ha="center", va="center", parse_math=False)
+        axis.text(0.5, 0.5, wrapped(tile.text, 22, 8), fontsize=7, ha="center", va="center", parse_math=False)
     axis.set_title(tile.heading, fontsize=7, color=tile.colour, pad=3)
+
+
+def wrapped(text: str, width: int, most: int) -> str:
+    r"""Break a text into `most` lines at most, of `width` Latin letters or half as many Chinese ones, which are wider.
+
+    Examples:
+        >>> wrapped("a dog on a meadow", 9, 2), wrapped("草地上有一只狗", 9, 2), wrapped("one two three", 5, 2)
+        ('a dog on\na meadow', '草地上有\n一只狗', 'one\ntwo …')
+    """
+    lines = [line.plain.rstrip() for line in Text(" ".join(text.split())).wrap(_WIDE, width)]
+    return "\n".join([*lines[: most - 1], f"{lines[most - 1]} …"] if len(lines) > most else lines)

@@ -19,7 +19,7 @@ class Interruption(Checkpoint):
     """Ends the training with a checkpoint after the update during which a signal arrived, in all processes alike.
 
     A validation that is due after that update still takes place, because a resumed run would not make up for it; SLURM
-    leaves it 30 seconds or more. If the update is the last of an epoch without a validation, one of the next follows.
+    leaves it 30 seconds or more. After the last update of an epoch without a validation, one of the next epoch follows.
 
     - Ctrl-C saves `last.ckpt`; a second one stops at once.
     - SIGTERM saves `last.ckpt` and exits with code 143, as is usual for a process that this signal ended.

@@ -14,16 +14,21 @@ from cmr_lightning.runs.run import Run
 
 
 class RecordWriter(pl.Callback):
-    """Writes `ranks.npz` after `test`, and `record.json`, which marks the run as finished, after all other files."""
+    """Writes `ranks.npz` after `test`, and then `record.json`, which marks the run as finished.
 
-    def __init__(self, run: Run, experiment: str, seed: int, config: dict[str, Any]) -> None:
+    Args:
+        run: The run that is measured.
+        output: Folder of the record: that of the run, or another where conditions differ from the run's.
+        known: What is known beforehand of the record's `experiment`, `seed`, `config`, `weights`, `changes` and
+            `differences`.
+    """
+
+    def __init__(self, run: Run, output: Run, **known: Any) -> None:
         self.run = run
-        self.experiment = experiment
-        self.seed = seed
-        self.config = config
+        self.output = output
+        self.known = known
         self._fitted: dict[str, Any] = {}
         self._started = 0.0
-        self._record: Record | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Read how the training ended, and start the clock.
@@ -32,24 +37,25 @@ class RecordWriter(pl.Callback):
             UserError: If the training has not ended.
         """
         self._fitted = self.run.read_summary()
+        self.output.path.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Collect the record and write the ranks, on the first process."""
+        """Write the ranks and the record, on the first process."""
         if not trainer.is_global_zero:
             return
         model, _, measurement = evaluated(pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self._record = Record(
-            experiment=self.experiment,
+        record = Record(
+            **self.known,
             method=type(model).__name__,
             dataset=type(data).__name__,
             split={"name": data.split.name, "checksum": data.split.checksum},
             data_checksum=data.checksum(),
             protocol=data.protocols[0].id,
-            seed=self.seed,
             selection=self._fitted["selection"],
             encoders={**model.encoder_names(), "features": data.features},
+            unknown_words=data.unknown_words,
             versions=versions(),
             git_revision=git_revision(),
             hardware=hardware(),
@@ -57,12 +63,7 @@ class RecordWriter(pl.Callback):
             num_parameters=sum(p.numel() for p in model.parameters()),
             wall_time={"fit_s": self._fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            config=self.config,
             peak_memory=larger(self._fitted["peak_memory"], peak_memory()) if "peak_memory" in self._fitted else {},
         )
-        save_ranks(self.run.ranks, measurement.ranks)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write the record."""
-        if self._record is not None:
-            self._record.write(self.run.record)
+        save_ranks(self.output.ranks, measurement.ranks)
+        record.write(self.output.record)  # before any picture is drawn, which may fail

@@ -17,6 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.whole_file import write_whole
+from cmr_lightning.ranges import Checked, Count
 from cmr_lightning.runs.run import Run
 
 _UPDATES = "trainer/global_step"  # Lightning's name of the horizontal axis; it counts the generator's updates
@@ -35,7 +36,7 @@ class RunLogger(WandbLogger):
         run: The run.
         config: Its resolved config.
         settings: The part of it that configures this logger.
-        scores: `max` or `min` for each validation score: its summary.
+        scores: The summary, `max` or `min`, of each validation score.
         resume: Continue the W&B run that the run's folder names.
     """
 
@@ -50,8 +51,7 @@ class RunLogger(WandbLogger):
             "name": os.environ.get("WANDB_NAME", f"{experiment} seed {seed}"),
             "tags": [*classes, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
         }
-        configured = {**settings.get("init_args", {}), **settings.get("dict_kwargs", {})}
-        given = {key: value for key, value in configured.items() if value is not None}
+        given = {key: value for key, value in settings.items() if value is not None}
         kept = resume and run.wandb.exists()
         known = read_json(run.wandb, dict[str, str], "delete it to log to a new run of W&B") if kept else {}
         super().__init__(**{**defaults, **given, **known})
@@ -60,7 +60,7 @@ class RunLogger(WandbLogger):
         self.scores = scores
 
     @rank_zero_only
-    def begin(self) -> None:
+    def connect(self) -> None:
         """Start the W&B run, or continue it.
 
         Raises:
@@ -69,16 +69,23 @@ class RunLogger(WandbLogger):
         import wandb
 
         try:
-            logged = self.experiment
+            _ = self.experiment
         except wandb.errors.Error as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(
                 f"W&B does not start: {reason}. Log in by `wandb login`, or log without an account by "
                 f"--trainer.logger.offline=true and send it later by `wandb sync`."
             ) from error
+
+    @rank_zero_only
+    def begin(self) -> None:
+        """Say in the W&B run what it is, and in the run's folder which one it is; see `connect`."""
+        self.connect()
+        logged = self.experiment
         for name, best in self.scores.items():
             logged.define_metric(name, summary=best, step_metric=_UPDATES)
-        logged.config.update(self.config, allow_val_change=True)
+        if self.config["trainer"]["enable_autolog_hparams"]:
+            logged.config.update(self.config, allow_val_change=True)
         known = {key: getattr(logged, key) for key in ("id", "project", "entity")}
         write_whole(self.run.wandb, json.dumps({key: value for key, value in known.items() if value}) + "\n")
 
@@ -127,35 +134,22 @@ def _tables(run: Run, record: Record) -> dict[str, Any]:
     return logged
 
 
-class WandbReport(pl.Callback):
-    """Logs what `test` measured, after it was written."""
-
-    def __init__(self, logger: RunLogger) -> None:
-        self.logger = logger
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Continue the W&B run of the training."""
-        self.logger.begin()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Log, on the first process; the record has been written by then."""
-        self.logger.report()
-
-
-class WandbWatch(pl.Callback):
+class WandbWatch(Checked, pl.Callback):
     """Logs histograms of gradients or weights every `log_freq` batches, as `wandb.watch` does."""
 
-    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: int = 100) -> None:
+    def __init__(self, log: Literal["gradients", "parameters", "all"] = "gradients", log_freq: Count = 100) -> None:
         self.what = log  # Lightning gives every callback a method `log`
         self.log_freq = log_freq
+        self._watching = False
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Register the model with W&B; a run that is not logged there raises a `UserError`."""
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        if not loggers:
-            raise UserError("WandbWatch logs to W&B; set --trainer.logger=WandbLogger, or leave it out.")
-        for logger in loggers:
-            logger.watch(pl_module, log=self.what, log_freq=self.log_freq, log_graph=False)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Register the model with W&B before the first batch, when its run has begun."""
+        for logger in [] if self._watching else trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.watch(pl_module, log=self.what, log_freq=self.log_freq, log_graph=False)
+        self._watching = True
 
 
 @contextmanager

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from cmr_lightning.ranges import Checked, Count, Probability, Width
 
-class ModalityClassifier(nn.Module):
+
+class ModalityClassifier(Checked, nn.Module):
     """Tells by one logit if an embedding comes from an image (positive) or a text (negative).
 
     One hidden layer of 50 units is ACMR's (Wang et al., "Adversarial Cross-Modal Retrieval", ACM MM 2017); one logit in
@@ -23,7 +27,7 @@ class ModalityClassifier(nn.Module):
         torch.Size([5])
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int] = (50,), dropout: float = 0.0) -> None:
+    def __init__(self, dim: Width, hidden: Sequence[Width] = (50,), dropout: Probability = 0.0) -> None:
         super().__init__()
         self.layers = perceptron(dim, hidden, 1, dropout)
 
@@ -32,7 +36,7 @@ class ModalityClassifier(nn.Module):
         return self.layers(embeddings).squeeze(-1)
 
 
-class RotationClassifier(nn.Module):
+class RotationClassifier(Checked, nn.Module):
     """Tells from an image's embedding by how many quarter turns the image was turned.
 
     The head is that of SSAL (Wang et al., "Self-supervised adversarial learning for cross-modal retrieval", ACM MM Asia
@@ -41,11 +45,12 @@ class RotationClassifier(nn.Module):
     Args:
         dim: Size D of the common space.
         hidden: Sizes of the hidden layers, ReLU after each; none makes a linear classifier.
-        angles: Number R of angles, 4 for quarter turns.
+        angles: Number R of angles, at least 2; 4 for quarter turns.
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int] = (50,), angles: int = 4) -> None:
+    def __init__(self, dim: Width, hidden: Sequence[Width] = (50,), angles: Annotated[Count, Ge(2)] = 4) -> None:
         super().__init__()
+        self.angles = angles
         self.layers = perceptron(dim, hidden, angles)
 
     def forward(self, embeddings: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from cmr_lightning.discriminators.classifiers import perceptron
+from cmr_lightning.ranges import Checked, Width
 
 Critic = Callable[[int, int], nn.Module]
 """A class or function that makes a critic from the sizes A and B."""
 
 
-class ConcatCritic(nn.Module):
+class ConcatCritic(Checked, nn.Module):
     """A perceptron with two hidden layers on the concatenation, u_ij = T([x_i; y_j]).
 
     The first layer is linear in x and y, so it is applied to each of them once and not to all their pairs; the second
@@ -37,7 +38,7 @@ class ConcatCritic(nn.Module):
         torch.Size([5, 5, 14])
     """
 
-    def __init__(self, x_dim: int, y_dim: int, hidden: int = 512) -> None:
+    def __init__(self, x_dim: int, y_dim: int, hidden: Width = 512) -> None:
         super().__init__()
         self.of_x = nn.Linear(x_dim, hidden)
         self.of_y = nn.Linear(y_dim, hidden, bias=False)
@@ -49,7 +50,7 @@ class ConcatCritic(nn.Module):
         return _as_given(self.of_both(first).squeeze(-1), y)
 
 
-class DotProductCritic(nn.Module):
+class DotProductCritic(Checked, nn.Module):
     """A product of the codes of both sides, u_ij = ⟨f(x_i), g(y_j)⟩ / √units.
 
     Deep InfoMax does not divide by the root; it keeps the scores of a new critic of order 1 for any number of units, so
@@ -60,7 +61,7 @@ class DotProductCritic(nn.Module):
         layer_norm: Normalise the codes; otherwise scores can grow without bound, and the terms with them.
     """
 
-    def __init__(self, x_dim: int, y_dim: int, units: int = 2048, layer_norm: bool = True) -> None:
+    def __init__(self, x_dim: int, y_dim: int, units: Width = 2048, layer_norm: bool = True) -> None:
         super().__init__()
         self.units = units
         self.of_x = ShortcutEncoder(x_dim, units, layer_norm)
@@ -74,7 +75,7 @@ class DotProductCritic(nn.Module):
         return _as_given(scores, y)
 
 
-class ShortcutEncoder(nn.Module):
+class ShortcutEncoder(Checked, nn.Module):
     """Two linear layers with batch normalisation and ReLU between them, beside a linear shortcut, then normalised.
 
     Deep InfoMax's block for vectors (its MIFC) and, applied at each location, for feature maps. The shortcut starts as
@@ -86,7 +87,7 @@ class ShortcutEncoder(nn.Module):
         layer_norm: Normalise the output over its units.
     """
 
-    def __init__(self, dim: int, units: int, layer_norm: bool = True) -> None:
+    def __init__(self, dim: Width, units: Width, layer_norm: bool = True) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(dim, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(), nn.Linear(units, units)

@@ -9,13 +9,13 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked, Positive, PositiveShare, Width
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layer|layers|block|h)\.(\d+)\.")
 """How transformers names the parameters of block N."""
 
 
-class BackboneEncoder(nn.Module):
+class BackboneEncoder(Checked, nn.Module):
     """A backbone that may be pretrained, frozen, or trained at its own rate, and a linear projection behind it.
 
     Args:
@@ -26,19 +26,18 @@ class BackboneEncoder(nn.Module):
             dropout nor the BatchNorm statistics of the training change its output.
         lr_scale: Learning rate of the backbone as a multiple of the optimizer's.
         layer_decay: Learning rate of each layer of the backbone as a multiple of that of the layer after it.
-
-    Raises:
-        UserError: If `lr_scale` is not positive, or `layer_decay` not in 0 to 1.
     """
 
     def __init__(
-        self, backbone: nn.Module, features: int, dim: int, frozen: bool, lr_scale: float, layer_decay: float = 1.0
+        self,
+        backbone: nn.Module,
+        features: int,
+        dim: Width,
+        frozen: bool,
+        lr_scale: Positive,
+        layer_decay: PositiveShare = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < layer_decay <= 1:
-            raise UserError(f"backbone_layer_decay is {layer_decay} and must be more than 0, and 1 at most.")
-        if lr_scale <= 0:
-            raise UserError(f"backbone_lr_scale is {lr_scale} and must be positive; frozen: true stops a backbone.")
         self.backbone = backbone
         self.projection = nn.Linear(features, dim)
         self.frozen = frozen

@@ -7,13 +7,14 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.batch import Features, Input
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked, Probability, Width
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
-class FeatureMLP(nn.Module):
+class FeatureMLP(Checked, nn.Module):
     """Multi-layer perceptron from feature vectors to the common space.
 
     Args:
@@ -37,13 +38,13 @@ class FeatureMLP(nn.Module):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
-        dim: int,
-        hidden: Sequence[int] = (512,),
+        source: Input,
+        dim: Width,
+        hidden: Sequence[Width] = (512,),
         activation: Literal["relu", "tanh", "gelu"] = "relu",
         output_activation: Literal["none", "tanh"] = "none",
         input_norm: Literal["none", "standardize", "l2"] = "none",
-        dropout: float = 0.0,
+        dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
         if not isinstance(source, Features):

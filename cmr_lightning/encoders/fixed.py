@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Input, Pixels, Tokens, Words
 
 _CELLS = 12  # along each side of a picture
 _SPECIAL_TOKENS = 4  # padding, start, end and unknown are no words of the text
@@ -41,7 +41,7 @@ class BagOfWords(nn.Module):
         return present.scatter(1, tokens.ids.masked_fill(~tokens.mask, 0), 1.0)[:, _SPECIAL_TOKENS:]
 
 
-def fixed_view(source: Features | Pixels | Words) -> tuple[nn.Module, int]:
+def fixed_view(source: Input) -> tuple[nn.Module, int]:
     """Make the view that turns `source` into vectors, and say their size; feature vectors stay as they are."""
     if isinstance(source, Pixels):
         return Thumbnail(), 3 * _CELLS**2

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cmr_lightning.encoders.images import with_maps
+from cmr_lightning.ranges import Checked, Probability, Width
 
 
-class Fusion(nn.Module, ABC):
+class Fusion(Checked, nn.Module, ABC):
     """Makes a query of an image and a text.
 
     Args:
@@ -27,7 +28,7 @@ class Fusion(nn.Module, ABC):
     on_map: ClassVar[bool] = False
     """True for a fusion that changes the last map `(N, C, h, w)` of the image, which is pooled afterwards."""
 
-    def __init__(self, dim: int, encoder: nn.Module) -> None:
+    def __init__(self, dim: Width, encoder: nn.Module) -> None:
         super().__init__()
         del dim, encoder
 
@@ -59,7 +60,7 @@ class TextOnly(Fusion):
 class Concatenation(Fusion):
     """Image and text side by side through two layers: BN, ReLU, 2D to 2D, BN, ReLU, dropout of `dropout`, 2D to D."""
 
-    def __init__(self, dim: int, encoder: nn.Module, dropout: float = 0.1) -> None:
+    def __init__(self, dim: Width, encoder: nn.Module, dropout: Probability = 0.1) -> None:
         super().__init__(dim, encoder)
         both = 2 * dim
         self.layers = nn.Sequential(
@@ -86,7 +87,7 @@ class TIRGFusion(Fusion):
     with ReLU between them. a0 and a1 are learned from 1 and 10.
     """
 
-    def __init__(self, dim: int, encoder: nn.Module) -> None:
+    def __init__(self, dim: Width, encoder: nn.Module) -> None:
         super().__init__(dim, encoder)
         both = 2 * dim
         self.gate = nn.Sequential(nn.BatchNorm1d(both), nn.ReLU(), nn.Linear(both, dim))
@@ -113,7 +114,7 @@ class TIRGLastMap(Fusion):
 
     on_map = True
 
-    def __init__(self, dim: int, encoder: nn.Module) -> None:
+    def __init__(self, dim: Width, encoder: nn.Module) -> None:
         super().__init__(dim, encoder)
         remedy = "choose TimmEncoder with a CNN, or TIRGFusion, which changes vectors"
         channels = with_maps(encoder, "TIRGLastMap changes the last", remedy).channels()

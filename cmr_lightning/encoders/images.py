@@ -6,18 +6,19 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Features, Pixels, Words
+from cmr_lightning.batch import Input, Pixels
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.timm_weights import create_backbone
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name, Positive, PositiveShare, Width
 
 
 class TimmEncoder(BackboneEncoder):
     """Any image model of timm, its pooled features projected linearly into the common space.
 
     Pictures are normalised as timm's data config of the weights says; `model_args: {pretrained_cfg_overlay: {mean: ...,
-    std: ...}}` says it for a file whose weights were trained otherwise. A model that takes pictures of one size only
-    wants `data.image.crop` to be that size.
+    std: ...}}` overrides it for weights that were trained otherwise. A model that takes pictures of one size only needs
+    `data.image.crop` to be that size.
 
     The image towers of CLIP and SigLIP are timm models as well: `vit_base_patch16_clip_quickgelu_224.openai` is
     OpenAI's ViT-B/16 (without `quickgelu` its weights run with another activation than they were trained with),
@@ -27,7 +28,8 @@ class TimmEncoder(BackboneEncoder):
     Args:
         source: Form of the input; must be pictures.
         dim: Size D of the common space.
-        model: Name of the timm model, with a tag where the hub has several weights: `resnet152.tv_in1k`.
+        model: Name of the timm model, with a tag where the hub has several weights: `resnet152.tv_in1k`, or its address
+            there: `hf-hub:timm/resnet152.tv_in1k`.
         model_args: Further arguments of `timm.create_model`.
         weights: `none` to start from random weights, `hub` for the published ones, or the path of a .safetensors or
             .pth file, or of a folder with config.json and weights as on the hub. Weights of the classifier are dropped.
@@ -48,14 +50,14 @@ class TimmEncoder(BackboneEncoder):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
-        dim: int,
-        model: str,
+        source: Input,
+        dim: Width,
+        model: Name,
         model_args: dict[str, Any] | None = None,
-        weights: str = "none",
+        weights: Name = "none",
         frozen: bool = False,
-        backbone_lr_scale: float = 1.0,
-        backbone_layer_decay: float = 1.0,
+        backbone_lr_scale: Positive = 1.0,
+        backbone_layer_decay: PositiveShare = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Pixels):
@@ -73,8 +75,9 @@ class TimmEncoder(BackboneEncoder):
                     f"{model} has no gradient checkpointing; set image_encoder.init_args.gradient_checkpointing to "
                     f"false."
                 ) from error
-        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255, persistent=False)
+        # in the checkpoint, as timm may come to say otherwise
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode pictures `(N, 3, H, W)`, uint8, as embeddings `(N, D)`."""
@@ -131,7 +134,7 @@ def with_maps(encoder: nn.Module, need: str, remedy: str) -> TimmEncoder:
     """Return an image encoder that makes feature maps, unchanged.
 
     Raises:
-        UserError: If it makes none; `need` says who does what with "... feature map of pictures", `remedy` what to do.
+        UserError: If it makes none: "`need` feature map of pictures, but ... makes none; `remedy`".
     """
     if not isinstance(encoder, TimmEncoder):
         raise UserError(f"{need} feature map of pictures, but {type(encoder).__name__} makes none; {remedy}.")
@@ -152,9 +155,10 @@ def _count_features(backbone: nn.Module, size: int, model: str, config: dict[str
             f"image_encoder.init_args.model_args.img_size."
         ) from error
     backbone.train()
-    if features.ndim != 2:
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        made = f"features of shape {tuple(features.shape)}" if isinstance(features, Tensor) else "several"
         raise UserError(
-            f"{model} with these model_args makes no vector of a picture but features of shape "
-            f"{tuple(features.shape)}; leave model_args.global_pool out."
+            f"{model} with these model_args makes no vector of a picture but {made}; leave model_args.global_pool and "
+            f"model_args.features_only out."
         )
     return features.shape[1]

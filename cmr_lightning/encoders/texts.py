@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Input, Tokens, Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked, Name, Probability, Width
 
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -18,7 +19,7 @@ _LEAST_SHARE = 0.5
 """A file of vectors with less of the vocabulary is of another language, or writes words in another way."""
 
 
-class WordRNN(nn.Module):
+class WordRNN(Checked, nn.Module):
     """Word embeddings, a recurrent network, pooling over the words, a linear layer into the common space.
 
     A bidirectional LSTM with `max` over time is the text encoder of CMPL (Zhang and Lu 2018), a unidirectional GRU with
@@ -43,15 +44,15 @@ class WordRNN(nn.Module):
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
-        dim: int,
+        source: Input,
+        dim: Width,
         cell: Literal["gru", "lstm"] = "gru",
-        embedding: int = 128,
-        hidden: int = 128,
+        embedding: Width = 128,
+        hidden: Width = 128,
         bidirectional: bool = True,
         pooling: Literal["mean", "max", "last"] = "mean",
-        vectors: str | None = None,
-        dropout: float = 0.0,
+        vectors: Name | None = None,
+        dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
         if not isinstance(source, Words):

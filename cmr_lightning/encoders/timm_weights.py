@@ -6,7 +6,8 @@ files are fetched by `from_hub`, since timm asks the network for files that are 
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
@@ -21,6 +22,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.files.hub import from_hub
 
 _OPTION = "image_encoder.init_args.weights"
+_ARGUMENTS = "image_encoder.init_args.model_args"
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CLIP_PROJECTION = ("visual.proj", "module.visual.proj")  # the head of an image tower, where CLIP's own code saved it
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, AttributeError, UnpicklingError, SafetensorError)
@@ -33,14 +35,16 @@ def create_backbone(model: str, weights: str, model_args: Mapping[str, Any]) -> 
     naming, and position embeddings of another size.
 
     Args:
-        model: Name of the timm model.
+        model: Name of the timm model, perhaps with its address on the hub: `hf-hub:timm/resnet18.a1_in1k`.
         weights: `none`, `hub`, or the path of a file or folder.
         model_args: Arguments of `timm.create_model`.
 
     Raises:
         UserError: If timm does not know the model or an argument, or weights are missing or do not fit.
     """
+    model = model.removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
     _check_name(model)
+    _check_arguments(model_args)
     if weights == "none":
         return _create(model, model_args, {})
     source, file = _find(model, weights)
@@ -63,6 +67,11 @@ def create_backbone(model: str, weights: str, model_args: Mapping[str, Any]) -> 
 
 
 def _check_name(model: str) -> None:
+    if "/" in model:
+        raise UserError(
+            f"image_encoder.init_args.model is {model}, but should be a name of timm's; to use the weights of somebody "
+            f"else, name their architecture, such as resnet18, and give the folder that they are in as {_OPTION}."
+        )
     if not timm.is_model(model):
         raise UserError(
             f"timm has no model {model!r}; `python -c 'import timm; print(timm.list_models())'` lists them."
@@ -75,6 +84,29 @@ def _check_name(model: str) -> None:
         raise UserError(f"timm knows no weights {tag!r} of {name}; those that it knows are {tags}.") from error
 
 
+def _check_arguments(model_args: Mapping[str, Any]) -> None:
+    """Refuse what would make a model for other pictures than those that data sets serve."""
+    if (channels := model_args.get("in_chans", 3)) != 3:
+        raise UserError(
+            f"{_ARGUMENTS}.in_chans is {channels}, but pictures have three channels, grey ones too; leave it out."
+        )
+    overlay = model_args.get("pretrained_cfg_overlay", {})
+    if not isinstance(overlay, Mapping):
+        raise UserError(f"{_ARGUMENTS}.pretrained_cfg_overlay is {overlay!r} and should be a mapping, such as of mean.")
+    for key in ("mean", "std"):
+        numbers = overlay.get(key, (0.5, 0.5, 0.5))
+        if not isinstance(numbers, Sequence) or len(numbers) != 3 or not all(_is_number(n, key) for n in numbers):
+            above = ", above 0" if key == "std" else ""
+            raise UserError(
+                f"{_ARGUMENTS}.pretrained_cfg_overlay.{key} is {numbers} and should be three numbers{above}, of red, "
+                f"green and blue."
+            )
+
+
+def _is_number(value: object, key: str) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and (key == "mean" or value > 0)
+
+
 def _create(source: str, model_args: Mapping[str, Any], overlay: Mapping[str, Any], pretrained: bool = False) -> Any:
     arguments = dict(model_args)
     overlay = {**overlay, **arguments.pop("pretrained_cfg_overlay", {})}
@@ -83,7 +115,7 @@ def _create(source: str, model_args: Mapping[str, Any], overlay: Mapping[str, An
             source, pretrained=pretrained, num_classes=0, pretrained_cfg_overlay=overlay, **arguments
         )
     except TypeError as error:
-        raise UserError(f"timm cannot make {source} with image_encoder.init_args.model_args: {error}.") from error
+        raise UserError(f"timm cannot make {source} with {_ARGUMENTS}: {error}.") from error
 
 
 def _find(model: str, weights: str) -> tuple[str, Path]:

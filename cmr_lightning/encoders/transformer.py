@@ -1,19 +1,17 @@
 """Encoder of texts by a pretrained transformer."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmr_lightning.batch import Features, Pixels, Tokens, Words
+from cmr_lightning.batch import Input, Tokens, Words
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.encoders.texts import pool
 from cmr_lightning.errors import UserError
-from cmr_lightning.files.hub import from_hub
+from cmr_lightning.files.hub import from_hub, local_folder
+from cmr_lightning.ranges import Name, Positive, PositiveShare, Width
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,6 +20,9 @@ _OPTION = "text_encoder.init_args.model"
 
 _UNUSED_IDS = 128
 """How many ids a model may have beyond its tokenizer's: some vocabularies are filled up to a round number."""
+
+_SAME = 1e-4
+"""Vectors whose distance is less than that share of their length differ by rounding alone."""
 
 _POOLERS = ("pooler", "head")
 """Names that BERT and SigLIP give to the layers of their own pooled vector."""
@@ -48,18 +49,19 @@ class TextTransformer(BackboneEncoder):
 
     Raises:
         UserError: If the data set serves something else than words, or words of another tokenizer; if the weights are
-            missing or not whole; if texts may be longer than the model reads, or it has no pooled vector.
+            missing or incomplete; if texts may be longer than the model reads, it has no pooled vector, or the pooling
+            gives every text the same one.
     """
 
     def __init__(
         self,
-        source: Features | Pixels | Words,
-        dim: int,
-        model: str,
+        source: Input,
+        dim: Width,
+        model: Name,
         pooling: Literal["mean", "cls", "max", "pooler"] = "mean",
         frozen: bool = False,
-        backbone_lr_scale: float = 1.0,
-        backbone_layer_decay: float = 1.0,
+        backbone_lr_scale: Positive = 1.0,
+        backbone_layer_decay: PositiveShare = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
         if not isinstance(source, Words):
@@ -77,9 +79,17 @@ class TextTransformer(BackboneEncoder):
                     parameter.requires_grad_(False)
         if gradient_checkpointing:
             backbone.activation_checkpointing_enable({"use_reentrant": False})
+        if not self._tells_texts_apart():
+            raise UserError(
+                f"text_encoder.init_args.pooling is {pooling}, but by the first token of {model}, which knows nothing "
+                f"of those behind it, all texts are the same; set it to mean, or to pooler as the model was trained."
+            )
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Encode tokens `(N, L)` as embeddings `(N, D)`; ids at masked places do not matter."""
+        return self.projection(self._pooled(tokens))
+
+    def _pooled(self, tokens: Tokens) -> Tensor:
         ids = tokens.ids.masked_fill(~tokens.mask, self.padding)
         with self.recording():
             if self.whole_length is None:
@@ -87,26 +97,38 @@ class TextTransformer(BackboneEncoder):
             else:
                 output = self.backbone(input_ids=F.pad(ids, (0, self.whole_length - ids.shape[1]), value=self.padding))
         if self.pooling == "pooler":
-            return self.projection(output.pooler_output)
-        return self.projection(pool(output.last_hidden_state, tokens.mask, self.pooling))
+            return output.pooler_output
+        return pool(output.last_hidden_state, tokens.mask, self.pooling)
+
+    def _tells_texts_apart(self) -> bool:
+        """Tell whether two texts that only begin alike get two vectors: not by the first state of CLIP's text tower."""
+        config: Any = self.backbone.config
+        end = getattr(config, "eos_token_id", None)  # CLIP's pooled vector is that of the first of these
+        ends = [end] if isinstance(end, int) and end < config.vocab_size else []
+        first, one, other = [number for number in range(3, 9) if number not in (self.padding, end)][:3]
+        ids = torch.tensor([[first, one, *ends], [first, other, *ends]])
+        with torch.no_grad():
+            vectors = self.eval()._pooled(Tokens(ids, torch.ones_like(ids, dtype=torch.bool)))
+        self.train()
+        return bool((vectors[0] - vectors[1]).norm() > _SAME * vectors[0].norm())
 
 
-def _load(model: str, pooling: str) -> PreTrainedModel:
+def _load(model: str, pooling: str) -> "PreTrainedModel":
     """Load the text encoder, or the text tower, with all its weights."""
     from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
-    def load(local: bool) -> tuple[PreTrainedModel, dict[str, set[str]]]:
+    def load(local: bool) -> "tuple[PreTrainedModel, dict[str, set[str]]]":
         # Without dtype, transformers makes a half-precision model of a half-precision file.
-        return AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=local, output_loading_info=True)
+        name = str(folder or model)
+        return AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=local, output_loading_info=True)
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # it lists heads that are not needed; missing weights are reported below
-    path = Path(model).expanduser()
-    folder = str(path) if path.is_dir() else model
+    folder = local_folder(model, _OPTION)
     try:
-        whole, report = load(True) if path.is_dir() else from_hub(load, model, "its files", f"{_OPTION}, a folder")
+        whole, report = load(True) if folder else from_hub(load, model, "its files", f"{_OPTION}, a folder")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -127,7 +149,7 @@ def _in_pooler(name: str) -> bool:
     return not set(_POOLERS).isdisjoint(name.split("."))
 
 
-def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -> None:
+def _check(backbone: "PreTrainedModel", source: Words, model: str, pooling: str) -> None:
     """Raise unless tokens and model fit each other, and the model can be pooled so."""
     config = backbone.config
     if source.words or not config.vocab_size - _UNUSED_IDS <= source.vocabulary <= config.vocab_size:
@@ -135,8 +157,8 @@ def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -
             f"{model} knows {config.vocab_size} tokens, but the {source.vocabulary} that data.text makes are others; "
             f"set data.text to SubwordTokens with the tokenizer {model}."
         )
-    longest = getattr(config, "max_position_embeddings", source.length)
-    if source.length > longest:
+    longest = _longest(backbone)
+    if longest is not None and source.length > longest:
         raise UserError(
             f"{model} reads {longest} tokens, but texts have up to {source.length}; set data.text.init_args.max_length "
             f"to {longest}."
@@ -147,7 +169,16 @@ def _check(backbone: PreTrainedModel, source: Words, model: str, pooling: str) -
         raise UserError(f"{model} makes no pooled vector; set text_encoder.init_args.pooling to mean, max or cls.")
 
 
-def _whole_length(backbone: PreTrainedModel) -> int | None:
+def _longest(backbone: "PreTrainedModel") -> int | None:
+    """Count the tokens that the model reads; None where it has no limit."""
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return positions - (module.padding_idx + 1)  # RoBERTa and its family count positions from behind that one
+    return positions
+
+
+def _whole_length(backbone: "PreTrainedModel") -> int | None:
     """Return the length to which texts must be padded where padding is read as text; None where it is masked."""
     # SigLIP was trained without a mask on texts of full length, and its pooled vector is that of the last position.
     return backbone.config.max_position_embeddings if backbone.config.model_type.startswith("siglip") else None

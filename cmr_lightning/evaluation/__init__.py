@@ -13,6 +13,7 @@ from cmr_lightning.evaluation.protocols import (
     ECCV,
     FIVE_FOLD,
     INSTANCE_LEVEL,
+    LABELLED_PAIRS,
     Protocol,
 )
 from cmr_lightning.evaluation.records import Record
@@ -28,7 +29,8 @@ _NEED_TORCH = ("measurement", "metrics", "ranks", "relevance")
 
 def __getattr__(name: str) -> object:
     """Import what needs torch when it is first used: commands that only read records should not wait for torch."""
-    for module in [] if name.startswith("__") else [import_module(f"{__name__}.{file}") for file in _NEED_TORCH]:
+    modules = [] if name.startswith("__") else [import_module(f"{__name__}.{file}") for file in _NEED_TORCH]
+    for module in modules:
         found = vars(module).get(name)
         if getattr(found, "__module__", None) == module.__name__:
             return found

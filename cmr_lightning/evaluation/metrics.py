@@ -3,8 +3,8 @@
 So the order in which items are stored never matters, and an encoder that maps everything to one point scores exactly
 what chance does. Under "rank = number of strictly better items" it would reach a recall@1 of 100 %.
 
-A query without any relevant item counts: as average precision, precision and recall 0 (as in the code of DSCMR), and as
-first relevant item the place behind the last one.
+A query without any relevant item counts, too: its average precision, precision and recall are 0 (as in DSCMR's code),
+and its first relevant item has the rank after the last.
 
 The formulas use the letters of `Protocol`. The examples rank five items for one query; those in the places 2 and 5 are
 relevant:

@@ -186,6 +186,9 @@ INSTANCE_LEVEL = (
 )
 """Protocols of instance-level data; the first one is the main protocol."""
 
+LABELLED_PAIRS = CLASS_LEVEL + INSTANCE_LEVEL
+"""Protocols of class-level data whose images have texts of their own, of which a test finds both."""
+
 FIVE_FOLD = tuple(replace(protocol, folds=5) for protocol in INSTANCE_LEVEL)
 """The same as means over five folds; on MSCOCO's test part the 1K protocol."""
 

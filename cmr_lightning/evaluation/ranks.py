@@ -41,7 +41,7 @@ class Ranks:
     """Where the relevant items of Q queries are in a ranked gallery of G items.
 
     Items of equal score form a tie group. The groups with at least one relevant item are listed query by query, best
-    group first; the M groups of all queries lie behind one another.
+    group first; the M groups of all queries follow one another.
 
     Attributes:
         offsets: Groups `offsets[q]` to `offsets[q + 1]` belong to query q, `(Q + 1,)` int64. A query without a

@@ -57,9 +57,13 @@ class Record:
         git_revision: Revision of the code, with the suffix `-dirty` if files differ from it; None outside a checkout.
         hardware: The machine, see `provenance.hardware`.
         metrics: For each protocol id the values by direction, see `Measurement.metrics`.
-        num_parameters: Trainable parameters of the model.
+        num_parameters: Parameters of the model, frozen ones included.
         wall_time: Seconds of `fit_s` and `test_s`.
         created: Date and time in UTC, ISO 8601.
+        weights: What tells the weights from others, see `Trained.fingerprint`; None in records that predate it.
+        changes: Settings that resuming has changed, each after how many `updates`, and their values before and after.
+        differences: How those conditions were in the training that were others in the test.
+        unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
 
@@ -83,6 +87,10 @@ class Record:
     created: str
     config: dict[str, Any]
     peak_memory: dict[str, int] = field(default_factory=dict)
+    weights: str | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    differences: dict[str, str] = field(default_factory=dict)
+    unknown_words: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""

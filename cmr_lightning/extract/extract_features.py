@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
-from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.config_errors import errors_for_people, set_up_parsing
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.names import check_name, check_path
+from cmr_lightning.ranges import Count
 from cmr_lightning.retriever import ImageEncoder, TextEncoder
 from cmr_lightning.store import Dtype, Manifest, StoreWriter, places_of_stores
 from datamodules.families.listed_data import ListedData
@@ -33,26 +35,26 @@ from datamodules.reading.reading_ahead import ReadingAhead
 
 Precision = Literal[32, "bf16", "fp16"]
 _AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run `extract`, the first of the arguments, with the options that follow."""
     parser = build_parser()
-    with errors_for_people():
+    with errors_for_people(config_files(arguments)):
         options = parser.parse_args(list(arguments[1:]))
         settings = parser.instantiate_classes(options)
     encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
     try:
         extract(**{key: value for key, value in settings.items() if key != "config"}, encoders=encoders)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues where it stopped.")
-        raise SystemExit(_INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        stop.add_note("The same command continues where it stopped.")
+        raise
 
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    set_up_parsing()
+    set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",
@@ -93,7 +95,7 @@ def extract(
     ten_crop: bool = False,
     precision: Precision = 32,
     dtype: Dtype = "float16",
-    batch_size: int = 64,
+    batch_size: Count = 64,
     device: str = "auto",
     folder: str = "features",
 ) -> None:
@@ -108,8 +110,8 @@ def extract(
         text: What encodes the texts, as in an experiment; None to leave them out.
         rotations: Whether pictures are seen turned by 0, 90, 180 and 270 degrees.
         ten_crop: Whether features are the mean over four corners, the middle, and their mirror images.
-        precision: Numbers that encoders compute with.
-        dtype: Numbers that are kept.
+        precision: Type of the numbers that encoders compute with.
+        dtype: Type of the numbers that are kept.
         batch_size: Pictures or texts encoded at once.
         device: `cpu`, `cuda`, `cuda:1` and so on; `auto` for a GPU if there is one.
         folder: Where stores are kept: `features` stands for `runs/features/<data set>` in the working directory, and so
@@ -120,8 +122,6 @@ def extract(
     """
     if image is None and text is None:
         raise UserError("There is nothing to extract: set image, text, or both.")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; at least one picture must be encoded at once.")
     check_name(name, "store", nested=False)
     run = Extraction(_device(device), precision, dtype, batch_size)
     stores = check_path(places_of_stores(data.root, folder)[0] / name, "folder")

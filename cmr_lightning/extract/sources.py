@@ -14,6 +14,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.store import Rows, image_check
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.pictures import Pictures, load_resized, square
+from datamodules.reading.published_files import on_disk
 
 Whole = TypeVar("Whole", bound=Text)
 
@@ -63,7 +64,7 @@ class PictureSource(Source[Tensor]):
         self.turns = range(4) if rotations else range(1)
         self.places: Sequence[Sequence[float] | None] = _TEN if ten_crop else _CENTRE
         names = sorted({name for part in PARTS for name in data.listing(part).pictures})
-        self.paths = [data.root / name for name in names]
+        self.paths = [on_disk(data.root, name) for name in names]
         self.rows = Rows(names, [image_check(path) for path in self.paths])
         crops = ", mean over ten crops" if ten_crop else ""
         turns = ", at four rotations" if rotations else ""

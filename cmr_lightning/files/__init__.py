@@ -1,1 +1,1 @@
-"""Files: `whole_file`, `write_whole`, `read_json`, `read_yaml`, locks (`locked`), `check_name`, and `from_hub`."""
+"""Files: `whole_file`, `write_whole`, `read_json`, `read_yaml`, `config_files`, locks, `check_name`, and `from_hub`."""

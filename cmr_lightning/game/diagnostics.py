@@ -8,9 +8,10 @@ from torch import Tensor
 
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.game.turns import TwoPlayerModel
+from cmr_lightning.ranges import Checked, Count
 
 
-class AdversarialDiagnostics(pl.Callback):
+class AdversarialDiagnostics(Checked, pl.Callback):
     """Logs the state of the game every few generator updates, under `game/`.
 
     - `discriminator_accuracy`: share of items whose modality the discriminator tells, 0 to 1; 0.5 is chance.
@@ -25,7 +26,7 @@ class AdversarialDiagnostics(pl.Callback):
         every_n_updates: Generator updates from one measurement to the next.
     """
 
-    def __init__(self, every_n_updates: int = 50) -> None:
+    def __init__(self, every_n_updates: Count = 50) -> None:
         self.every_n_updates = every_n_updates
         self._measured = -1
 

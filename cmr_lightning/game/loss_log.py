@@ -57,11 +57,11 @@ class LossLog:
         """Continue from sums and counts of a checkpoint."""
         self._sums |= {name: (float(total), count) for name, (total, count) in state.items()}
 
-    @staticmethod
-    def check(player: str, values: Mapping[str, float], updates: int, remedy: str) -> None:
-        """Raise UserError, with the terms' names, if a loss is not finite."""
-        if not all(map(math.isfinite, values.values())):
-            raise _diverged(f"{player}'s loss", values, updates, remedy)
+
+def check_losses(player: str, values: Mapping[str, float], updates: int, remedy: str) -> None:
+    """Raise UserError, with the terms' names, if a loss is not finite."""
+    if not all(map(math.isfinite, values.values())):
+        raise _diverged(f"{player}'s loss", values, updates, remedy)
 
 
 def check_embeddings(embeddings: Embeddings, updates: int) -> None:

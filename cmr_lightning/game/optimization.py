@@ -14,15 +14,19 @@ from cmr_lightning.batch import DataSpec
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.ramp import ramp_height, total_updates
-from cmr_lightning.game.schedules import parameter_groups, plateaus
+from cmr_lightning.game.schedules import check_options, made_from, parameter_groups, plateaus, try_out
 from cmr_lightning.parallel.two_player_precision import Player
+from cmr_lightning.ranges import Count, Positive
+
+_TRIED = 100
+"""Most steps of a schedule that are tried before the training; it is watched in the later ones, too."""
 
 OptimizerFactory = Callable[[Iterable], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 class OptimizedModel(EmbeddingModel):
-    """A model with a generator's optimizer and, where there is a discriminator, one of its own for that.
+    """A model with an optimizer for the generator and, where there is a discriminator, another one for it.
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
@@ -67,10 +71,10 @@ class OptimizedModel(EmbeddingModel):
         discriminator_optimizer: OptimizerFactory = Adam,
         schedule: SchedulerFactory | None = None,
         schedule_every: Literal["epoch", "update"] = "epoch",
-        discriminator_steps: int = 1,
-        generator_clip: float | None = None,
-        discriminator_clip: float | None = None,
-        accumulate: int = 1,
+        discriminator_steps: Count = 1,
+        generator_clip: Positive | None = None,
+        discriminator_clip: Positive | None = None,
+        accumulate: Count = 1,
     ) -> None:
         super().__init__(spec)
         self.ramp = ramp
@@ -100,15 +104,21 @@ class OptimizedModel(EmbeddingModel):
         """Make the generator's optimizer, then the discriminator's if there is one, and their schedules.
 
         Raises:
-            UserError: If the schedule sets learning rates whatever they were.
+            UserError: If an optimizer or the schedule does not take its settings, or the schedule gives one rate to
+                parameters that should have different ones.
         """
         players = self.players()
-        optimizers = [self.generator_optimizer(parameter_groups(players["generator"], self.lr_scales()))]
+        with made_from("model.generator_optimizer"):
+            optimizers = [self.generator_optimizer(parameter_groups(players["generator"], self.lr_scales()))]
+        check_options(optimizers[0], "model.generator_optimizer")
         for group in optimizers[0].param_groups:
             group["lr"] *= group.get("lr_scale", 1.0)
         if players["discriminator"]:
-            optimizers.append(self.discriminator_optimizer(players["discriminator"]))
-        schedules = [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+            with made_from("model.discriminator_optimizer"):
+                optimizers.append(self.discriminator_optimizer(players["discriminator"]))
+            check_options(optimizers[1], "model.discriminator_optimizer")
+        with made_from("model.schedule"):
+            schedules = [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
         rates = [group["lr"] / group.get("lr_scale", 1.0) for group in optimizers[0].param_groups]
         if not all(math.isclose(rate, rates[0]) for rate in rates[1:]):
             raise UserError(
@@ -124,7 +134,16 @@ class OptimizedModel(EmbeddingModel):
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], limit)
 
     def weight(self, term: str) -> float:
-        """Return the present weight of a term: that of an adversarial one follows the ramp."""
+        """Return the present weight of a term: that of an adversarial one follows the ramp.
+
+        Raises:
+            UserError: If the method has no such term.
+        """
+        if term not in self.weights:
+            raise UserError(
+                f"{type(self).__name__}.generator_losses computes {term}, which is none of the class's `terms`; those "
+                f"are {', '.join(self.weights)}."
+            )
         weight = self.weights[term]
         if self.ramp and weight != 0 and term in self.adversarial_terms:
             return weight * ramp_height(self.progress)
@@ -142,11 +161,16 @@ class OptimizedModel(EmbeddingModel):
         return math.ceil(self.trainer.num_training_batches / self.accumulate)
 
     def on_fit_start(self) -> None:
-        """Refuse a plateau schedule that takes a better score for a worse one, as torch's default does for mAP.
+        """Refuse what would only fail later in the training.
 
         Raises:
-            UserError: If the mode of the schedule is not that of the main protocol.
+            UserError: If the schedule cannot go on from its start, or waits for a plateau in the wrong mode, as torch's
+                default does for mAP; or if the ramp rises over a training without end.
         """
+        if self.ramp and any(self.weights.get(term) for term in self.adversarial_terms):
+            total_updates(self.trainer, updates_per_epoch=1)
+        if self.schedule is not None:
+            try_out(self.schedule, self.trainer.optimizers[0].defaults["lr"], min(self.trainer.max_epochs or 1, _TRIED))
         protocol = self.protocols[0]
         mode = "max" if protocol.higher_is_better else "min"
         if any(plateau.mode != mode for plateau in plateaus(self.trainer)):

@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.parallel.two_player_precision import Player
+from cmr_lightning.ranges import Checked, Count, LearningRate, NonNegative
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Checked):
     """A part of the training.
 
     Attributes:
@@ -32,12 +33,12 @@ class Stage:
     """
 
     name: str
-    epochs: int | None = None
+    epochs: Count | None = None
     players: list[Player] = field(default_factory=lambda: ["generator", "discriminator"])
     frozen: list[str] = field(default_factory=list)
-    generator_lr: float | None = None
-    discriminator_lr: float | None = None
-    weights: dict[str, float] = field(default_factory=dict)
+    generator_lr: LearningRate | None = None
+    discriminator_lr: LearningRate | None = None
+    weights: dict[str, NonNegative] = field(default_factory=dict)
     ramp: bool = True
 
     def freezes(self, name: str) -> bool:
@@ -68,12 +69,8 @@ class TrainingStages(pl.Callback):
         for stage in stages:
             if not stage.players:
                 raise UserError(f"In stage {stage.name!r} nobody moves; name its players, or leave the stage out.")
-            open_end = stage.epochs is None and stage is stages[-1]
-            if not open_end and (stage.epochs or 0) < 1:
-                raise UserError(
-                    f"Stage {stage.name!r} should take at least 1 epoch and has epochs: {stage.epochs}; only the last "
-                    f"stage may leave them out."
-                )
+            if stage.epochs is None and stage is not stages[-1]:
+                raise UserError(f"Stage {stage.name!r} has no epochs; only the last stage may leave them out.")
         self.stages = stages
         self._starts = list(accumulate((stage.epochs or 0 for stage in stages[:-1]), initial=0))
 
@@ -213,6 +210,8 @@ def _check(stage: Stage, model: TwoPlayerModel) -> None:
                 f"{where} gives {term} a weight, but the model was built without it; give it a weight in model.weights "
                 f"too, so that its network is built, and a weight of 0 in the stages that are to do without it."
             )
+    if "generator" in stage.players and not any({**model.weights, **stage.weights}.values()):
+        raise UserError(f"{where} gives the generator nothing to learn: the weights of all terms are 0.")
     if stage.discriminator_lr is not None and model.discriminator is None:
         raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.discriminator.")
     if model.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):

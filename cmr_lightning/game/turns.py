@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.loss_log import LossLog, check_embeddings
+from cmr_lightning.game.loss_log import LossLog, check_embeddings, check_losses
 from cmr_lightning.game.optimization import OptimizedModel
+from cmr_lightning.game.ramp import total_updates
 from cmr_lightning.game.schedules import step_schedules
 from cmr_lightning.parallel.gathering import gather_objects
 from cmr_lightning.parallel.random_state import random_state, set_random_state
@@ -66,7 +67,7 @@ class TwoPlayerModel(OptimizedModel):
 
     @abstractmethod
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute what the discriminator minimises on detached embeddings; its sum is minimised."""
+        """Compute the terms whose sum the discriminator minimises, on detached embeddings."""
 
     @abstractmethod
     def discriminator_state(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -140,7 +141,8 @@ class TwoPlayerModel(OptimizedModel):
         self.after_update()
         if self.schedule_every == "update":
             step_schedules(self.trainer)
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.global_step % every == 0:
             self._log_losses()
 
     def _turn(self, player: Player) -> None:
@@ -157,8 +159,8 @@ class TwoPlayerModel(OptimizedModel):
         """Step the schedules before the epoch's checkpoints are written: `on_train_epoch_end` would come after them."""
         if self.schedule_every == "epoch":
             step_schedules(self.trainer)
-        if "generator" not in self.active:  # no update of the generator triggers the logging
-            self._log_losses()
+        if "generator" not in self.active and self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self._log_losses()  # which no update of the generator triggers
 
     # Checks ----------------------------------------------------------------------------------------------------------
 
@@ -185,10 +187,20 @@ class TwoPlayerModel(OptimizedModel):
         return isinstance(self.trainer.precision_plugin, TwoPlayerPrecision)
 
     def _note(self, player: Player, losses: Mapping[str, Tensor], remedy: str) -> dict[str, float]:
-        """Return the losses as numbers, and keep them to be logged."""
+        """Return the losses as numbers, and keep them to be logged.
+
+        Raises:
+            UserError: If one is not one number, or not finite.
+        """
+        for name, loss in losses.items():
+            if loss.numel() != 1:
+                raise UserError(
+                    f"{type(self).__name__}.{player}_losses computes {name} of the shape {tuple(loss.shape)}, but a "
+                    f"loss is one number, such as the mean over the batch."
+                )
         values = {name: loss.item() for name, loss in losses.items()}
         if not self._tolerates_overflow:
-            self.losses.check(player, values, self.global_step, remedy)
+            check_losses(player, values, self.global_step, remedy)
         for name, value in values.items():
             self.losses.add(f"{player}/{name}", value)
         return values
@@ -205,7 +217,7 @@ class TwoPlayerModel(OptimizedModel):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a resumed run needs to draw and to log what the undisturbed one would have drawn and logged."""
+        """Keep random states and sums of losses, so that a resumed run draws and logs what an unbroken one does."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["random_states"] = gather_objects(random_state(self.device))
         checkpoint["sums"] = self.losses.state_dict()
@@ -219,8 +231,10 @@ class TwoPlayerModel(OptimizedModel):
         """Restore random states and sums of losses, now that the sanity check has drawn its random numbers.
 
         Raises:
-            UserError: If validations would come in the middle of an update.
+            UserError: If validations would come in the middle of an update, or the ramp has no end.
         """
+        if self.ramp and any(self.weights.get(term, 0) != 0 for term in self.adversarial_terms):
+            total_updates(self.trainer, self.updates_per_epoch)
         interval, batches = self.trainer.val_check_batch, self.trainer.num_training_batches  # None where it is a time
         if self.accumulate > 1 and (interval is None or (interval < batches and interval % self.accumulate)):
             raise self._validated_too_early()

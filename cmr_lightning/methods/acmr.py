@@ -19,7 +19,7 @@ Where this differs from the paper. The paper's: the three terms and what each is
 
 - an image's positive is its own text, and its negatives k are all items of other classes in the batch, averaged;
 - means over the batch, and the 1/2 before the adversary's loss: with the default weights 1, the paper's balance of
-  `label`, `pair` and adversary is one of the many that `weights` can say;
+  `label`, `pair` and adversary is one of many that `weights` can express;
 - mu, alpha and beta, which differ from data set to data set;
 - one update of each player in turn, where the paper updates the generator several times to one of the discriminator;
 - the ramp of the adversary's weight is that of the authors' code. The paper's regulariser Σ ||W||² is
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import invariance_triplet, label_loss
+from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Retriever
 
 
@@ -55,7 +56,7 @@ class ACMR(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "adversarial": 1.0}
 
-    def __init__(self, margin: float = 1.0, negatives: float = 0.05, **kwargs: Any) -> None:
+    def __init__(self, margin: NonNegative = 1.0, negatives: NonNegative = 0.05, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
         self.negatives = negatives

@@ -22,6 +22,7 @@ from cmr_lightning.batch import Batch, DataSpec, Text
 from cmr_lightning.closed_form import ClosedForm
 from cmr_lightning.encoders import fixed_view
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import NonNegative, Width
 
 
 class CCA(ClosedForm):
@@ -42,7 +43,7 @@ class CCA(ClosedForm):
     text_map: Tensor
     correlations: Tensor
 
-    def __init__(self, spec: DataSpec, components: int = 7, ridge: float = 1e-3) -> None:
+    def __init__(self, spec: DataSpec, components: Width = 7, ridge: NonNegative = 1e-3) -> None:
         super().__init__(spec)
         self.image_view, image_size = fixed_view(spec.image)
         self.text_view, text_size = fixed_view(spec.text)

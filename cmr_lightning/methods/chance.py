@@ -1,4 +1,4 @@
-"""What scores chance: random embeddings, which a row on a board must beat, and collapsed ones, which test its ties."""
+"""Baselines at chance level: random embeddings, which all rows must beat, and collapsed ones, to test the tie rule."""
 
 from typing import ClassVar
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from cmr_lightning.batch import ComposedQuery, DataSpec, Items, Task, Text, count
 from cmr_lightning.closed_form import Untrained
 from cmr_lightning.embedding_model import MODALITIES, Modality
+from cmr_lightning.ranges import Width
 
 _BLOCK = 16  # torch draws normal numbers in blocks of 16: only then do more rows leave the earlier ones as they were
 
@@ -22,7 +23,7 @@ class Random(Untrained):
 
     tasks: ClassVar[tuple[Task, ...]] = ("label", "instance", "composed")
 
-    def __init__(self, spec: DataSpec, dim: int = 64) -> None:
+    def __init__(self, spec: DataSpec, dim: Width = 64) -> None:
         super().__init__(spec)
         self.dim = dim
         self.seed = torch.initial_seed()

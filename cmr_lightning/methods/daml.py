@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import cross_difference, inter_class, intra_class, label_loss, paired_difference
+from cmr_lightning.ranges import Count, SquaredMargin
 from cmr_lightning.retriever import Retriever
 
 
@@ -48,8 +49,8 @@ class DAML(Retriever):
 
     def __init__(
         self,
-        margin: float | None = 1.0,
-        neighbours: int | None = None,
+        margin: SquaredMargin | None = 1.0,
+        neighbours: Count | None = None,
         pairing: Literal["own", "class"] = "own",
         **kwargs: Any,
     ) -> None:

@@ -32,6 +32,7 @@ from torch.nn.functional import relu
 from cmr_lightning.batch import Batch, Text, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import label_regression, pair_distance, pairwise_likelihood
+from cmr_lightning.ranges import Width
 from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
 
 
@@ -49,7 +50,12 @@ class DSCMR(Retriever):
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
 
     def __init__(
-        self, image_encoder: ImageEncoder, text_encoder: TextEncoder, dim: int = 1024, width: int = 2048, **kwargs: Any
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        dim: Width = 1024,
+        width: Width = 2048,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             image_encoder=lambda source, dim: image_encoder(source, width),  # whatever the size of the common space

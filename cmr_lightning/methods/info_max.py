@@ -19,7 +19,7 @@ f the softplus:
 or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j; with `estimator: nce` or
 `dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
 
-The critics are no adversaries: they gain from the same encoders as the triplet loss does, and share its optimizer.
+The critics are no adversaries: they minimise what the encoders minimise, in one optimizer.
 Retrieval goes by the cosine of the embeddings, without the critics.
 
 Where this differs from the papers. Deep InfoMax's: estimators and critics, whose JSD and dot product are our defaults.
@@ -41,6 +41,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.triplet import Triplet
+from cmr_lightning.ranges import CountFromZero
 
 
 class InfoMax(Triplet):
@@ -62,7 +63,7 @@ class InfoMax(Triplet):
     built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
 
     def __init__(
-        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: int = 3, **kwargs: Any
+        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: CountFromZero = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.estimator: Estimator = estimator

@@ -30,6 +30,7 @@ from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import info_nce
+from cmr_lightning.ranges import Positive
 from cmr_lightning.retriever import Retriever
 
 
@@ -47,7 +48,7 @@ class InfoNCE(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"info_nce": 1.0, "adversarial": 0.0}
 
-    def __init__(self, temperature: float = 0.07, max_scale: float = 100.0, **kwargs: Any) -> None:
+    def __init__(self, temperature: Positive = 0.07, max_scale: Positive = 100.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if temperature * max_scale < 1:
             raise UserError(

@@ -49,6 +49,7 @@ from cmr_lightning.losses import (
     projection_classification,
 )
 from cmr_lightning.methods.cmpl import number_of_targets, targets
+from cmr_lightning.ranges import CosineMargin, Positive
 from cmr_lightning.retriever import Retriever
 
 
@@ -71,10 +72,10 @@ class ITMeetsAL(Retriever):
         self,
         adversary: AdversarialMode = "entropy",
         kl_intra: bool = False,
-        margin: float = 0.2,
+        margin: CosineMargin = 0.2,
         mining: Mining = "hardest",
         label_form: Literal["plain", "cmpc"] = "plain",
-        temperature: float = 4.0,
+        temperature: Positive = 4.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(adversary=adversary, **kwargs)

@@ -31,6 +31,7 @@ from cmr_lightning.batch import Batch, DataSpec, Text
 from cmr_lightning.closed_form import ClosedForm
 from cmr_lightning.encoders import fixed_view
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Count, Positive
 
 
 class SemanticMatching(ClosedForm):
@@ -56,11 +57,11 @@ class SemanticMatching(ClosedForm):
     def __init__(
         self,
         spec: DataSpec,
-        image_c: float = 1.0,
-        text_c: float = 1.0,
+        image_c: Positive = 1.0,
+        text_c: Positive = 1.0,
         standardize_images: bool = True,
         standardize_texts: bool = False,
-        max_iter: int = 1000,
+        max_iter: Count = 1000,
     ) -> None:
         super().__init__(spec)
         if not all(0 < count < spec.num_images for count in spec.class_counts):

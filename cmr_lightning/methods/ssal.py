@@ -43,6 +43,7 @@ from cmr_lightning.discriminators import RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import adversarial_rotation, invariance_triplet, label_loss, rotation_loss
+from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Discriminator, Retriever
 
 QUARTER_TURNS = 4
@@ -74,9 +75,9 @@ class SSAL(Retriever):
         spec: DataSpec,
         discriminator: Discriminator | None = None,
         rotation_discriminator: Discriminator = RotationClassifier,
-        margin: float = 1.0,
-        negatives: float = 0.05,
-        weights: dict[str, float] | None = None,
+        margin: NonNegative = 1.0,
+        negatives: NonNegative = 0.05,
+        weights: dict[str, NonNegative] | None = None,
         **kwargs: Any,
     ) -> None:
         turns = {**self.terms, **(weights or {})}["adversarial_rotation"] != 0
@@ -144,6 +145,12 @@ def _heads(modality: Discriminator, rotation: Discriminator | None) -> Discrimin
 
     def make(dim: int) -> nn.ModuleDict:
         rotation_head = {} if rotation is None else {"rotation": rotation(dim)}
+        for head in rotation_head.values():
+            if isinstance(head, RotationClassifier) and head.angles != QUARTER_TURNS:
+                raise UserError(
+                    f"model.rotation_discriminator tells {head.angles} angles apart, but images are turned by "
+                    f"{QUARTER_TURNS}; leave its angles out."
+                )
         return nn.ModuleDict({"modality": modality(dim), **rotation_head})
 
     return make

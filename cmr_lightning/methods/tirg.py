@@ -36,6 +36,7 @@ from cmr_lightning.composed_retriever import ComposedRetriever, FusionFactory
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TIRGFusion
 from cmr_lightning.losses import batch_classification, soft_triplet
+from cmr_lightning.ranges import Positive
 
 
 class TIRG(ComposedRetriever):
@@ -56,7 +57,7 @@ class TIRG(ComposedRetriever):
         fusion: FusionFactory = TIRGFusion,
         loss: Literal["batch_classification", "soft_triplet"] = "batch_classification",
         mask_repeated: bool = False,
-        scale: float = 4.0,
+        scale: Positive = 4.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(fusion=fusion, **kwargs)

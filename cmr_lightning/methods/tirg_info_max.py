@@ -37,6 +37,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders import TimmEncoder, with_maps
 from cmr_lightning.losses import Estimator, mutual_information
 from cmr_lightning.methods.tirg import TIRG
+from cmr_lightning.ranges import CountFromZero
 
 
 class TIRGInfoMax(TIRG):
@@ -63,7 +64,7 @@ class TIRGInfoMax(TIRG):
         critic: Critic = DotProductCritic,
         estimator: Estimator = "jsd",
         informed_of: Literal["target", "source"] = "target",
-        level: int = 3,
+        level: CountFromZero = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -21,6 +21,7 @@ from torch import Tensor
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import Mining, bidirectional_triplet
+from cmr_lightning.ranges import CosineMargin
 from cmr_lightning.retriever import Retriever
 
 
@@ -36,7 +37,7 @@ class Triplet(Retriever):
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0}
     adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, margin: float = 0.2, mining: Mining = "hardest", **kwargs: Any) -> None:
+    def __init__(self, margin: CosineMargin = 0.2, mining: Mining = "hardest", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
         self.mining = mining

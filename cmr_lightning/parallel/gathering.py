@@ -35,7 +35,7 @@ def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Gather the rows of the first process, then those of the second, and so on, without gradients.
 
     Args:
-        tensors: Tensors `(N, ...)`, `N` perhaps another in each process; of any type.
+        tensors: Tensors `(N, ...)` of any type; `N` may differ between processes.
     """
     rows = _pack(tensors)
     counts = _gathered(torch.tensor([[len(rows)]], device=rows.device)).flatten().tolist()

@@ -24,7 +24,7 @@ class TwoPlayerPrecision(MixedPrecision):
     every optimizer, fused ones included.
 
     A loss or gradient that overflows costs its player that update, which `skipped` counts, and halves its scale.
-    Without CUDA, `cpu` is slow and meant for tests.
+    The device `cpu` is slow, and meant for tests.
     """
 
     def __init__(self, device: str = "cuda") -> None:

@@ -4,6 +4,7 @@
 """
 
 import re
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from datamodules.facts import card_table, readme_table
 
 
 def data_sets() -> dict[str, type[CrossModalData]]:
-    """Return the project's data sets by name, those that are drawn and the user's own included."""
+    """Return the project's data sets by name, including `Pairs` and those that are drawn."""
     subclasses = {kind for base in CrossModalData.__subclasses__() for kind in _with_subclasses(base)}
     kinds = [kind for kind in subclasses if kind.__module__.startswith(f"{datamodules.__name__}.")]
     return {kind.facts.name: kind for kind in sorted(kinds, key=lambda kind: kind.__name__) if "facts" in vars(kind)}
@@ -39,10 +40,10 @@ def data_set(name: str) -> type[CrossModalData]:
     if name in known:
         return known[name]
     module, _, kind = name.rpartition(".")
-    try:
-        return getattr(import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"There is no data set {name!r} to prepare; there are {', '.join(known)}.") from error
+    with suppress(ImportError, AttributeError, ValueError):
+        if (found := getattr(import_module(module), kind)).facts.origins:
+            return found
+    raise UserError(f"There is no data set {name!r} to prepare; there are {', '.join(known)}.")
 
 
 def tables(root: Path) -> dict[Path, str]:
@@ -52,7 +53,8 @@ def tables(root: Path) -> dict[Path, str]:
     texts = {readme: _replaced(readme.read_text(), readme_table({kind.__name__: kind.facts for kind in kinds}))}
     for kind in kinds:
         card = root / "datamodules" / kind.facts.card_file
-        texts[card] = _replaced(texts.get(card) or card.read_text(), card_table(kind.__name__, kind.facts))
+        table = card_table(kind.__name__, kind.facts, getattr(kind, "orientation", ""))
+        texts[card] = _replaced(texts.get(card) or card.read_text(), table)
     return texts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -53,9 +52,9 @@ def main(arguments: Sequence[str]) -> None:
     if not options.check:
         try:
             _get(kind.facts, root, _addresses(options.url, kind.facts), accepted=options.accept_terms)
-        except KeyboardInterrupt:
-            print(f"\nInterrupted; {AGAIN}.", file=sys.stderr)
-            raise SystemExit(130) from None
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{AGAIN[0].upper()}{AGAIN[1:]}.")
+            raise
     findings = [*verify(kind, root), *manifest.changed(root)]
     _report(findings, shown=None if options.all else _SHOWN)
     if not options.check:

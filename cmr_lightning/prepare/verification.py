@@ -1,5 +1,6 @@
 """Whether a data set is whole: its files are there, and the data set reads in them what its facts say."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ class Finding:
         sentence: What was found, in words.
         counts: What was counted, by what it is.
         missing: Pictures that are listed and not there.
-        only_for: What alone needs it; empty if the data set is not whole without it.
+        only_for: The only thing that needs it; empty if the data set is not whole without it.
     """
 
     subject: str
@@ -72,6 +73,8 @@ def _verify_file(root: Path, name: str, facts: Facts) -> Finding:
     size, expected = path.stat().st_size, facts.sha256.get(name)
     if size == 0:
         return Finding(name, "wrong", "is empty", only_for=only_for)
+    if not os.access(path, os.R_OK):
+        return Finding(name, "wrong", "cannot be read", only_for=only_for)
     if expected and (found := sha256_of(path)) != expected:
         return Finding(name, "wrong", f"has the SHA-256 {found}, expected {expected}", only_for=only_for)
     return Finding(name, "ok", f"{size:,} bytes", {"bytes": size}, only_for=only_for)
@@ -84,7 +87,7 @@ def _verify_part(
     try:
         data = kind(root=str(root), **settings)
         read = _listed(data, part) if isinstance(data, ListedData) else data.part(part)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return Finding(part, "wrong", str(error).partition(". `python -m cmr_lightning prepare")[0]), ()
     pictures = read.pictures if isinstance(read, Listing) else ()
     counts = Counts(len(read.label), len(read.captions), len(read.label.unique()))
@@ -120,5 +123,5 @@ def _compared(part: PartName, counts: Counts, expected: Counts) -> Finding:
 
 
 def _need_of_pictures(facts: Facts, pictures: Sequence[str]) -> str:
-    """Return what alone needs the pictures, by their folder; empty if the data set is not whole without them."""
+    """Return the only thing that needs the pictures, by their folder; empty if the data set is not whole without."""
     return facts.optional.get(PurePosixPath(pictures[0]).parts[0], "") if pictures else ""

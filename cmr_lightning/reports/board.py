@@ -14,7 +14,7 @@ from cmr_lightning.reports.comparison import Comparison, compare
 from cmr_lightning.reports.evidence import Evidence, evidence_of
 from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
-from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run import Run, records_below
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def find_records(folder: Path, notes: list[str]) -> list[tuple[Path, Record]]:
     Raises:
         UserError: There is none.
     """
-    paths = sorted(folder.rglob(Run(folder).record.name))
+    paths = records_below(folder)
     if not paths:
         raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
     records = []

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 LEVEL = 0.05
-"""Significance level of the tests; intervals cover the mean with a confidence of one less it."""
+"""Significance level of the tests; intervals cover the mean with a confidence of 1 minus it."""
 
 RESAMPLES = 10_000
 """Random sign flips of a test: the standard error of a p-value of 0.05 is then 0.002."""

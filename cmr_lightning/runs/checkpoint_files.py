@@ -1,8 +1,11 @@
 """Checkpoints on disk: written whole or not at all, and loaded without running code that may be hidden in them."""
 
+import hashlib
 import io
 import os
 import struct
+import zipfile
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,12 +19,12 @@ from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
-# errors of torch on bytes that are no pickle, as it takes them for the commands of one
+# torch's errors on bytes that are not a pickle, which it reads as the commands of one
 _NO_PICKLE = (UnpicklingError, AttributeError, LookupError, TypeError, ValueError, struct.error)
 
 
 class RunCheckpoints(TorchCheckpointIO):
-    """Writes the checkpoints of a run, and keeps the last but one, in case the last is damaged."""
+    """Writes the checkpoints of a run, and keeps the one before the last, in case the last is damaged."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -41,13 +44,13 @@ class RunCheckpoints(TorchCheckpointIO):
             with whole_file(path) as file:
                 file.write(content.getbuffer())
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # a disk that is full shows before the last one is moved
                 if path.absolute() == self.run.last.absolute() and path.exists():
                     path.replace(self.run.previous)
         except OSError as error:
             raise UserError(
-                f"{path} could not be written: {system_reason(error)}; what was saved before is whole. "
-                f"Mend that, and go on with --resume=true."
+                f"{path} could not be written: {system_reason(error)}; what was saved before is intact. "
+                f"Fix that, and continue with --resume=true."
             ) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
@@ -62,6 +65,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: If the file is missing, damaged or closed to the user, or holds something else.
     """
     try:
+        if (damaged := _damaged_entry(path)) is not None:
+            raise UserError(f"The checkpoint {path} is damaged: {damaged} does not have its checksum.")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"There is no checkpoint {path}.") from None
@@ -71,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not loaded: it is no checkpoint of `fit`, or holds objects that could run any program."
         ) from error
-    except (EOFError, OSError, RuntimeError) as error:
+    except (EOFError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise UserError(f"The checkpoint {path} is damaged: {reason}.") from error
     if not isinstance(checkpoint, dict) or not {"pytorch-lightning_version", "state_dict"} <= checkpoint.keys():
@@ -79,6 +84,51 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not loaded: it is no checkpoint of `fit`; give the best.ckpt or last.ckpt of a run."
         )
     return checkpoint
+
+
+def _damaged_entry(path: Path) -> str | None:
+    """Name a part of a checkpoint whose bytes do not have their CRC-32, which torch does not compare."""
+    if not zipfile.is_zipfile(path):
+        return None  # torch says what else it may be
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint says beside its weights.
+
+    Attributes:
+        path: Its file.
+        config: The resolved config of the training.
+        trained_on: What the model was trained on, as `TrainedOn.as_plain` returns it.
+        changes: Settings that resuming has changed, see `comparison.changes_on_resume`.
+        fingerprint: What tells its content from that of other checkpoints, 16 hexadecimal digits.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    trained_on: dict[str, Any]
+    changes: list[dict[str, Any]]
+    fingerprint: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Trained":
+        """Read it from a checkpoint that `fit` wrote.
+
+        Raises:
+            UserError: If there is none, or it is damaged, or was written by an earlier version.
+        """
+        content = read_checkpoint(path)
+        if not {"config", "trained_on"} <= content.keys():
+            raise UserError(
+                f"{path} does not say what it was trained on, so it was written by an earlier version, or not by "
+                f"`fit`; train again."
+            )
+        with zipfile.ZipFile(path) as archive:
+            entries = [(entry.filename.partition("/")[2], entry.CRC, entry.file_size) for entry in archive.infolist()]
+        fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+        return cls(path, content["config"], content["trained_on"], content.get("changes", []), fingerprint)
 
 
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
@@ -90,7 +140,7 @@ def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
     newest: tuple[Path, dict[str, Any]] | None = None
     progress = itemgetter("epoch", "global_step")
     errors = []
-    for path in run.checkpoints():  # compared by their content, as copies of files may all have one time
+    for path in run.checkpoints():  # compared by their content, as copies of files may all have the same time
         if newest is not None and path == run.previous:
             continue
         try:

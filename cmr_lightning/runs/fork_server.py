@@ -1,7 +1,7 @@
 """The server that processes of runs are forked from: it has imported everything, which takes longer than a small run.
 
 It is the standard library's. It must neither start threads nor touch a GPU, as neither survives a fork. This file
-imports nothing that takes long, so that a command starts the server first, and it imports while the command does.
+imports nothing that takes long, so a command can start the server first, and both import at the same time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def start_process(target: Callable[[], None]) -> ForkServerProcess:
     """
     process = CONTEXT.Process(target=target)
     try:
-        with LOCK, _shielded():  # as the server is started where there is none, or it was killed
+        with LOCK, _shielded():  # the server is started here if there is none, or it was killed
             process.start()
     except EOFError:
         raise UserError("The server that starts the runs has ended; see what it printed above.") from None
@@ -86,7 +86,7 @@ def _shielded() -> Iterator[None]:
 
 
 class SharedFile:
-    """A descriptor that a process is given with the lock on its file, which ends with the last one that has it open."""
+    """A file descriptor to hand to a process with the lock on its file, which lasts until no process has it open."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.runs.run import Run
@@ -33,27 +34,21 @@ class _ContinuedWriter(ExperimentWriter):
 class MetricsFile(CSVLogger):
     """Lightning's CSV logger, writing `metrics.csv` straight into the run's folder.
 
-    Of an earlier file the first `keep_rows` rows are kept, once the run begins; one that is resumed writes the later
-    ones again.
+    Of an earlier file the first `keep_rows` rows are kept; a run that is resumed writes the later ones again. The file
+    is not touched before something is logged.
     """
 
     def __init__(self, run: Run, keep_rows: int = 0) -> None:
         super().__init__(save_dir=run.path, name="", version="", flush_logs_every_n_steps=1)
-        self._path, self._keep_rows = run.metrics, keep_rows
-
-    def begin(self) -> None:
-        """Drop all rows of an earlier file but those that are kept."""
-        keys, rows = _read(self._path)
-        if self._keep_rows:
-            _write(self._path, keys, rows[: self._keep_rows])
-        else:
-            self._path.unlink(missing_ok=True)
+        self.run = run
+        self.keep_rows = keep_rows
 
     @property
     def experiment(self) -> ExperimentWriter:
         """The writer, made on first use."""
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            _cut(self.run.metrics, self.keep_rows)
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment  # type: ignore[return-value]
 
@@ -62,6 +57,16 @@ class MetricsFile(CSVLogger):
         """Rows of the file."""
         self.save()
         return self.experiment.rows  # type: ignore[attr-defined]
+
+
+@rank_zero_only
+def _cut(path: Path, keep_rows: int) -> None:
+    """Drop all rows of a metrics file but the first `keep_rows`."""
+    keys, rows = _read(path)
+    if keep_rows:
+        _write(path, keys, rows[:keep_rows])
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:

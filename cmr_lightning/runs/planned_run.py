@@ -9,7 +9,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.names import check_name
 from cmr_lightning.files.yaml_file import read_yaml
-from cmr_lightning.runs.run import Run, experiment_name
+from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_option
 
 _NAMES = ("run_dir", "experiment")
@@ -20,7 +21,7 @@ class PlannedRun:
     """One experiment, by its file, with one seed.
 
     Attributes:
-        options: What is set beside the file, the seed and the split, as on the command line.
+        options: What is set besides the file, the seed and the split, as on the command line.
         variant: The variant's name, if it is one of the experiment's variants.
         split: The split of the data; None for that of the experiment's file.
     """
@@ -61,7 +62,7 @@ class PlannedRun:
         return ["test", f"--config={self.run.config}"]
 
     def lay_over(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Take the resolved config of a run that differs in seed, split and folder alone, and make it this one's."""
+        """Make this run's config from the resolved one of a run that differs in seed, split and folder alone."""
         data = config["data"]
         if self.split is not None:
             data = {**data, "init_args": {**data["init_args"], "split": self.split}}
@@ -81,7 +82,7 @@ class Job:
         planned, run = self.planned, self.planned.run
         again = [[*planned.fit, "--overwrite=true"], planned.test]
         if (record := _record_of(run)) is not None:
-            config = {key: record.config.get(key) for key in self.config}  # beside them there are options of `test`
+            config = {key: record.config.get(key) for key in self.config}  # `test` has options of its own
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
         if not run.started or not self._is_of(_config_of(run)):
             return again

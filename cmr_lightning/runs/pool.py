@@ -129,7 +129,7 @@ def execute(
     Args:
         planned: The run.
         missing: Called, once nobody else works on the run, for the commands that are left to do.
-        environment: Its environment variables beside those of this process.
+        environment: Its environment variables in addition to those of this process.
         ends: Called now and then; the process is stopped as soon as it returns true.
         tell: Called with the run's name and the phase that it is in, and with None at its end.
     """
@@ -234,7 +234,7 @@ def _work(
     os.environ.update(environment)
     torch.set_num_threads(threads)  # the libraries read OMP_NUM_THREADS when the server imported them
     threadpool_limits(threads)
-    multiprocessing.set_start_method(None, force=True)  # that of loaders' workers, which is now the pool's
+    multiprocessing.set_start_method(None, force=True)  # else loaders' workers would be started as runs are
     # what Lightning starts the other processes of a group by
     sys.modules["__main__"].__spec__ = find_spec(__name__)
     words = [word for command in commands for word in (*command, "--")]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-from collections.abc import Sequence
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,8 @@ from typing import Any, NotRequired
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from cmr_lightning.errors import UserError
+from cmr_lightning.errors import UserError, system_reason
 from cmr_lightning.files.json_file import read_json
-from cmr_lightning.files.names import check_name
 from cmr_lightning.files.whole_file import unfinished, write_whole
 
 _MARK = "The files of a run of cmr_lightning are in this folder. A command that writes them holds a lock on this one.\n"
@@ -48,13 +48,17 @@ class Run:
     best = _Inside("checkpoints/best.ckpt")  # on the validation part
     last = _Inside("checkpoints/last.ckpt")  # the newest, from which a run is resumed
     previous = _Inside("checkpoints/previous.ckpt")  # the newest but one
+    more_checkpoints = _Inside("checkpoints/more")  # those of a `ModelCheckpoint` in the config
     record = _Inside("record.json")  # the results of `test`
     ranks = _Inside("ranks.npz")  # of every test query
     embeddings = _Inside("embeddings.npz")  # the test part in the common space, as `predict` writes it
     gallery = _Inside("gallery.png")  # test queries with their top results
     examples = _Inside("examples.npz")  # points of the common space and queries with their results, for the report
     metrics = _Inside("metrics.csv")  # losses and scores by update, as the training logged them
+    trained_on = _Inside("trained_on.json")  # for people: the words, labels and settings that its checkpoints have
     log = _Inside("run.log")  # warnings and messages of libraries
+    others = _Inside("other_conditions")  # results of other conditions than the run's own, each in a folder
+    tensorboard = _Inside("tensorboard")  # what `trainer.logger: true` logs
     wandb = _Inside("wandb.json")  # the W&B run that this one is logged to, if any
     neighbours = _Inside("neighbours.npz")  # what `search` found among the embeddings
     lock = _Inside("run.lock")  # of the command that writes here; with `fit`'s mark in it, the folder is a run's
@@ -112,6 +116,7 @@ class Run:
             UserError: If the folder holds a run and neither was asked for, there is nothing to resume, or the folder
                 holds files of these names that are not a run's.
         """
+        _refuse_unusable(self.path)
         if not self._is_a_runs() and (found := self.files()):
             names = ", ".join(str(path.relative_to(self.path)) for path in found)
             raise UserError(
@@ -138,7 +143,10 @@ class Run:
         if overwrite:
             # first what could be resumed, tested or taken for a result, in case this is interrupted
             for path in (*self.checkpoints(), self._summary, self.record, *self.files()):
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             with suppress(OSError):  # somebody's own checkpoints may be in it
                 self.best.parent.rmdir()
         self._summary.unlink(missing_ok=True)
@@ -166,29 +174,19 @@ def command_line(*words: str | Path) -> str:
     return shlex.join(["python", "-m", "cmr_lightning", *map(str, words)])
 
 
-def experiment_name(configs: Sequence[Path]) -> str:
-    """Join the names of config files by `+`: the path below the nearest folder `experiments`, or the file's own name.
-
-    Raises:
-        UserError: If no folder can be called so.
-
-    Examples:
-        >>> experiment_name([Path("experiments/wikipedia/daml.yaml")])
-        'wikipedia/daml'
-    """
-    names = []
-    for config in configs:
-        parts = config.resolve().with_suffix("").parts
-        nearest = max((i for i, part in enumerate(parts[:-1]) if part == "experiments"), default=len(parts) - 2)
-        names.append("/".join(parts[nearest + 1 :]))
-    first, *others = names or ["unnamed"]
-    return check_name("+".join([first, *(name.replace("/", "-") for name in others)]), "experiment of these files")
+def _refuse_unusable(folder: Path) -> None:
+    """Raise UserError if a folder is none, or could not be made or written into."""
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise UserError(f"--run_dir {str(folder)[:200]} cannot be used: {system_reason(error)}.") from error
+    if not nearest.is_dir():
+        raise UserError(f"--run_dir {folder} cannot be a folder, as {nearest} is a file; give another.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir {folder} cannot be written, as {nearest} is closed to you; give another.")
 
 
-def run_of_config(configs: Sequence[Path]) -> Run | None:
-    """Find the run whose own `config.yaml` was given, wherever its folder has been moved to."""
-    for config in configs:
-        run = Run(config.parent)
-        if config.name == run.config.name and run.best.parent.is_dir():
-            return run
-    return None
+def records_below(folder: Path) -> list[Path]:
+    """List the records of all runs at or below a folder, without those of other conditions than the runs' own."""
+    other, name = Run(folder).others.name, Run(folder).record.name
+    return [path for path in sorted(folder.rglob(name)) if path.parent == folder or path.parents[1].name != other]

@@ -1,6 +1,6 @@
 """Settings by their dotted names: as options of a command line, and in a config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -40,6 +40,26 @@ def look_up(config: Any, key: str) -> Any:
     return config
 
 
+def dotted(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Write a config as values by their dotted names, as the command line takes them; what is null is left out.
+
+    Examples:
+        >>> dotted({"model": {"class_path": "methods.DAML", "init_args": {"dim": 8, "hidden": [4, 2], "ramp": None}}})
+        {'model': 'DAML', 'model.dim': 8, 'model.hidden': '[4, 2]'}
+    """
+    if "class_path" in config:
+        named = {path: config["class_path"].rpartition(".")[2]}
+        return named | dotted({**config.get("init_args", {}), **config.get("dict_kwargs", {})}, path)
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            found |= dotted(value, name)
+        elif value is not None:
+            found[name] = value if isinstance(value, bool | int | float) else as_option(value)
+    return found
+
+
 def put(config: dict[str, Any], key: str, value: Any) -> None:
     """Set what the command line would set by a dotted name."""
     *path, last = key.split(".")
@@ -53,6 +73,29 @@ def put(config: dict[str, Any], key: str, value: Any) -> None:
         config[last]["class_path"] = value
     else:
         config[last] = value
+
+
+def changes(before: Any, now: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ between two configs, by the dotted names that the command line takes.
+
+    Examples:
+        >>> before = {"model": {"class_path": "DAML", "init_args": {"dim": 8, "ramp": True}}}
+        >>> changes(before, {"model": {"class_path": "DAML", "init_args": {"dim": 9, "ramp": True}}})
+        {'model.dim': (8, 9)}
+    """
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    keys = [key for key in (old | new) if old.get(key) != new.get(key)]
+    return {key: (old.get(key), new.get(key)) for key in keys}
+
+
+def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config with their dotted names; a class stands under the name of its key."""
+    if not isinstance(config, Mapping) or not config:
+        yield path, config
+        return
+    for name, value in config.items():
+        skipped = name == "class_path" or (name == "init_args" and "class_path" in config)
+        yield from _leaves(value, path if skipped else f"{path}.{name}" if path else str(name))
 
 
 def _scope(config: Any, name: str) -> Any:

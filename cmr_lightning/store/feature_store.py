@@ -2,7 +2,7 @@
 
 A store is a folder:
 
-    manifest.json      what the rows are: `Manifest`; `finished` turns true when the last shard is there
+    manifest.json      what the rows are: `Manifest`; finished when the last shard is there, with checksums of all
     rows.json          `ids`, the name of each row, and `checks`, what it was made of: `Rows`
     rows-00000.npy     the first shard `(R, D)`, or `(R, turns, D)` of pictures seen at several rotations
     rows-00001.npy     ...
@@ -47,11 +47,12 @@ class Manifest:
         encoder: Name and arguments of the encoder.
         weights: Checksum of its weights.
         preprocessing: What happens to pictures or texts before they are encoded.
-        precision: Numbers that the encoder computes with.
+        precision: Type of the numbers that the encoder computes with.
         data: Checksum of the rows' names and of what they were made of.
-        dtype: Numbers that are kept.
+        dtype: Type of the numbers that are kept.
         shape: Rows and their size, `(N, D)` or `(N, turns, D)`.
         finished: Whether all rows are there.
+        checksums: SHA-256 of each shard, once all are there.
 
     Examples:
         >>> Manifest("VGG", "0f", "crop 224", "32", "1a", "float16", (150, 4096)).shards()
@@ -68,6 +69,7 @@ class Manifest:
     dtype: Dtype
     shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=3)]
     finished: bool = False
+    checksums: tuple[str, ...] = ()
 
     def shards(self) -> list[range]:
         """Divide the rows into shards of the same size, of which the last one may have fewer."""
@@ -103,7 +105,7 @@ class Rows:
 
 
 def image_check(path: Path) -> str:
-    """Return what changes when a picture file is exchanged; every byte of every picture would take too long to read."""
+    """Return what changes when a picture file is exchanged; reading every byte of every picture would take too long."""
     return str(path.stat().st_size)
 
 
@@ -125,6 +127,9 @@ class FeatureStore:
         self.ids, self.checks = _read_rows(folder, self.manifest)
         self._row = {name: row for row, name in enumerate(self.ids)}
         ranges = self.manifest.shards()
+        for path, checksum in zip(shard_files(folder, self.manifest), self.manifest.checksums, strict=True):
+            if path.exists() and sha256(path) != checksum:
+                raise _damaged(folder, f"{path} does not have the checksum of the manifest")
         self._rows_per_shard = len(ranges[0])
         self._shards = [self._map(number, rows) for number, rows in enumerate(ranges)]
 
@@ -164,14 +169,15 @@ class FeatureStore:
 
     def fingerprint(self) -> str:
         """Return what changes when the rows do."""
-        return hashlib.sha256(as_json(asdict(self.manifest))).hexdigest()
+        made = {key: value for key, value in asdict(self.manifest).items() if key != "checksums"}
+        return hashlib.sha256(as_json(made)).hexdigest()
 
     def _map(self, number: int, rows: range) -> Tensor:
         path = shard_file(self.folder, number)
         expected = (len(rows), *self.manifest.shape[1:])
         try:
             array = np.load(path, mmap_mode="c")  # copy on write: torch wants arrays that it might write to
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError) as error:
             raise _damaged(self.folder, f"{path} cannot be read ({error})") from error
         if array.shape != expected or array.dtype != self.manifest.dtype:
             found = f"{array.dtype} of shape {array.shape}"
@@ -199,8 +205,19 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"rows-{number:05d}.npy"
 
 
+def shard_files(folder: Path, manifest: Manifest) -> list[Path]:
+    """List the files of all shards."""
+    return [shard_file(folder, number) for number in range(len(manifest.shards()))]
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def as_json(content: dict[str, Any]) -> bytes:
-    """Encode what a store keeps beside its shards."""
+    """Encode what a store keeps in addition to its shards."""
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -213,7 +230,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.exists():
         raise UserError(f"There is no feature store {folder}; `python -m cmr_lightning extract` makes one.")
-    return read_json(path, Manifest, f"delete the folder {folder} and extract again")
+    manifest = read_json(path, Manifest, f"delete the folder {folder} and extract again")
+    if manifest.finished and len(manifest.checksums) != len(manifest.shards()):
+        raise _damaged(folder, f"{path} lacks the checksums of the shards")
+    return manifest
 
 
 def _read_rows(folder: Path, manifest: Manifest) -> tuple[Sequence[str], Sequence[str]]:

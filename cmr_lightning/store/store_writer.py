@@ -27,7 +27,9 @@ from cmr_lightning.store.feature_store import (
     Rows,
     as_json,
     read_manifest,
+    sha256,
     shard_file,
+    shard_files,
 )
 
 _LOCK = "lock"
@@ -109,7 +111,9 @@ class StoreWriter:
         if self._lock is not None:
             with self._alone(self._lock):
                 if not self._is_finished():  # another was first, whose lock file may be gone by now
-                    _write(self._manifest_file, as_json(asdict(replace(self.manifest, finished=True))))
+                    checksums = tuple(map(sha256, shard_files(self.folder, self.manifest)))
+                    finished = replace(self.manifest, finished=True, checksums=checksums)
+                    _write(self._manifest_file, as_json(asdict(finished)))
                 (self.folder / _LOCK).unlink(missing_ok=True)
         return True
 
@@ -119,7 +123,7 @@ class StoreWriter:
         theirs = read_manifest(self.folder)
         for field in fields(Manifest):
             made, asked = getattr(theirs, field.name), getattr(self.manifest, field.name)
-            if field.name != "finished" and made != asked:
+            if field.name not in ("finished", "checksums") and made != asked:
                 raise UserError(
                     f"The feature store {self.folder} was made with other settings: {field.name} is {made} there, and "
                     f"{asked} is asked for; give the new store another name, or delete the folder."
@@ -144,7 +148,7 @@ class StoreWriter:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
         except (BlockingIOError, PermissionError):  # another process works on it
             return False
-        return not path.exists()  # it may have been finished between the two questions
+        return not path.exists()  # it may have been finished between the two checks
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:

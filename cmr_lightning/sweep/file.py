@@ -21,7 +21,7 @@ class EarlyTermination:
     """W&B's `early_terminate` of type hyperband, with one bracket.
 
     After `min_iter` measurements, and again after each `eta` times as many, a trial continues only if its best score so
-    far is among the best 1 / `eta` of all trials that came so far.
+    far is among the best 1 / `eta` of all trials that got so far.
     """
 
     min_iter: int
@@ -34,7 +34,7 @@ class SweepFile:
 
     Attributes:
         experiment: The experiment whose settings are varied.
-        options: What the command sets beside the experiment, as on the command line.
+        options: What the command sets besides the experiment, as on the command line.
         method: How settings are chosen: `bayes`, `random` or `grid`.
         metric: Name of the score on the validation part, e.g. `val/map@all/cos/label/mean`.
         early_terminate: When bad trials are ended; None for never.

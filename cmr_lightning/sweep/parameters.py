@@ -83,7 +83,7 @@ def _read(key: str, settings: Settings) -> Parameter:
             raise UserError(f"parameters.{key}.{setting} must be a number, and is {value!r}{hint}.")
     try:
         return make(key, settings)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise UserError(f"parameters.{key} is {name}, but cannot be drawn: {error}.") from error
 
 

@@ -1,6 +1,5 @@
 """`sweep`: the best settings of an experiment, searched for as a W&B sweep file says, on this machine."""
 
-import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,7 +20,7 @@ from cmr_lightning.files.names import check_path
 from cmr_lightning.runs.planned_run import without_names
 from cmr_lightning.runs.pool import side_by_side
 from cmr_lightning.runs.progress import RunsProgress, Tell
-from cmr_lightning.runs.run import experiment_name
+from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_option, as_options, look_up
 from cmr_lightning.sweep.file import SweepFile
 from cmr_lightning.sweep.parameters import Parameter
@@ -62,9 +61,9 @@ def run_sweep(sweep: SweepFile, folder: Path, count: int, jobs: int = 1, overrid
         print(f"The experiment as it is written is not among them: {missing}.", flush=True)
     try:
         _watch(trials, count, jobs)
-    except KeyboardInterrupt:
-        print(f"\nStopped after {len(trials.ended(count))} of {count} trials; the same command continues.")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{name}: {len(trials.ended(count))} of {count} trials are done; the same command continues.")
+        raise
     return _conclude(trials, count, committed)
 
 
@@ -196,7 +195,7 @@ def _table(trials: Trials, count: int, best: FrozenTrial, committed: Mapping[str
 def saved_by_pruning(ended: Sequence[FrozenTrial]) -> str:
     """Describe the time that early termination saved, if pruned trials had taken as long as complete ones on average.
 
-    Trials that were not watched all the time do not count for the times.
+    Trials that were not watched all the time are left out of the times.
     """
     pruned, complete = (
         [t.user_attrs["seconds"] for t in ended if t.state == state and t.user_attrs["seconds"] is not None]

@@ -36,16 +36,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--count", type=int, help="trials in all, finished ones included (default: the file's run_cap)")
     parser.add_argument("--jobs", type=int, default=1, help="trials at the same time; they share cores and GPUs")
     parser.add_argument("--folder", help="where everything is kept (default: runs/sweeps/<file's name>)")
-    require_optuna()
-    start_server()
-    from cmr_lightning.sweep.file import read_sweep
-    from cmr_lightning.sweep.run_sweep import run_sweep
-
     given, overrides = parser.parse_known_args(arguments[1:])
+    require_optuna()
+    from cmr_lightning.sweep.file import read_sweep
+
     sweep = read_sweep(given.config)
     count = given.count or sweep.run_cap
     if count is None or count < 1 or given.jobs < 1:
         raise UserError("Say by --count how many trials there are to be, at least 1, and give --jobs at least 1.")
     default = f"runs/sweeps/{check_name(sweep.path.stem, 'sweep', nested=False)}"
     folder = check_path(default if given.folder is None else given.folder, "--folder")
+    start_server()
+    from cmr_lightning.sweep.run_sweep import run_sweep  # it imports torch, while the server does
+
     run_sweep(sweep, folder, count, given.jobs, overrides)

@@ -9,9 +9,10 @@ from optuna.trial import FrozenTrial
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config
 from cmr_lightning.files.whole_file import write_whole
-from cmr_lightning.files.yaml_file import load_yaml
+from cmr_lightning.files.yaml_file import load_yaml, read_settings
 from cmr_lightning.runs.planned_run import without_names
-from cmr_lightning.runs.run import command_line, experiment_name
+from cmr_lightning.runs.run import command_line
+from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import put
 from cmr_lightning.sweep.file import options
 from cmr_lightning.sweep.trials import Trials
@@ -25,7 +26,7 @@ def write_winner(trials: Trials, count: int, best: FrozenTrial) -> Path:
     """
     experiment, name = trials.sweep.experiment, experiment_name([trials.sweep.experiment])
     path = trials.folder / "experiments" / f"{name}.yaml"
-    config = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    config = dict(read_settings(experiment, "experiment"))
     set_for_all = {key: load_yaml(value) for key, value in options((*trials.sweep.options, *trials.overrides))}
     for key, value in {**set_for_all, **trials.values(best)}.items():
         put(config, key, value)

@@ -16,6 +16,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Origin, packed
 from datamodules.families.listed_data import PARTS, ListedData
@@ -60,7 +61,7 @@ def read_entries(path: Path, source: str) -> list[Entry]:
     """
     try:
         content = path.read_bytes()
-        images = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"]
+        images = list(json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["images"])
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is not a JSON file in UTF-8 with a list of images ({error!r}), perhaps it was cut short; {source}."
@@ -75,7 +76,7 @@ def read_entries(path: Path, source: str) -> list[Entry]:
                 sentences = repeated - {entry.picture}
                 twice = f"sentence {min(sentences, key=str)}" if sentences else entry.picture
                 raise UserError(f"{twice} is listed for the second time")
-        except (KeyError, TypeError, AttributeError, UserError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             fault = error if isinstance(error, UserError) else f"{error!r} is missing or of the wrong kind"
             raise UserError(f"{path}, images[{number}]: {fault}; {source}.") from error
         seen |= keys
@@ -109,9 +110,6 @@ class KarpathyData(ListedData):
         batch_size: Training pairs in a batch.
         eval_batch_size: Items encoded at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
-
-    Raises:
-        UserError: If no caption is to be kept.
     """
 
     classes = ("any picture",)
@@ -119,17 +117,15 @@ class KarpathyData(ListedData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        captions_per_image: int | None = 5,
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
+        captions_per_image: Count | None = 5,
+        batch_size: Count = 128,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(root, image, text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of)
-        if captions_per_image is not None and captions_per_image < 1:
-            raise UserError(f"data.captions_per_image is {captions_per_image}, but a picture needs a caption.")
         self.captions_per_image = captions_per_image
 
     def entries(self) -> list[Entry]:

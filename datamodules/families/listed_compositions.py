@@ -1,17 +1,16 @@
 """Composed data sets that are lists of picture files with texts that say what to change."""
 
-from __future__ import annotations
-
 import random
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.families.listed_data import ListedData, check_captions
@@ -48,7 +47,7 @@ class ComposedListing(Listing):
         queries: Sequence[Query],
         keys: Mapping[str, Sequence[object]] | None = None,
         fold: Tensor | None = None,
-    ) -> ComposedListing:
+    ) -> Self:
         """List pictures with their queries.
 
         Args:
@@ -68,7 +67,7 @@ class ComposedListing(Listing):
         none = torch.zeros(0, dtype=torch.int64)
         return cls(tuple(pictures), label, (), none, target=none, keys=numbered, fold=fold).asking(queries)
 
-    def asking(self, queries: Sequence[Query]) -> ComposedListing:
+    def asking(self, queries: Sequence[Query]) -> Self:
         """Return the same pictures with other queries.
 
         Examples:
@@ -83,7 +82,7 @@ class ComposedListing(Listing):
             target=torch.tensor([query.target for query in queries], dtype=torch.int64),
         )
 
-    def of(self, keep: Tensor) -> ComposedListing:
+    def of(self, keep: Tensor) -> Self:
         """Keep the pictures where `keep` `(M,)` bool is true, with the queries from one of them for another."""
         kept = keep[self.owner] & keep[self.target]
         keys = {name: values[keep] for name, values in self.keys.items()}
@@ -109,11 +108,11 @@ class ListedCompositions(ListedData, ComposedData):
 
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 256,
+        batch_size: Count = 32,
+        eval_batch_size: Count = 256,
     ) -> None:
         super().__init__(root, image, text, batch_size, eval_batch_size)
         if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:

@@ -1,21 +1,24 @@
 """Data sets that are lists of picture files with captions, whatever the encoders take as input."""
 
 from abc import abstractmethod
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing
 from datamodules.reading.loaders import EpochOf, Part
-from datamodules.reading.published_files import read_picture
+from datamodules.reading.picture_files import Orientation, read_picture
+from datamodules.reading.published_files import on_disk
 
 PARTS: tuple[PartName, ...] = ("train", "val", "test")
 
@@ -36,22 +39,26 @@ class ListedData(CrossModalData):
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
     """
 
+    orientation: ClassVar[Orientation] = "stored"
+    """How its pictures are seen unless `image` says otherwise."""
+
     def __init__(
         self,
-        root: str,
+        root: Name,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
         epoch_of: EpochOf = "texts",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, epoch_of)
         self.root = Path(root).expanduser()
-        self.image = image or Pictures()
+        self.image = (image or Pictures()).oriented(self.orientation)
         self.text = text or WordTokens()
         self.text.locate(self.root)
         self._listings: dict[PartName, Listing] = {}
         self._left_out: dict[PartName, int] = {}
+        self._has_learned = False
 
     @abstractmethod
     def list_part(self, part: PartName) -> Listing:
@@ -81,6 +88,20 @@ class ListedData(CrossModalData):
         """The input of the encoders in words."""
         return f"images: {self.image.description(self.root)}; texts: {self.text.description}"
 
+    def learned(self) -> dict[str, Any]:
+        """Return what the text input has learned, and what made the input of the pictures."""
+        return {"image": self.image.made_by(self.root), "text": self._learned_text.learned()}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in an earlier training.
+
+        Raises:
+            UserError: If the inputs of encoders were made by something else then.
+        """
+        self.image.compare(self.root, learned["image"])
+        self.text.restore(learned["text"])
+        self._has_learned = True
+
     def words(self, length: int) -> Words:
         """Describe texts of at most `length` tokens."""
         return self._learned_text.words(length)
@@ -92,9 +113,9 @@ class ListedData(CrossModalData):
             self.check_listing(listing, f"{type(self).__name__}, {part}")
             usable = self.image.usable(self.root, listing.pictures)
             self._left_out[part] = int((~usable).sum())
-            self._listings[part] = listing if usable.all() else listing.of(usable)
             if not usable.any():
                 raise UserError(f"{type(self).__name__}: none of the {len(usable)} {part} pictures is there.")
+            self._listings[part] = listing if usable.all() else listing.of(usable)
         return self._listings[part]
 
     def check_listing(self, listing: Listing, what: str) -> None:
@@ -116,6 +137,10 @@ class ListedData(CrossModalData):
     def read(self, part: PartName) -> Part:
         """Read one part as encoders take it."""
         listing = self.listing(part)
+        if part == "train":
+            self._learned_text.check(listing)
+        else:
+            self._count_unknown_words(part, listing)
         return Part(
             image=self.image.content(self.root, listing.pictures, training=part == "train"),
             text=self._learned_text.content(listing),
@@ -125,14 +150,32 @@ class ListedData(CrossModalData):
             captions=listing.captions,
         )
 
+    def _count_unknown_words(self, part: PartName, listing: Listing) -> None:
+        """Keep and print the share of unknown words, or refuse a part that is mostly unknown."""
+        text = self._learned_text
+        share = text.unknown_share(listing)
+        if share is None:
+            return
+        self.unknown_words[part] = share
+        if share > text.most_unknown:
+            raise UserError(
+                f"{type(self).__name__}: {share:.0%} of the words of the {part} texts are unknown, as the training "
+                f"texts lack them or have them too rarely; {text.remedy}."
+            )
+        if self._process[0] == 0:
+            print(f"Unknown words in the {part} texts: {share:.1%}", flush=True)
+
     def picture(self, part: PartName, image: int) -> np.ndarray | None:
         """Decode the picture file to uint8 `(H, W, 3)`; None where it is not there."""
-        path = self.root / self.listing(part).pictures[image]
-        return read_picture(path) if path.is_file() else None
+        path = on_disk(self.root, self.listing(part).pictures[image])
+        orientation = self.image.orientation or self.orientation
+        return np.asarray(read_picture(path, orientation)) if path.is_file() else None
 
-    @cached_property
+    @property
     def _learned_text(self) -> TextInput:
-        self.text.learn(self.lesson)
+        if not self._has_learned:
+            self.text.learn(self.lesson)
+            self._has_learned = True
         return self.text
 
 

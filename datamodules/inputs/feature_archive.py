@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.reading.published_files import feature_rows, find, read_npz
 
@@ -25,10 +26,10 @@ class FeatureArchive(ImageInput):
 
     Args:
         path: The archive, relative to the root of the data set or absolute.
-        missing: Whether a data set of which the archive lacks pictures is refused, or used without them.
+        missing: `refuse` a data set of which the archive lacks pictures, or `skip` these.
     """
 
-    def __init__(self, path: str, missing: IfFaulty = "refuse") -> None:
+    def __init__(self, path: Name, missing: IfFaulty = "refuse") -> None:
         self.path = path
         self.missing = missing
         self._archive: tuple[dict[str, int], np.ndarray] | None = None
@@ -45,7 +46,7 @@ class FeatureArchive(ImageInput):
         """Tell which pictures have a row."""
         rows, _ = self._open(root)
         known = torch.tensor([_row_of(name, rows) is not None for name in pictures], dtype=torch.bool)
-        self.refuse_missing(known, pictures, root / self.path, _SOURCE)
+        self.refuse_missing(known, pictures, root / self.path, "add their features")
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Tensor:

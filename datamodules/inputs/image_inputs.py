@@ -1,23 +1,35 @@
 """Inputs of image encoders: the contract of picture files, and of features that were extracted from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Checked
 from datamodules.reading.content import Stored
+from datamodules.reading.picture_files import Orientation
 
 IfFaulty = Literal["refuse", "skip"]
 
 
-class ImageInput(ABC):
+class ImageInput(Checked, ABC):
     """Turns the picture files that a data set lists into the input of image encoders."""
 
     missing: IfFaulty = "refuse"
     """`refuse` a data set of which pictures are missing, or `skip` these."""
+
+    orientation: Orientation | None = None
+    """How the picture files are to be seen; None for what the data set says."""
+
+    def oriented(self, orientation: Orientation) -> Self:
+        """Return the input with the orientation of a data set, unless it has one of its own."""
+        chosen = copy(self)
+        chosen.orientation = self.orientation or orientation
+        return chosen
 
     @abstractmethod
     def description(self, root: Path) -> str:
@@ -38,6 +50,15 @@ class ImageInput(ABC):
         Raises:
             UserError: If something cannot be read.
         """
+
+    def made_by(self, root: Path) -> dict[str, Any]:
+        """Return what made the input of pictures, in plain values, which a checkpoint keeps; nothing by default."""
+        del root
+        return {}
+
+    def compare(self, root: Path, made_by: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the input that a model was trained on; see `made_by`."""
+        del root, made_by
 
     def refuse_missing(self, there: Tensor, pictures: Sequence[str], place: Path, remedy: str) -> None:
         """Refuse pictures that are not `there`, `(M,)` bool, naming the first, unless they are to be left out."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +17,13 @@ from torch import Tensor
 
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import CountFromZero, PictureSide
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.reading.content import Stored
+from datamodules.reading.picture_files import Orientation, read_picture
+from datamodules.reading.published_files import on_disk
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""The exceptions that Pillow raises on damaged pictures and other files."""
 
 
 class Pictures(ImageInput):
@@ -43,6 +45,8 @@ class Pictures(ImageInput):
         workers: Processes that decode, each a batch at a time; None for one per core of this process, 0 for threads of
             the training process, which is slow but easier to debug.
         shape: Whether a picture keeps its proportions, or is squashed into a square.
+        orientation: Whether pictures are seen as they are `stored`, or `upright` as the camera noted in their EXIF
+            data; None for what the data set says, which for a published one is `stored`, as in its protocol.
 
     Raises:
         UserError: If the crop is larger than the resized picture.
@@ -50,16 +54,17 @@ class Pictures(ImageInput):
 
     def __init__(
         self,
-        crop: int = 224,
-        resize: int = 256,
+        crop: PictureSide = 224,
+        resize: PictureSide = 256,
         interpolation: Literal["bilinear", "bicubic"] = "bicubic",
         augment: Literal["none", "crop-flip"] = "none",
         missing: IfFaulty = "refuse",
         damaged: IfFaulty = "refuse",
-        workers: int | None = None,
+        workers: CountFromZero | None = None,
         shape: Literal["kept", "squashed"] = "kept",
+        orientation: Orientation | None = None,
     ) -> None:
-        if not 0 < crop <= resize:
+        if crop > resize:
             raise UserError(
                 f"data.image.crop is {crop} and data.image.resize {resize}; the crop must lie inside the resized "
                 f"picture."
@@ -72,12 +77,14 @@ class Pictures(ImageInput):
         self.missing = missing
         self.damaged = damaged
         self.workers = workers
+        self.orientation = orientation
 
     def description(self, root: Path) -> str:
-        """Describe size, crop and augmentation."""
+        """Describe orientation, size, crop and augmentation."""
+        upright = ", upright by EXIF" if self.orientation == "upright" else ""
         drawn = "" if self.augment == "none" else f", {self.augment} in training"
         side = "short side" if self.shape == "kept" else "both sides"
-        return f"pictures, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
+        return f"pictures{upright}, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
 
     @property
     def processes(self) -> int:
@@ -90,16 +97,24 @@ class Pictures(ImageInput):
         """Tell which files are there, and can be decoded if damaged ones are to be left out."""
         if not root.is_dir():
             raise UserError(f"The folder {root}, given as data.root, does not exist.")
-        there = torch.tensor([(root / name).is_file() for name in pictures], dtype=torch.bool)
+        paths = [on_disk(root, name) for name in pictures]
+        there = torch.tensor([path.is_file() for path in paths], dtype=torch.bool)
         self.refuse_missing(there, pictures, root, "complete the folder")
         if self.damaged == "skip":
             with ThreadPoolExecutor(cpu_count()) as pool:
-                there = torch.tensor(list(pool.map(_is_sound, [root / name for name in pictures])), dtype=torch.bool)
+                there = torch.tensor(list(pool.map(self._is_sound, paths)), dtype=torch.bool)
         return there
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
         """Return the files, to be decoded by row."""
-        return PictureFiles(self, [root / name for name in pictures], drawn=training and self.augment != "none")
+        return PictureFiles(self, [on_disk(root, name) for name in pictures], drawn=training and self.augment != "none")
+
+    def _is_sound(self, path: Path) -> bool:
+        try:
+            read_picture(path, self.orientation or "stored")
+        except UserError:  # or the file is missing
+            return False
+        return True
 
 
 class PictureFiles(Stored):
@@ -138,25 +153,14 @@ class PictureFiles(Stored):
         """Hash names and sizes of the files: reading every pixel would take longer than `test`."""
         digest = hashlib.sha256()
         for path in self.paths:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            name = unicodedata.normalize("NFC", path.name)  # whichever form this disk has
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
         return digest.hexdigest()
 
 
 def load_resized(path: Path, settings: Pictures) -> Image.Image:
-    """Decode a picture to RGB and resize its short side, or both, to `settings.resize`.
-
-    Raises:
-        UserError: If the file cannot be decoded.
-    """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            picture: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
-    except _DAMAGE as error:
-        raise UserError(
-            f"{path} cannot be read as a picture ({error}); get it again, or set data.image.damaged to skip to leave "
-            f"damaged pictures out."
-        ) from error
+    """Decode a picture to RGB and resize its short side, or both, to `settings.resize`; see `read_picture`."""
+    picture = read_picture(path, settings.orientation or "stored")
     scale = settings.resize / min(picture.size)
     width, height = (max(settings.resize, round(side * scale)) for side in picture.size)
     if settings.shape == "squashed":
@@ -179,12 +183,3 @@ def square(picture: Image.Image, place: Sequence[float] | None, side: int) -> Im
 def _offset(margin: int, place: float) -> int:
     """Choose one of `margin + 1` offsets, each for an equal share of the places from 0 to 1, the middle one for 0.5."""
     return max(0, math.ceil((margin + 1) * place) - 1)
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except _DAMAGE:  # or the file is missing
-        return False
-    return True

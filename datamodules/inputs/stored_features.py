@@ -1,20 +1,23 @@
 """Images and texts as features of a pretrained encoder, read from a feature store that `extract` made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Name
 from cmr_lightning.store import FeatureStore, image_check, places_of_stores
 from datamodules.inputs.image_inputs import IfFaulty, ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import Stored
 from datamodules.reading.listing import Listing
+from datamodules.reading.published_files import on_disk
 
 
 class StoredImages(ImageInput):
@@ -31,7 +34,7 @@ class StoredImages(ImageInput):
     """
 
     def __init__(
-        self, encoder: str, rotations: bool = False, missing: IfFaulty = "refuse", folder: str = "features"
+        self, encoder: Name, rotations: bool = False, missing: IfFaulty = "refuse", folder: Name = "features"
     ) -> None:
         self.encoder = encoder
         self.rotations = rotations
@@ -50,7 +53,7 @@ class StoredImages(ImageInput):
         known = numbers >= 0
         self.refuse_missing(known, pictures, store.folder, "extract them under another name")
         for name, number in zip(pictures, numbers.tolist(), strict=True):
-            path = root / name
+            path = on_disk(root, name)
             if number >= 0 and path.is_file() and image_check(path) != store.checks[number]:
                 raise UserError(
                     f"The feature store {store.folder} was made of other pictures: {name} had {store.checks[number]} "
@@ -62,6 +65,14 @@ class StoredImages(ImageInput):
         """Return rows of the store."""
         store = self._open(root)
         return StoredRows(store, store.numbers(pictures), turned=training and self.rotations)
+
+    def made_by(self, root: Path) -> dict[str, Any]:
+        """Return what made the rows of the store."""
+        return _maker(self._open(root))
+
+    def compare(self, root: Path, made_by: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the features that a model was trained on."""
+        _refuse_others(self._open(root), made_by)
 
     def _open(self, root: Path) -> FeatureStore:
         if self._store is None:
@@ -84,7 +95,7 @@ class StoredTexts(TextInput):
             the data set; or an absolute path.
     """
 
-    def __init__(self, encoder: str, folder: str = "features") -> None:
+    def __init__(self, encoder: Name, folder: Name = "features") -> None:
         self.encoder = encoder
         self.folder = folder
         self._root = Path()
@@ -98,6 +109,14 @@ class StoredTexts(TextInput):
     def locate(self, root: Path) -> None:
         """Keep the folder that the store is found by."""
         self._root = root
+
+    def learned(self) -> dict[str, Any]:
+        """Return what made the rows of the store."""
+        return _maker(self._opened())
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Raise UserError if something else made the features that a model was trained on."""
+        _refuse_others(self._opened(), learned)
 
     def content(self, listing: Listing) -> Stored:
         """Return rows of the store.
@@ -152,6 +171,21 @@ def _made(store: FeatureStore) -> str:
     made = store.manifest
     name = store.folder.parent.name
     return f"stored features {name} ({made.encoder}, weights {made.weights}; {made.preprocessing})"
+
+
+def _maker(store: FeatureStore) -> dict[str, str]:
+    """Return what of its manifest says how the rows of a store were made, whatever items it holds."""
+    made = asdict(store.manifest)
+    return {key: made[key] for key in ("encoder", "weights", "preprocessing", "precision", "dtype")}
+
+
+def _refuse_others(store: FeatureStore, made_by: Mapping[str, str]) -> None:
+    for key, made in _maker(store).items():
+        if made != made_by[key]:
+            raise UserError(
+                f"The model was trained on features whose {key} was {made_by[key]}, but that of the feature store "
+                f"{store.folder} is {made}; give the store that the model was trained on."
+            )
 
 
 def open_store(root: Path, folder: str, encoder: str, modality: Literal["image", "text"]) -> FeatureStore:

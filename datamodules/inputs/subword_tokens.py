@@ -1,14 +1,13 @@
 """Tokens of a pretrained text encoder."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.files.hub import from_hub
+from cmr_lightning.files.hub import from_hub, local_folder
+from cmr_lightning.ranges import Name, TextLength
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.inputs.vocabulary import padded
 from datamodules.reading.listing import Listing
@@ -37,12 +36,12 @@ class SubwordTokens(TextInput):
             but no more than the tokenizer says that its model reads.
 
     Raises:
-        UserError: If the tokenizer is missing or cannot fill texts up, or `max_length` has no room for a word.
+        UserError: If the tokenizer is missing or cannot fill texts up.
     """
 
-    def __init__(self, tokenizer: str, max_length: int | None = None) -> None:
-        if max_length is not None and max_length < 3:
-            raise UserError(f"data.text.max_length is {max_length}, but begin, end and a single word are 3 tokens.")
+    remedy = f"give a tokenizer of their language as {_OPTION}"
+
+    def __init__(self, tokenizer: Name, max_length: TextLength | None = None) -> None:
         self.name = tokenizer
         self.max_length = max_length
 
@@ -66,10 +65,32 @@ class SubwordTokens(TextInput):
         unknown = self._share_of_unknown(texts)
         if unknown > _MOST_UNKNOWN:
             raise UserError(
-                f"{unknown:.0%} of the tokens of the training captions are unknown to the tokenizer {self.name}; give "
-                f"one of their language as {_OPTION}, and see that its vocabulary of {len(self.tokenizer)} is whole."
+                f"{unknown:.0%} of the tokens of the training captions are unknown to the tokenizer {self.name}; "
+                f"{self.remedy}, and see that its vocabulary of {len(self.tokenizer)} is whole."
             )
         self.length = max(len(text) for text in texts)
+
+    def learned(self) -> dict[str, Any]:
+        """Return the length of texts, and the checksum of the tokenizer."""
+        return {"length": self.length, "tokenizer": _checksum(self.tokenizer)}
+
+    def restore(self, learned: Mapping[str, Any]) -> None:
+        """Load the tokenizer, and take the length of an earlier training.
+
+        Raises:
+            UserError: If the model was trained with another tokenizer.
+        """
+        self.tokenizer, self.padding = _load(self.name)
+        self.length = learned["length"]
+        if (found := _checksum(self.tokenizer)) != learned["tokenizer"]:
+            raise UserError(
+                f"The tokenizer {self.name} has the checksum {found}, but the model was trained with one that had "
+                f"{learned['tokenizer']}; give that one as {_OPTION}."
+            )
+
+    def unknown_share(self, listing: Listing) -> float:
+        """Return the share of tokens that are unknown."""
+        return self._share_of_unknown(self._read(listing.captions, self.length))
 
     def content(self, listing: Listing) -> Tokens:
         """Return tokens `(P, L)`."""
@@ -87,17 +108,23 @@ class SubwordTokens(TextInput):
         return sum(text.count(unknown) for text in texts) / sum(len(text) for text in texts)
 
 
-def _load(name: str) -> tuple[PreTrainedTokenizerBase, int]:
+def _checksum(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
+    rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(rules.encode()).hexdigest()[:16]
+
+
+def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":
     """Load a tokenizer, and the id that fills texts up."""
     from transformers import AutoTokenizer
 
-    folder = Path(name).expanduser()
+    folder = local_folder(name, _OPTION)
 
     def load(local: bool) -> PreTrainedTokenizerBase:
-        return AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name, local_files_only=local)
+        return AutoTokenizer.from_pretrained(str(folder or name), local_files_only=local)
 
     try:
-        tokenizer = load(True) if folder.is_dir() else from_hub(load, name, "its tokenizer", f"{_OPTION}, a folder")
+        tokenizer = load(True) if folder else from_hub(load, name, "its tokenizer", f"{_OPTION}, a folder")
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(

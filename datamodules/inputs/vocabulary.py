@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any, Literal
+from functools import cached_property
 
 import torch
 
 from cmr_lightning.batch import Tokens
-from cmr_lightning.errors import UserError
-
-Splitting = Literal["words", "treebank"]
-"""How a caption is split into words; see `tokenise`."""
+from datamodules.inputs.words import Splitting, tokenise
 
 PAD, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def tokenise(caption: str, splitting: Splitting = "words") -> list[str]:
-    """Split a caption into lower-cased words.
-
-    `words` are runs of letters and digits of any script, with apostrophes inside them; typographic apostrophes become
-    plain ones. `treebank` are the tokens of NLTK's word tokenizer, as in the public code of VSE++, with clitics and
-    punctuation as words of their own: `a`, `dog`, `'s`, `t-shirt`, `!`.
-
-    Raises:
-        UserError: If NLTK is needed and not installed.
-
-    Examples:
-        >>> tokenise("A dog's T-shirt!")
-        ['a', "dog's", 't', 'shirt']
-    """
-    if splitting == "treebank":
-        return _treebank().tokenize(caption.lower())
-    return [word.replace("’", "'") for word in _WORD.findall(caption.lower())]
-
-
-@cache
-def _treebank() -> Any:
-    try:
-        from nltk.tokenize import NLTKWordTokenizer
-    except ModuleNotFoundError:
-        raise UserError(
-            "data.text.splitting is treebank, which NLTK does; install it by `pip install nltk`, or choose words."
-        ) from None
-    return NLTKWordTokenizer()
 
 
 def longest(captions: Iterable[str], splitting: Splitting = "words") -> int:
@@ -82,6 +46,9 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
 
     @cached_property
     def _ids(self) -> dict[str, int]:

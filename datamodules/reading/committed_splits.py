@@ -1,4 +1,4 @@
-"""Splits: lists that are committed beside this package, each verified against `splits/SHA256SUMS`, and a rule.
+"""Splits: lists that are committed with this package, each verified against `splits/SHA256SUMS`, and a rule.
 
 The checksum file has the format of `sha256sum`, so that `cd datamodules/splits && sha256sum -c SHA256SUMS` verifies
 the lists without Python.
@@ -38,35 +38,37 @@ def read_split(name: str, folder: Path | None = None) -> dict[str, Any]:
     return json.loads(content)
 
 
-def read_rows(name: str, labels: Sequence[int], classes: Sequence[str], path: Path) -> list[int]:
-    """Return the rows of a published file that a committed list names by class, in rising order.
+def read_rows(name: str) -> list[int]:
+    """Return the rows of a published file that a committed list names by class, in rising order."""
+    return sorted(row for rows in read_split(name)["rows"].values() for row in rows)
+
+
+def check_labels(name: str, half: str, labels: Sequence[int], classes: Sequence[str], path: Path) -> None:
+    """Compare the classes of all rows of a published file with a committed list, which tells their order.
 
     Args:
-        name: Name of the committed list; its `rows` give for each class the rows, counted from 0.
-        labels: Class index of each row of the published file.
+        name: Name of the committed list; its `labels` give for each half the class index of each row.
+        half: The half that the file holds.
+        labels: Class index of each row of the file.
         classes: Names of the classes, in the order of their indices.
-        path: The published file, for the message.
+        path: The file, for the message.
 
     Raises:
-        UserError: If a row has another class than the committed list says: then it is not the published file.
+        UserError: If a row has another class: then it is not the published file, whose rows features follow.
     """
-    rows = read_split(name)["rows"]
-    for index, label in enumerate(classes):
-        for row in rows[label]:
-            if row >= len(labels) or labels[row] != index:
-                found = f"has {classes[labels[row]]}" if row < len(labels) else "is not there"
-                raise UserError(
-                    f"{path} is not the published file, in its order: row {row}, counted from 0, should have the class "
-                    f"{label} and {found}."
-                )
-    return sorted(row for label in classes for row in rows[label])
+    for row, (found, expected) in enumerate(zip(labels, read_split(name)["labels"][half], strict=True)):
+        if found != expected:
+            raise UserError(
+                f"{path} is not the published file, in its order: row {row}, counted from 0, should have the class "
+                f"{classes[expected]} and has {classes[found]}."
+            )
 
 
 def held_out(name: str) -> bool:
     """Tell whether a name is in the validation part of a data set that publishes none and whose lists are not free.
 
-    These are a tenth of all names, of products, nouns or pictures; what belongs together must have one name. Their
-    SHA-256, its first 32 bits as a number, is a multiple of 10.
+    These are a tenth of all names, of products, nouns or pictures; what belongs together must have one name. The first
+    32 bits of their SHA-256, as a number, are a multiple of 10.
 
     Examples:
         >>> [name for name in ("bear", "car", "cup", "tie") if held_out(name)]

@@ -5,16 +5,16 @@ file comes from and where it goes, as `Facts.source` does, and ends the message.
 """
 
 import json
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 import scipy.io
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
@@ -26,12 +26,26 @@ _JSON = {dict: "a JSON object", list: "a list"}
 
 def find(root: Path, name: str, source: str) -> Path:
     """Find the file `name` under the folder of a data set."""
-    path = root / name
+    path = on_disk(root, name)
     if path.is_file():
         return path
     if not root.is_dir():
         raise UserError(f"The folder {root}, given as data.root, does not exist, so {name} is missing; {source}.")
     raise UserError(f"{path} is missing; {source}.")
+
+
+def on_disk(root: Path, name: str) -> Path:
+    """Return where the file `name` is under a folder, in whichever normal form of Unicode the disk has its name.
+
+    Where é may be one character in a table, it may be two in the name on the disk: an e and its accent.
+    """
+    if name.isascii():
+        return root / name
+    path = root
+    for step in PurePosixPath(name).parts:
+        forms = [step, *(unicodedata.normalize(form, step) for form in ("NFC", "NFD"))]
+        path = next((path / form for form in forms if (path / form).exists()), path / step)
+    return path
 
 
 def read_lines(path: Path, count: int, source: str) -> list[str]:
@@ -106,15 +120,6 @@ def feature_rows(array: np.ndarray, rows: Sequence[int], what: str, source: str)
             f"{rows[bad[0]]}, counted from 0; {source}."
         )
     return torch.from_numpy(selected)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """Decode a picture to look at, uint8 `(H, W, 3)`."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as a picture ({error}); get it again or remove it.") from error
 
 
 def _times(shape: tuple[int, ...]) -> str:

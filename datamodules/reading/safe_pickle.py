@@ -5,8 +5,8 @@ their types, and gets stand-ins for them that hold data and do nothing. NumPy's 
 them take bytes for addresses.
 """
 
-import pickle
 from pathlib import Path
+from pickle import Unpickler, UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from cmr_lightning.errors import UserError
 
 _NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 _PLAIN = (dict, list, tuple, str, bytes, int, float, type(None))
-_FAULTS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
+_FAULTS = (UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 """The exceptions that damaged files and pickles raise."""
 
 
@@ -58,7 +58,7 @@ class _Type:
     def numbers(self, data: str | bytes, shape: tuple[int, ...] = (), order: Any = "C") -> Any:
         """Read plain numbers, nested in lists."""
         if self.code not in _NUMBERS:
-            raise pickle.UnpicklingError(f"numbers of the type {self.code!r}")
+            raise UnpicklingError(f"numbers of the type {self.code!r}")
         content = data.encode("latin1") if isinstance(data, str) else data
         return np.frombuffer(content, self.order + self.code).reshape(shape, order=order).tolist()
 
@@ -74,7 +74,7 @@ class _Array(list):
         self[:] = data if kind.code[:1] == "O" else kind.numbers(data, shape, "F" if columns_first else "C")
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(Unpickler):
     """Knows the stand-ins and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -82,12 +82,12 @@ class _Reader(pickle.Unpickler):
             return _Array if name == "_reconstruct" else _Type.numbers
         if module == "numpy" and name in ("dtype", "ndarray"):
             return _Type if name == "dtype" else None  # the class of an array is passed on and never called
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise UnpicklingError(f"it asks for {module}.{name}")
 
 
 def _check(value: Any) -> None:
     if not isinstance(value, _PLAIN):
-        raise pickle.UnpicklingError(f"a {type(value).__name__}")
+        raise UnpicklingError(f"a {type(value).__name__}")
     items = [*value, *value.values()] if isinstance(value, dict) else value
     for item in items if isinstance(items, list | tuple) else ():
         _check(item)

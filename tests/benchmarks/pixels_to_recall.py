@@ -38,7 +38,7 @@ from joblib import cpu_count
 
 from tests.benchmarks.photographs import write_photograph
 from tests.building import ROOT, Built
-from tests.datamodules.published.flickr8k import write_karpathy
+from tests.datamodules.published.flickr8k import karpathy_entry, write_karpathy
 
 EXPERIMENT = ROOT / "experiments" / "flickr30k" / "itmeetsal.yaml"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -54,18 +54,13 @@ def write_data(root: Path, pictures: int) -> None:
     if listing.exists() and len(json.loads(listing.read_text())["images"]) == pictures:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
     with ProcessPoolExecutor() as processes:
         texts = processes.map(write_photograph, range(pictures), [folder] * pictures, chunksize=64)
         of_split = (split for split, size in splits.items() for _ in range(size))
-        for row, (split, captions) in enumerate(zip(of_split, texts, strict=True)):
-            ids = [len(captions) * row + number for number in range(len(captions))]
-            sentences = [
-                {"tokens": raw.lower().strip(".").split(), "raw": raw, "imgid": row, "sentid": number}
-                for number, raw in zip(ids, captions, strict=True)
-            ]
-            image = {"sentids": ids, "imgid": row, "split": split, "filename": f"{row}.jpg"}
-            images.append({**image, "sentences": sentences})
+        images = [
+            karpathy_entry(row, split, len(captions) * row, captions) | {"filename": f"{row}.jpg"}
+            for row, (split, captions) in enumerate(zip(of_split, texts, strict=True))
+        ]
     write_karpathy(listing, "flickr30k", images)
 
 
@@ -166,7 +161,6 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
             f"--trainer.max_epochs={options.epochs}",
             f"--trainer.limit_train_batches={options.batches}",
             "--trainer.num_sanity_val_steps=0",
-            "--trainer.limit_val_batches=0",
             "--trainer.devices=1",
             "--trainer.enable_progress_bar=false",
             "--overwrite=true",
@@ -177,6 +171,7 @@ def experiment(root: Path, run_dir: Path, options: argparse.Namespace, precision
 def train(root: Path, run_dir: Path, options: argparse.Namespace, way: Way, meter: Measured) -> tuple[Built, Measured]:
     built = experiment(root, run_dir, options, *way)
     built.trainer.callbacks.append(meter)
+    built.trainer.limit_val_batches = 0
     built.trainer.fit(built.model, built.datamodule)
     return built, meter
 

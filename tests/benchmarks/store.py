@@ -12,22 +12,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from cmr_lightning.store import FeatureStore, Manifest, Rows, StoreWriter
+from cmr_lightning.store import FeatureStore, Rows
 from datamodules.inputs.stored_features import StoredRows
 from datamodules.reading.loaders import PairLoader, Part
+from tests.datamodules.published.stores import write_store
 
 COUNT, SIZE, BATCH = 100_000, 2048, 128
 STEPS, ROUNDS = 50, 7
-
-
-def write_store(folder: Path) -> FeatureStore:
-    rows = Rows([str(n) for n in range(COUNT)], ["0"] * COUNT)
-    manifest = Manifest("random", "0", "none", "32", rows.checksum(), "float16", (COUNT, SIZE))
-    with StoreWriter(folder, rows, manifest) as writer:
-        for claimed in writer.claims():
-            writer.write(claimed, torch.randn(len(claimed), SIZE))
-        writer.finish()
-    return FeatureStore(folder)
 
 
 class Steps:
@@ -57,8 +48,9 @@ class Steps:
 
 def main() -> None:
     with TemporaryDirectory() as folder:
-        store = write_store(Path(folder))
-        numbers = torch.arange(COUNT)
+        rows = Rows([str(n) for n in range(COUNT)], ["0"] * COUNT)
+        write_store(Path(folder), rows, torch.randn(COUNT, SIZE), "float16")
+        store, numbers = FeatureStore(Path(folder)), torch.arange(COUNT)
         stored = StoredRows(store, numbers)
         memory = store.read(numbers)  # warms the pages, too
         label = torch.zeros(COUNT, dtype=torch.int64)

@@ -65,7 +65,6 @@ def built(case: tuple[int, int, int, int, int], folder: Path) -> Built:
             "--trainer.accelerator=cpu",
             "--trainer.max_epochs=-1",
             f"--trainer.max_steps={updates}",
-            "--trainer.limit_val_batches=0",
             "--trainer.num_sanity_val_steps=0",
             "--model.init_args.ramp=false",
         ]
@@ -77,6 +76,7 @@ def by_trainer(parts: Built) -> float:
     clock = Clock()
     parts.trainer.callbacks = [c for c in parts.trainer.callbacks if not isinstance(c, pl.callbacks.ModelCheckpoint)]
     parts.trainer.callbacks.append(clock)
+    parts.trainer.limit_val_batches = 0
     parts.trainer.fit(parts.model, parts.datamodule)
     return clock.seconds
 

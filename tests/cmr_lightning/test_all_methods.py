@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import pytorch_lightning as pl
@@ -332,14 +333,8 @@ def measured(run: Path) -> dict[str, Any]:
 def test_life_of_a_run(method: str, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`fit`, which does not touch the test part, then more of it, then `test`, which leaves a record."""
     experiment, run = experiments_of(method)[-1], tmp_path / "run"
-    parts_read: list[str] = []
-    part = CrossModalData.part
-
-    def watched(data: CrossModalData, name: Any) -> Any:
-        parts_read.append(name)
-        return part(data, name)
-
-    monkeypatch.setattr(CrossModalData, "part", watched)
+    part = create_autospec(CrossModalData.part, side_effect=CrossModalData.part)
+    monkeypatch.setattr(CrossModalData, "part", part)
     command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment)]
     assert main(command) == 0
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -347,7 +342,7 @@ def test_life_of_a_run(method: str, no_pictures: None, tmp_path: Path, monkeypat
     epochs = 3 if METHODS[method].needs_gradients else 1
     assert json.loads((run / "fit.json").read_text())["epochs"] == epochs
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == epochs - 1
-    assert set(parts_read) == {"train", "val"}
+    assert {call.args[1] for call in part.call_args_list} == {"train", "val"}
 
     record = measured(run)
     assert record["method"] == method
@@ -382,7 +377,6 @@ def test_gpu_and_cpu_agree_on_losses_and_gradients(method: str, parts: Parts, mo
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("method", METHODS)
 def test_life_on_a_gpu(method: str, precision: str, no_pictures: None, tmp_path: Path) -> None:
-    """`fit`, more of it from its checkpoint, and `test`."""
     experiment, run = experiments_of(method)[-1], tmp_path / "run"
     on = ["--trainer.accelerator=cuda", "--trainer.devices=1", f"--trainer.precision={precision}"]
     command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment), *on]

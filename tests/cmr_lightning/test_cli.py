@@ -15,9 +15,7 @@ import yaml
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Batch
-from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.experiment import config_files
+from cmr_lightning.files.config_files import config_files
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from datamodules.base import PartName
@@ -144,9 +142,7 @@ def test_short_class_names_on_the_command_line(built: Callable[..., Built]) -> N
     assert isinstance(cli.model.configure_optimizers()[0][0], torch.optim.SGD)
 
 
-def test_print_config_is_yaml_and_builds_nothing(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_print_config_builds_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["fit", f"--config={toy}", "--model.dim=3", "--print_config"])
@@ -195,8 +191,7 @@ def test_resolved_config_says_everything_but_what_was_for_one_call(finished: Pat
 
 
 def test_metrics_file_counts_generator_updates(finished: Path) -> None:
-    with (finished / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows if row[SCORE]] == [6, 12]
     assert [int(row["step"]) for row in rows if row["train/generator/total"]] == [4, 8, 12]
     assert {"val/map@all/cos/label/i2t", "val/map@all/cos/label/t2i", "train/discriminator/modality"} <= set(rows[0])
@@ -272,25 +267,9 @@ def test_test_of_a_given_checkpoint(run: Path, finished: Path) -> None:
     (run / "checkpoints" / "best.ckpt").unlink()
     checkpoint = finished / "checkpoints" / "last.ckpt"
     assert main(["test", f"--config={run / 'config.yaml'}", f"--ckpt_path={checkpoint}"]) == 0
-    assert (run / "record.json").exists()
-
-
-# Loggers -------------------------------------------------------------------------------------------------------------
-
-
-def test_tensorboard_by_config(toy: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    logs = tmp_path / "logs"
-    logger = ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={logs}"]
-    assert main(["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", *logger]) == 0
-    (events,) = logs.rglob("events.out.tfevents.*")
-    read = EventAccumulator(str(events))
-    read.Reload()
-    assert [event.step for event in read.Scalars(SCORE)] == [6, 12]
-    assert [event.step for event in read.Scalars("train/generator/inter")] == [4, 8, 12]
-    assert (tmp_path / "run" / "metrics.csv").exists()
+    (record,) = (run / "other_conditions").glob("*/record.json")
+    assert read_json(record)["weights"]
+    assert not (run / "record.json").exists()
 
 
 # Bad input -----------------------------------------------------------------------------------------------------------
@@ -310,12 +289,15 @@ def test_tensorboard_by_config(toy: Path, tmp_path: Path) -> None:
         ("--modle.dim=3", ["modle"]),
         ("--model.weights.innter=3", ["innter"]),
         # wrong values
-        ("--model.dim=abc", ["model (DAML).dim: expected int; got abc"]),
+        ("--model.dim=abc", ["model (DAML).dim: should be a valid integer, ", "; got abc"]),
         ("--data.batch_size=many", ["batch_size", "many"]),
         ("--data.batch_size=97", ["data.batch_size is 97"]),
         ("--trainer.max_epochs=soon", ["trainer.max_epochs: expected int; got soon"]),
         ("--model.adversary=revesal", ["model (DAML).adversary: expected one of 'reversal', ", "; got revesal"]),
-        ("--model.image_encoder.hidden=[a]", ["model (DAML).image_encoder.hidden: expected int; got a"]),
+        (
+            "--model.image_encoder.hidden=[a]",
+            ["model (DAML).image_encoder.hidden: should be a valid integer, ", "; got a"],
+        ),
         ("--trainer.accelerator=tpu", ["`trainer`"]),
         ("--resume=true", ["nothing to resume"]),
         ("--ckpt_path=nowhere.ckpt", ["nowhere.ckpt"]),
@@ -336,7 +318,10 @@ def test_wrong_option(option: str, parts: list[str], fit_complaint: Complaint) -
         ("modle: {init_args: {dim: 3}}", "modle"),
         ("model: [1, 2", "line 2"),
         (None, "other.yaml"),
-        ("model: {init_args: {dim: '${model.init_args.drop}'}}", "interpolation of the config cannot be resolved"),
+        (
+            "model: {init_args: {dim: '${model.init_args.drop}'}}",
+            "The interpolation model.init_args.dim: ${model.init_args.drop} in ",
+        ),
     ],
 )
 def test_wrong_file(content: str | None, part: str, tmp_path: Path, fit_complaint: Complaint) -> None:
@@ -362,17 +347,67 @@ def test_damaged_data(
     assert not (tmp_path / "new").exists()
 
 
-def test_loss_that_is_not_finite_is_named(fit_complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses_of = DAML.generator_losses
+REFUSED = [
+    (["--seed_everything=-5"], "seed_everything: should be greater than or equal to 0; got -5"),
+    (["--seed_everything=4294967296"], "seed_everything: should be less than 4294967296"),
+    (["--seed_everything=false"], "seed_everything"),
+    (["--model.accumulate=-1"], "model (DAML).accumulate: should be greater than or equal to 1; got -1"),
+    (["--model.generator_clip=0"], "model (DAML).generator_clip: should be greater than 0; got 0"),
+    (["--model.ramp=null"], "model (DAML).ramp: expected bool; got None"),
+    (["--model.dim=null"], "model (DAML).dim: should be a valid integer; got None"),
+    (["--model.weights={'inter': 1.0e+30}"], "weights: should be less than or equal to 1000000; got 1e+30"),
+    (["--model.discriminator.hidden=[0]"], "discriminator.hidden: should be greater than or equal to 1"),
+    (["--data=Shapes", "--data.picture_size=null"], "data (Shapes).picture_size: should be a valid integer; got None"),
+    (["--data=Shapes", "--data.batch_size=-1"], "data (Shapes).batch_size: should be greater than or equal to 1"),
+    (["--trainer.devices=-1"], "`devices`"),
+    (["--trainer.devices=0"], "devices"),
+    (["--trainer.max_epochs=0"], "trainer.max_epochs"),
+    (["--trainer.max_steps=0"], "trainer.max_steps"),
+    (["--model.generator_optimizer.lr=-1"], "model.generator_optimizer cannot be used as it is set"),
+    (["--model.generator_optimizer.lr=.inf"], "model.generator_optimizer.init_args.lr is inf"),
+    (["--model.schedule=StepLR", "--model.schedule.step_size=0"], "model.schedule cannot be used"),
+    (["--data.batch_size=97"], "data.batch_size is 97"),
+]
 
-    def with_nan(model: DAML, batch: Batch, embeddings: Embeddings) -> dict[str, torch.Tensor]:
-        losses = losses_of(model, batch, embeddings)
-        return {**losses, "inter": losses["inter"] * (float("nan") if model.global_step == 3 else 1)}
 
-    monkeypatch.setattr(DAML, "generator_losses", with_nan)
-    error = fit_complaint()
-    assert "`inter` (nan)" in error
-    assert "after 3 updates" in error
+@pytest.mark.parametrize(("options", "part"), REFUSED)
+def test_a_refused_start_leaves_no_folder(
+    options: list[str], part: str, fit_complaint: Complaint, tmp_path: Path
+) -> None:
+    assert part in fit_complaint(*options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refused_start_does_not_touch_the_run_that_it_was_to_replace(
+    toy: Path, run: Path, complaint: Complaint
+) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    late = "--model.generator_optimizer.lr=-1"
+    assert "generator_optimizer" in complaint("fit", f"--config={toy}", f"--run_dir={run}", "--overwrite=true", late)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_messages_from_before_the_folder_are_in_its_log(toy: Path, tmp_path: Path, built: Callable[..., Built]) -> None:
+    command = ["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}", "--trainer.callbacks+=TrainingStages"]
+    stages = "[{'name': 'first', 'epochs': 1}, {'name': 'second', 'epochs': 1}, {'name': 'third'}]"
+    assert main([*command, f"--trainer.callbacks.stages={stages}"]) == 0
+    assert "never reached: third" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_the_traceback_of_a_fault_is_in_the_log_of_the_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(DAML, "generator_losses", fail)
+    assert main(["fit", f"--config={toy}", f"--run_dir={tmp_path / 'run'}"]) == 1
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("error: KeyError: 'a fault' (at ")
+    assert second.endswith(f"It is also in {tmp_path / 'run' / 'run.log'}.")
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert "in generator_losses" in log or "in fail" in log
 
 
 @pytest.mark.parametrize(("command", "part"), [("fit", "train"), ("fit", "val"), ("test", "test")])
@@ -397,7 +432,7 @@ def test_checkpoint_of_another_method(toy: Path, run: Path, tmp_path: Path, comp
     toy.write_text(toy.read_text().replace("DAML", "Triplet").replace(discriminator, ""))
     checkpoint = run / "checkpoints" / "best.ckpt"
     error = complaint("test", f"--config={toy}", f"--ckpt_path={checkpoint}", f"--run_dir={tmp_path / 'new'}")
-    assert "weights of DAML, but the config names Triplet" in error
+    assert "model was cmr_lightning.methods.DAML and is cmr_lightning.methods.Triplet" in error
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])

@@ -91,7 +91,7 @@ def test_methods_and_data_of_different_tasks_are_refused() -> None:
 
 
 def test_a_part_of_the_gallery_is_not_measured(data: ToyComposed) -> None:
-    with pytest.raises(UserError, match="20 of 96 images and 20 of 72 queries were embedded; leave"):
+    with pytest.raises(UserError, match="20 of 96 images and 20 of 72 texts were embedded; leave"):
         trainer(limit_test_batches=2).test(toy_tirg(data), data, verbose=False)
 
 

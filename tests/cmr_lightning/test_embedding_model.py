@@ -124,3 +124,16 @@ def test_attributes_are_set_as_torch_sets_them() -> None:
     assert not list(model.parameters())
     model._current_fx_name = torch.nn.Parameter(torch.ones(2))
     assert [name for name, _ in model.named_parameters()] == ["_current_fx_name"]
+
+
+@pytest.mark.parametrize("level", ["label", "instance"])
+def test_a_part_of_the_items_is_not_measured(level: str) -> None:
+    data = Toy(level=level)
+    data.eval_batch_size = 5
+    for limits in ({"limit_val_batches": 1}, {"limit_val_batches": 0.5}):
+        with pytest.raises(UserError, match=r"but \d+ of 24 images and \d+ of 24 texts were embedded"):
+            trainer(**limits).validate(Cut(data.spec), data, verbose=False)
+    model = Cut(data.spec)
+    trainer(fast_dev_run=True).validate(model, data, verbose=False)
+    assert model.measurement is None
+    assert model.seen == {"image": 5, "text": 5}

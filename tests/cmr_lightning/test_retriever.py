@@ -3,12 +3,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cmr_lightning.batch import Batch, Pixels
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
+from cmr_lightning.retriever import Retriever
 from tests.cmr_lightning.game.playing import daml, trainer
-from tests.toy import Toy
+from tests.toy import Toy, encoder, toy_model
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,97 @@ from tests.toy import Toy
 def test_impossible_setting_is_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         daml(Toy(), **setting)
+
+
+# What people forget ---------------------------------------------------------------------------------------------------
+
+
+class WithoutTerms(Retriever):
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        return {"gap": embeddings.image.mean(0)}
+
+
+class Gap(WithoutTerms):
+    terms = {"distance": 1.0}  # noqa: RUF012
+
+
+class Rows(WithoutTerms):
+    terms = {"gap": 1.0}  # noqa: RUF012
+
+
+class Logits(WithoutTerms):
+    terms = {"gap": 1.0}  # noqa: RUF012
+
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        return {"gap": self.modality_logits(embeddings)[0].mean()}
+
+
+class Scalar(Gap):
+    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        return {"gap": embeddings.image.mean()}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (WithoutTerms, "WithoutTerms names no loss terms; set `terms"),
+        (Scalar, r"Scalar\.generator_losses computes gap, which is none of the class's `terms`; those are distance"),
+        (Rows, r"Rows\.generator_losses computes gap of the shape \(8,\), but a loss is one number"),
+        (Logits, r"Logits has no adversary; set model\.discriminator"),
+    ],
+)
+def test_what_a_method_lacks_is_named(method: type[Retriever], message: str) -> None:
+    data = Toy()
+    with pytest.raises(UserError, match=message):
+        trainer(max_steps=1).fit(toy_model(method, data), datamodule=data)
+
+
+def test_an_encoder_that_is_still_a_setting_needs_the_type_of_its_parameter() -> None:
+    setting: Any = {"class_path": "FeatureMLP"}
+    with pytest.raises(UserError, match=r"`image_encoder: ImageEncoder` from cmr_lightning\.retriever"):
+        Rows(Toy().spec, setting, encoder)
+
+
+class Convolution(nn.Module):
+    """An encoder that takes pictures for floats, or scales them first."""
+
+    def __init__(self, source: Pixels, dim: int, scale: bool = False) -> None:
+        super().__init__()
+        self.scale = scale
+        self.layers = nn.Sequential(nn.Conv2d(3, dim, source.size), nn.Flatten())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.layers(pictures.float() / 255 if self.scale else pictures)
+
+
+class Linear(Convolution):
+    def __init__(self, source: Pixels, dim: int) -> None:
+        super().__init__(source, dim)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * source.size**2, dim))
+
+
+PICTURES = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("image_encoder", [Convolution, Linear])
+def test_an_encoder_is_told_that_pictures_are_bytes(image_encoder: Any) -> None:
+    model = Rows(Toy().spec._replace(image=Pixels(4)), image_encoder, encoder, dim=8)
+    with pytest.raises(UserError, match=r"uint8 \(2, 3, 4, 4\) of values 0 to 255; .* `pictures\.float\(\) / 255`"):
+        model.embed_images(PICTURES)
+
+
+def test_other_errors_of_an_encoder_stay_what_they_are() -> None:
+    spec = Toy().spec._replace(image=Pixels(4))
+    model = Rows(spec, lambda source, dim: Convolution(source, dim, scale=True), encoder, dim=8)
+    assert model.embed_images(PICTURES).shape == (2, 8)
+    with pytest.raises(RuntimeError, match="channels"):
+        model.embed_images(PICTURES[:, :2])
+
+
+def test_points_of_another_size_are_refused() -> None:
+    model = Rows(Toy().spec, encoder, lambda source, dim: encoder(source, dim + 1), dim=8)
+    with pytest.raises(UserError, match=r"returns points \(5, 9\), but must return \(N, 8\)"):
+        model.embed_texts(torch.ones(5, 8))
 
 
 @pytest.mark.parametrize(

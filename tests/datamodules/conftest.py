@@ -16,3 +16,9 @@ def miniature(request: pytest.FixtureRequest, invented_data: Path) -> Path:
 @pytest.fixture(scope="module")
 def data(miniature: Path) -> CrossModalData:
     return DATASETS[miniature.name].load(miniature)
+
+
+@pytest.fixture
+def real(request: pytest.FixtureRequest, real_data: Path) -> Path:
+    """The real copy of that data set; the test is skipped where there is none."""
+    return real_data / request.module.__name__.rpartition(".test_")[2]

@@ -1,5 +1,6 @@
 """What holds for every data set that is read from files, on its miniature."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import combinations
@@ -30,11 +31,7 @@ def load(root: Path, name: str, **settings: Any) -> CrossModalData:
 
 def linked(root: Path, target: Path) -> Path:
     """Return a copy made of links, from which a test may remove files."""
-
-    def link(source: str, copy: str) -> None:
-        Path(copy).symlink_to(source)
-
-    copy = Path(shutil.copytree(root, target, copy_function=link))
+    copy = Path(shutil.copytree(root, target, copy_function=os.symlink))
     facts = load(root.parent, root.name).facts
     for origin in set(facts.origins) - set(facts.layout(root)):
         for path in origin.holds:

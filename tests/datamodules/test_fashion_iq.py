@@ -47,12 +47,6 @@ def test_all_pictures_of_the_published_validation_are_found_by_category(data: Fa
     assert listing.fold[twice].tolist() == [1, 2]
 
 
-def test_targets_of_training_and_validation_are_different(data: FashionIQ) -> None:
-    targets = {part: {target for _, _, _, target in published(data, part)} for part in PARTS}
-    assert not targets["train"] & targets["val"]
-    assert not (targets["train"] | targets["val"]) & targets["test"]
-
-
 def test_an_empty_caption_is_left_out() -> None:
     assert relative_text([" is red", "has dots "]) == "is red and has dots"
     assert relative_text(["", "has dots"]) == "has dots"

@@ -33,10 +33,6 @@ def lines(edit: Callable[[list[bytes]], list[bytes]]) -> Edit:
     return lambda content: b"".join(edit(content.splitlines(keepends=True)))
 
 
-def line_7(line: str) -> Edit:
-    return lines(lambda rows: [*rows[:6], f"{line}\n".encode(), *rows[7:]])
-
-
 def entries(edit: Callable[[Any], object]) -> Edit:
     """Edit what a JSON file holds, in place."""
 
@@ -110,11 +106,8 @@ def faults() -> Iterator[tuple[str, str, Edit, str]]:
     expected = r"test_queries\.txt, line \d+: expected two test pictures"
     yield "fashion200k", "test_queries.txt", more("a.jpeg"), expected
     yield "fashion200k", "test_queries.txt", more("a.jpeg b.jpeg"), "no label file of the test part lists a.jpeg"
-    train, val, split = (
-        "captions/cap.dress.train.json",
-        "captions/cap.dress.val.json",
-        "image_splits/split.dress.val.json",
-    )
+    train, val = "captions/cap.dress.train.json", "captions/cap.dress.val.json"
+    split = "image_splits/split.dress.val.json"
     yield "fashion_iq", train, entries(lambda c: c[1].pop("target")), "entry 1, counted from 0, should have a candidate"
     yield "fashion_iq", train, entries(lambda c: c[0].update(captions=["", " "])), "captions that are not all empty"
     yield "fashion_iq", train, entries(lambda c: c[0].update(captions="is red")), "entry 0"
@@ -159,9 +152,12 @@ def faults() -> Iterator[tuple[str, str, Edit, str]]:
     yield "pascal_sentence_dscmr", "train_img_lab.mat", sorted_, message
     for line in ("a\tb\t0", "a\tb\t11", "a\tb", "a b 3", "a\tb\tart", "a\tb\t3\t4", ""):
         message = r"trainset_txt_img_cat\.list, line 7: expected .* a label from 1 to 10"
-        yield "wikipedia", TRAIN_LIST, line_7(line), message
+        edit = lines(lambda rows, line=line: [*rows[:6], f"{line}\n".encode(), *rows[7:]])
+        yield "wikipedia", TRAIN_LIST, edit, message
     message = r"trainset_txt_img_cat\.list is not the published file, in its order"
     yield "wikipedia", TRAIN_LIST, lines(lambda rows: rows[::-1]), message
+    message = r"testset_txt_img_cat\.list is not the published file, in its order"
+    yield "wikipedia", "testset_txt_img_cat.list", lines(lambda rows: [*rows[1:], rows[0]]), message
     message = r"categories\.list should name art, biology.* and names sport"
     yield "wikipedia", "categories.list", lambda _: b"sport\n" * 10, message
     shorter = arrays(lambda held: held.update(T_tr=held["T_tr"][:-1]))

@@ -14,32 +14,24 @@ from datamodules.flickr import Flickr8k, Flickr30k
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.vocabulary import Vocabulary
-from tests.datamodules.published.flickr8k import STRAY
-from tests.datamodules.published.flickr8k import write as write_flickr8k
-from tests.datamodules.published.flickr30k import write as write_flickr30k
-from tests.datamodules.published.invention import SMALL
-
-DATA = {Flickr8k: write_flickr8k, Flickr30k: write_flickr30k}
+from tests.datamodules.published import DATASETS, flickr8k, flickr30k
 
 
-@pytest.mark.parametrize("kind", DATA)
-def test_captions_belong_to_their_pictures(tmp_path: Path, kind: type[Flickr8k | Flickr30k]) -> None:
-    DATA[kind](tmp_path)
-    images = json.loads(next(tmp_path.glob("dataset_*.json")).read_text())["images"]
+@pytest.mark.parametrize("name", ["flickr8k", "flickr30k"])
+def test_captions_belong_to_their_pictures(invented_data: Path, name: str) -> None:
+    images = json.loads((invented_data / name / f"dataset_{name}.json").read_text())["images"]
     expected = {image["filename"]: [sentence["raw"] for sentence in image["sentences"]] for image in images}
-    data = kind(str(tmp_path), image=SMALL)
+    data = DATASETS[name].load(invented_data / name)
     assert data.protocols == INSTANCE_LEVEL
-    for name in PARTS:
-        part = data.part(name)
+    for part in map(data.part, PARTS):
         for row, picture in enumerate(part.image_names):
             found = [caption for caption, owner in zip(part.captions, part.owner, strict=True) if owner == row]
             assert found == expected.pop(picture)
     assert not expected
 
 
-def test_by_default_words_occur_four_times_in_training(tmp_path: Path) -> None:
-    write_flickr30k(tmp_path)
-    data = Flickr30k(str(tmp_path), image=SMALL)
+def test_by_default_words_occur_four_times_in_training(invented_data: Path) -> None:
+    data = flickr30k.load(invented_data / "flickr30k")
     counts = Counter(word for text in data.listing("train").captions for word in text.lower().strip(".").split())
     assert isinstance(data.spec.text, Words)
     assert data.spec.text.vocabulary == 4 + sum(count >= 4 for count in counts.values())
@@ -49,43 +41,41 @@ def test_by_default_words_occur_four_times_in_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("captions", "split"), [(2, "Karpathy 40/10/10, 2 captions an image"), (5, "Karpathy 40/10/10")]
 )
-def test_captions_are_cut(tmp_path: Path, captions: int, split: str) -> None:
-    write_flickr30k(tmp_path)
-    data = Flickr30k(str(tmp_path), image=SMALL, captions_per_image=captions)
+def test_captions_are_cut(invented_data: Path, captions: int, split: str) -> None:
+    data = flickr30k.load(invented_data / "flickr30k", captions_per_image=captions)
     assert data.part("test").num_texts == 10 * captions
     assert data.split.name == split
 
 
-def test_token_file_gives_what_karpathys_file_gives(tmp_path: Path) -> None:
-    write_flickr8k(tmp_path / "both")
-    write_flickr8k(tmp_path / "tokens", karpathy=False)
-    both, tokens = (Flickr8k(str(tmp_path / name), image=SMALL) for name in ("both", "tokens"))
+def test_token_file_gives_what_karpathys_file_gives(invented_data: Path, tmp_path: Path) -> None:
+    flickr8k.write(tmp_path, karpathy=False)
+    both, tokens = flickr8k.load(invented_data / "flickr8k"), flickr8k.load(tmp_path)
     assert both.split == tokens.split
     assert both.checksum() == tokens.checksum()
     listed = [name for part in PARTS for name in tokens.part(part).image_names]
-    assert not any(name.startswith(STRAY) for name in listed)
+    assert not any(name.startswith(flickr8k.STRAY) for name in listed)
 
 
 @pytest.mark.parametrize("folder", ["Images", "Flickr8k_Dataset/Flicker8k_Dataset", "."])
 def test_the_folder_of_flickr8k_may_have_any_name(tmp_path: Path, folder: str) -> None:
-    write_flickr8k(tmp_path)
-    expected = Flickr8k(str(tmp_path), image=SMALL)
+    flickr8k.write(tmp_path)
+    expected = flickr8k.load(tmp_path)
     pictures, split = expected.part("test").image.rows(torch.arange(10)), expected.split  # type: ignore[union-attr]
     for file in (tmp_path / "Flicker8k_Dataset").iterdir():
         moved = tmp_path / folder / file.name
         moved.parent.mkdir(parents=True, exist_ok=True)
         file.rename(moved)
-    data = Flickr8k(str(tmp_path), image=SMALL)
+    data = flickr8k.load(tmp_path)
     assert data.split == split
     assert torch.equal(data.part("test").image.rows(torch.arange(10)), pictures)  # type: ignore[union-attr]
     assert data.picture("test", 0) is not None
 
 
 def test_without_any_picture_the_usual_folder_is_named(tmp_path: Path) -> None:
-    write_flickr8k(tmp_path)
+    flickr8k.write(tmp_path)
     shutil.rmtree(tmp_path / "Flicker8k_Dataset")
     with pytest.raises(UserError, match=r"40 of 40 pictures are missing in .*, first Flicker8k_Dataset/"):
-        Flickr8k(str(tmp_path), image=SMALL).part("train")
+        flickr8k.load(tmp_path).part("train")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +88,7 @@ def test_without_any_picture_the_usual_folder_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_faults_of_the_token_files_are_named(tmp_path: Path, name: str, old: bytes, new: bytes, message: str) -> None:
-    write_flickr8k(tmp_path, karpathy=False)
+    flickr8k.write(tmp_path, karpathy=False)
     path = tmp_path / name
     path.write_bytes(path.read_bytes().replace(old, new, 1))
     with pytest.raises(UserError, match=message):

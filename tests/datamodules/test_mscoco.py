@@ -101,11 +101,10 @@ def test_faults_of_judgements_are_named(root: Path, content: str, message: str) 
         load(root).relations("test")
 
 
-def test_real_mscoco(real_data: Path) -> None:
-    root = real_data / "mscoco"
-    data = MSCOCO(str(root))
+def test_real_mscoco(real: Path) -> None:
+    data = MSCOCO(str(real))
     assert [len(data.listing(part).pictures) for part in PARTS] == [140, 40, 59]
     assert [len(data.listing(part).captions) for part in PARTS] == [700, 200, 295]
     assert data.split.name == "Karpathy 140/40/59, restval in train"
     for kind, judgements in data.relations("test").items():
-        check_judgements(root, data, kind, judgements)
+        check_judgements(real, data, kind, judgements)

@@ -1,9 +1,11 @@
 import csv
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -11,15 +13,20 @@ from PIL import Image
 
 from cmr_lightning.batch import Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS
+from cmr_lightning.extract.sources import PictureSource
 from cmr_lightning.runs.checkpoint_files import newest_checkpoint
 from cmr_lightning.runs.run import Run
 from datamodules.families.listed_data import PARTS
+from datamodules.inputs.pictures import Pictures
 from datamodules.pairs import Columns, Pairs
+from datamodules.reading.published_files import on_disk
 from tests.building import ROOT, Built, tiny
 from tests.datamodules.published.invention import SMALL
 from tests.datamodules.published.pairs import LABELS
 from tests.datamodules.published.pairs import write as write_pairs
+
+EXPERIMENT = ROOT / "experiments" / "pairs" / "daml.yaml"
 
 
 def write_csv(root, rows, header=("image", "text", "label", "split"), **settings):
@@ -47,7 +54,7 @@ def listings(data):
 
 def test_generated_table(data):
     assert data.classes == LABELS
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
     for part in map(data.part, PARTS):
         assert isinstance(part.text, Tokens)
         assert torch.bincount(part.owner).tolist() == [2] * part.num_images
@@ -77,9 +84,8 @@ def test_a_drawn_split_follows_seed_and_fractions_and_not_the_order_of_rows(mini
 def test_the_class_name_works_in_a_config(miniature, tmp_path, monkeypatch):
     """`class_path: Pairs` is the data set, and columns and inputs can be set by dotted names."""
     monkeypatch.setenv("CMR_DATA", str(miniature.parent))
-    experiment = Path(__file__).parents[2] / "experiments" / "pairs" / "daml.yaml"
     options = ["--data.columns.label=", "--data.image.crop=32", "--data.image.resize=32", "--data.text.min_count=3"]
-    built = Built(["fit", f"--config={experiment}", f"--run_dir={tmp_path / 'run'}", *options])
+    built = Built(["fit", f"--config={EXPERIMENT}", f"--run_dir={tmp_path / 'run'}", *options])
     data = built.datamodule
     assert type(data) is Pairs
     assert data.columns == Columns(label="")
@@ -154,6 +160,84 @@ def test_columns_may_be_called_otherwise(tmp_path):
     assert [len(listing.pictures) for listing in listings(data).values()] == [3, 1, 2]
 
 
+def test_a_validation_part_is_drawn_from_train_where_the_table_has_none(tmp_path):
+    """The pictures are those that a drawn split takes first, in the order of the same hash."""
+    rows = [[f"{label}{n}.png", "A red cup.", label, "train"] for label in ("cup", "hat") for n in range(10)]
+    rows += [["testcup.png", "A cup.", "cup", "test"], ["testhat.png", "A hat.", "hat", "test"]]
+    for row in rows:
+        row[1] += f" {row[0]} {row[0]}"
+    data = write_csv(tmp_path, rows, val_fraction=0.2, split_seed=3)
+    sizes = {part: len(data._names[part]) for part in PARTS}
+    assert sizes == {"train": 16, "val": 4, "test": 2}
+    assert data._names["test"] == ["testcup.png", "testhat.png"]
+    assert data.split_name == "column split of t.csv, validation drawn with seed 3, val 0.2 of train"
+    first = sorted((f"cup{n}.png" for n in range(10)), key=lambda name: hashlib.sha256(f"3/{name}".encode()).digest())
+    assert {name for name in data._names["val"] if name.startswith("cup")} == set(first[:2])
+    turned = write_csv(tmp_path, rows[::-1], val_fraction=0.2, split_seed=3)
+    assert set(turned._names["val"]) == set(data._names["val"])
+    assert set(write_csv(tmp_path, rows, val_fraction=0.2)._names["val"]) != set(data._names["val"])
+
+
+@pytest.mark.parametrize("on_the_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_the_table", ["NFC", "NFD"])
+def test_pictures_are_found_in_whichever_normal_form_their_names_are(tmp_path, on_the_disk, in_the_table):
+    """The split is the same, too: a table is copied from one computer to another."""
+    names = [f"café {n}/für {n}.png" for n in range(20)]
+    for n, name in enumerate(names):
+        path = tmp_path / normalize(on_the_disk, name)
+        path.parent.mkdir()
+        Image.new("RGB", (20, 18), (n, 0, 0)).save(path)
+    rows = [[normalize(in_the_table, name), f"a cup by the window {n % 3}"] for n, name in enumerate(names)]
+    data = write_csv(tmp_path, rows, ("image", "text"))
+    assert data.split.checksum == "1ca2a60601946dcb"
+    sizes = [(Path(name).name, on_disk(tmp_path, name).stat().st_size) for name in data.listing("test").pictures]
+    listed = "".join(f"{normalize('NFC', name)} {size}\n" for name, size in sizes)
+    assert data.part("test").image.fingerprint() == hashlib.sha256(listed.encode()).hexdigest()
+    for part in PARTS:
+        pixels = data.part(part).image.rows(torch.arange(len(data.listing(part).pictures)))[:, 0, 8, 8]
+        assert pixels.tolist() == [names.index(normalize("NFC", name)) for name in data.part(part).image_names]
+    assert data.picture("test", 0)[0, 0, 0] == data.part("test").image.rows(torch.tensor([0]))[0, 0, 0, 0]
+
+
+def test_pictures_are_upright_for_encoders_and_in_galleries_unless_it_is_said_otherwise(tmp_path):
+    """Taken with a camera that was held upright, so that the file lies on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rows = complete()
+    for image, seen in ((SMALL, "upright"), (Pictures(16, 16, orientation="stored"), "stored")):
+        data = write_csv(tmp_path, rows)
+        for name in {row[0] for row in rows}:
+            sideways = Image.new("RGB", (32, 16), "blue")
+            sideways.paste("red", (0, 0, 16, 16))
+            sideways.save(tmp_path / name, exif=exif)
+        data = Pairs(str(tmp_path), "t.csv", image=image)
+        assert data.picture("val", 0).shape[:2] == {"upright": (32, 16), "stored": (16, 32)}[seen]
+        middle = data.part("val").image.rows(torch.tensor([0]))[0]
+        top, left = middle[0, 0].float().mean(), middle[0, :, 0].float().mean()
+        assert (top > left) == (seen == "upright")  # upright, red is above blue
+        stored = PictureSource(data, rotations=False, ten_crop=False)
+        assert stored.rows.ids[4] == "valcup.png"
+        assert torch.equal(stored.read(range(4, 5))[0, 0], middle)
+        assert ("upright by EXIF" in data.features) == (seen == "upright")
+    assert SMALL.orientation is None  # the data set turned a copy
+
+
+def test_the_share_of_unknown_words_is_kept_and_printed_when_a_part_is_read(tmp_path, capsys):
+    data = write_csv(tmp_path, complete())
+    assert data.part("train") and data.unknown_words == {}
+    assert data.part("val") and data.part("val") and data.unknown_words == {"val": pytest.approx(0.2)}
+    assert capsys.readouterr().out == "Unknown words in the val texts: 20.0%\n"
+    assert data.part("test") and set(data.unknown_words) == {"val", "test"}
+
+
+def test_a_part_that_is_mostly_unknown_is_refused(tmp_path):
+    rows = complete()
+    for row in rows[4:8]:
+        row[1] = f"今天的新闻是{row[1][5]}"
+    with pytest.raises(UserError, match=r"^Pairs: 100% of the words of the val texts are unknown, .*splitting to char"):
+        write_csv(tmp_path, rows).part("val")
+
+
 def change(row, column, value):
     def edit(rows):
         rows[row][column] = value
@@ -174,7 +258,12 @@ def change(row, column, value):
         (change(3, 1, "text 0 of train hat"), r"t\.csv, line 5: the same image and text as in line 4"),
         (lambda rows: rows[3].pop(), r"t\.csv, line 5: 3 cells where the header has 4 columns"),
         (lambda rows: rows.__delitem__(slice(6, 8)), r"t\.csv: no val image has the label hat; every label"),
-        (lambda rows: rows.__delitem__(slice(4, 8)), r"t\.csv: no row has val in the column split"),
+        (lambda rows: rows.__delitem__(slice(8, 12)), r"t\.csv: no row has test in the column split"),
+        (lambda rows: rows.__delitem__(slice(0, 4)), r"t\.csv: no row has train in the column split"),
+        (
+            lambda rows: rows.__delitem__(slice(4, 8)),
+            r"t\.csv: the label cup has only 1 images to draw from, .* 1 for val",
+        ),
         (lambda rows: rows.clear(), r"t\.csv holds no rows"),
     ],
 )
@@ -234,13 +323,21 @@ def test_a_missing_table_is_named(tmp_path):
 
 def test_labels_of_too_few_images_cannot_be_drawn(tmp_path):
     rows = [[f"{number}.png", "A cup.", "cup"] for number in range(5)] + [["6.png", "A", "hat"], ["7.png", "B", "hat"]]
-    with pytest.raises(UserError, match=r"t\.csv: the label hat has only 2 images, which leaves none to train on"):
+    message = r"the label hat has only 2 images to draw from, which leaves none .* beside 1 for test and 1 for val"
+    with pytest.raises(UserError, match=message):
         write_csv(tmp_path, rows, ("image", "text", "label")).listing("train")
 
 
-@pytest.mark.parametrize("settings", [{"val_fraction": 0.0}, {"test_fraction": -0.1}, {"val_fraction": 0.9}])
-def test_fractions_must_leave_something(tmp_path, settings):
-    with pytest.raises(UserError, match=r"both must be above 0, and their sum below 1"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_fraction": 0.0}, "val_fraction of Pairs is 0.0, but should be greater than 0"),
+        ({"test_fraction": -0.1}, "test_fraction of Pairs is -0.1, but"),
+        ({"val_fraction": 0.9}, "their sum must be below 1"),
+    ],
+)
+def test_fractions_must_leave_something(tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
         Pairs(str(tmp_path), "t.csv", **settings)
 
 
@@ -265,12 +362,11 @@ def test_what_breaks_in_the_middle_of_an_epoch_ends_the_training_with_a_sentence
     if what == "picture":
         picture.write_bytes(picture.read_bytes()[:100])
         program, sentence = ["-m", "cmr_lightning"], f"error: {picture} cannot be read as a picture"
-    experiment = ROOT / "experiments" / "pairs" / "daml.yaml"
     options = ["--data.batch_size=4", "--trainer.limit_train_batches=1.0", "--trainer.val_check_interval=2"]
-    command = [sys.executable, *program, "fit", f"--config={experiment}", f"--run_dir={run.path}"]
+    command = [sys.executable, *program, "fit", f"--config={EXPERIMENT}", f"--run_dir={run.path}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CMR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *tiny(experiment), *options], env=environment, capture_output=True, text=True, timeout=120
+        [*command, *tiny(EXPERIMENT), *options], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 2
     assert done.stderr.count(sentence) == 1

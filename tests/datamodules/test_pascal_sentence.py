@@ -8,7 +8,7 @@ import torch
 
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.text_inputs import WordTokens, WordWeights
 from datamodules.reading.committed_splits import read_split
@@ -39,11 +39,6 @@ def root(published, tmp_path):
     return shutil.copytree(published, tmp_path / "pascal", ignore=shutil.ignore_patterns("images"))
 
 
-@pytest.fixture
-def real(real_data):
-    return real_data / "pascal_sentence"
-
-
 def change(path, edit):
     path.write_bytes(edit(path.read_bytes()))
 
@@ -58,7 +53,7 @@ def test_content_of_splits(request, data_set, split):
     """Every class has its share, and every text is that of its picture."""
     root = request.getfixturevalue(data_set)
     data = pascal(root, **split.settings)
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
     assert data.classes == tuple(sorted(data.classes))
     sentences = json.loads((root / "pascal_sentences.json").read_text())
     for part in map(data.part, PARTS):
@@ -199,5 +194,5 @@ def test_test_items_are_behind_the_wall(root):
 
 @pytest.mark.parametrize("number", [-1, 5])
 def test_there_are_five_splits(tmp_path, number):
-    with pytest.raises(UserError, match=rf"data\.split is {number}, but Pascal Sentence has the splits 0 to 4"):
+    with pytest.raises(UserError, match=rf"split of PascalSentence is {number}, but should be"):
         pascal(tmp_path, split=number)

@@ -9,7 +9,7 @@ from cmr_lightning.batch import Features
 from cmr_lightning.errors import UserError
 from datamodules.families.listed_data import PARTS
 from datamodules.pascal_sentence_dscmr import PascalSentenceDSCMR
-from datamodules.reading.committed_splits import read_rows, read_split
+from datamodules.reading.committed_splits import check_labels, read_rows, read_split
 
 
 @pytest.fixture
@@ -38,12 +38,15 @@ def test_rows_stay_together(miniature, split):
     assert data.picture("val", 0) is None
 
 
-def test_the_committed_rows_fit_the_real_labels(real_data):
-    """The real training labels; the real `train_img.mat` is in no copy that tests could use."""
-    path = real_data / "pascal_sentence" / "dscmr_train_img_lab.mat"
-    labels = scipy.io.loadmat(path)["train_img_lab"][:, 0].tolist()
-    rows = read_rows("pascal_sentence_dscmr_validation", labels, PascalSentenceDSCMR.classes, path)
-    assert np.bincount([labels[row] for row in rows]).tolist() == [5] * 20
+@pytest.mark.parametrize("half", ["train", "test"])
+def test_the_committed_labels_are_the_real_ones(real_data, half):
+    """The real `train_img.mat` is in no copy that tests could use."""
+    path = real_data / "pascal_sentence" / f"dscmr_{half}_img_lab.mat"
+    labels = scipy.io.loadmat(path)[f"{half}_img_lab"][:, 0].tolist()
+    check_labels("pascal_sentence_dscmr_labels", half, labels, PascalSentenceDSCMR.classes, path)
+    if half == "train":
+        rows = read_rows("pascal_sentence_dscmr_validation")
+        assert np.bincount([labels[row] for row in rows]).tolist() == [5] * 20
 
 
 def test_test_files_are_behind_the_wall(root):

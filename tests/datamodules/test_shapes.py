@@ -7,7 +7,7 @@ import torch
 import datamodules.shapes
 from cmr_lightning.batch import Pixels, Tokens, Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL
+from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, LABELLED_PAIRS
 from datamodules.drawn.scenes import CAPTIONS, COLOURS, KINDS, SHAPES
 from datamodules.shapes import Shapes
 from datamodules.shapes_composed import ShapesComposed
@@ -15,20 +15,6 @@ from datamodules.shapes_composed import ShapesComposed
 
 def small(**arguments):
     return Shapes(**{"num_train": 60, "num_val": 40, "num_test": 20, "batch_size": 16, **arguments})
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Names of the parts of which anything has been drawn."""
-    parts = set()
-    stream = datamodules.shapes.stream
-
-    def spy(seed, part, *key):
-        parts.add(part)
-        return stream(seed, part, *key)
-
-    monkeypatch.setattr(datamodules.shapes, "stream", spy)
-    return parts
 
 
 def test_a_part_is_whole():
@@ -53,7 +39,14 @@ def test_the_first_captions_are_what_they_always_were():
     )
 
 
-def test_parts_are_drawn_on_demand(drawn):
+def test_parts_are_drawn_on_demand(monkeypatch):
+    drawn, stream = set(), datamodules.shapes.stream
+
+    def spy(seed, part, *key):
+        drawn.add(part)
+        return stream(seed, part, *key)
+
+    monkeypatch.setattr(datamodules.shapes, "stream", spy)
     data = small()
     _ = data.spec, data.train_dataloader(), data.split
     assert drawn == {"train"}
@@ -123,9 +116,9 @@ def test_attribute_labels_are_everything_present():
 
 
 def test_levels_choose_the_protocols():
-    assert small().protocols == small(level="attribute").protocols == CLASS_LEVEL
+    assert small().protocols == small(level="attribute").protocols == LABELLED_PAIRS
     instance = small(level="instance")
-    assert instance.protocols == INSTANCE_LEVEL
+    assert instance.protocols == INSTANCE_LEVEL + CLASS_LEVEL
     assert torch.equal(instance.part("val").label, small().part("val").label)
 
 
@@ -171,17 +164,17 @@ def test_split_features_and_picture():
 @pytest.mark.parametrize(
     ("kind", "name", "value", "bounds"),
     [
-        (Shapes, "num_train", 0, "at least 1"),
-        (Shapes, "num_val", -1, "at least 1"),
-        (Shapes, "picture_size", 8, "at least 16"),
-        (Shapes, "seed", -1, "at least 0"),
-        (Shapes, "level", "'object'", "one of class, attribute, instance"),
-        (ShapesComposed, "num_train", 0, "at least 1"),
-        (ShapesComposed, "modifications", 33, "1 to 32"),
+        (Shapes, "num_train", 0, "should be greater than or equal to 1"),
+        (Shapes, "num_val", -1, "should be greater than or equal to 1"),
+        (Shapes, "picture_size", 8, "should be greater than or equal to 16"),
+        (Shapes, "seed", -1, "should be greater than or equal to 0"),
+        (Shapes, "level", "'object'", "must be one of class, attribute, instance"),
+        (ShapesComposed, "num_train", 0, "should be greater than or equal to 1"),
+        (ShapesComposed, "modifications", 33, "should be less than or equal to 32"),
     ],
 )
 def test_impossible_settings_are_refused(kind, name, value, bounds):
-    with pytest.raises(UserError, match=rf"{name} is {value}, but must be {bounds}"):
+    with pytest.raises(UserError, match=rf"{name} .*is {value}, but {bounds}"):
         kind(**{name: value if isinstance(value, int) else "object"})
 
 

@@ -8,7 +8,7 @@ import torch
 
 from cmr_lightning.batch import Features, Pixels, Tokens
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import CLASS_LEVEL
+from cmr_lightning.evaluation import LABELLED_PAIRS
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import WordTokens
@@ -49,11 +49,6 @@ def complete(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def real(real_data):
-    return real_data / "wikipedia"
-
-
 @pytest.fixture(params=["published", "real"])
 def either(request):
     """The invented data, and the real one where it is there."""
@@ -62,7 +57,6 @@ def either(request):
 
 @pytest.mark.parametrize("split", COUNTS)
 def test_splits(either, split):
-    """Class counts, and rows that sum to one."""
     data = Wikipedia(str(either), split=split)
     parts = {name: data.part(name) for name in PARTS}
     assert tuple(tuple(torch.bincount(part.label).tolist()) for part in parts.values()) == COUNTS[split]
@@ -73,11 +67,10 @@ def test_splits(either, split):
         torch.testing.assert_close(part.image.sum(1), torch.ones(part.num_images))
         torch.testing.assert_close(part.text.sum(1), torch.ones(part.num_texts))
         assert torch.equal(part.owner, torch.arange(part.num_images))
-    assert data.protocols == CLASS_LEVEL
+    assert data.protocols == LABELLED_PAIRS
 
 
 def test_rows_stay_with_their_lines(published):
-    """Image, text, label and id of a row come from the same line, in every part."""
     held = scipy.io.loadmat(published / "raw_features.mat")
     lines = {}
     for name, suffix in (("trainset", "tr"), ("testset", "te")):

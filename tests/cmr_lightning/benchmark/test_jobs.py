@@ -1,5 +1,6 @@
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,16 +14,11 @@ from tests.toy import Toy
 
 
 @pytest.fixture
-def resolved(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands whose configs were resolved."""
-    commands: list[list[str]] = []
-
-    def resolve(fit: list[str]) -> dict[str, Any]:
-        commands.append(fit)
-        return resolved_config(fit)
-
-    monkeypatch.setattr(jobs, "resolved_config", resolve)
-    return commands
+def resolving(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Resolves configs as ever, and knows how often it was called."""
+    resolving = Mock(wraps=resolved_config)
+    monkeypatch.setattr(jobs, "resolved_config", resolving)
+    return resolving
 
 
 class Splits(Toy):
@@ -47,11 +43,11 @@ def plan(folder: Path, dropout: str = "0.1", variant: str | None = None, splits:
     ids=["seeds", "variant", "splits", "computed from the seed"],
 )
 def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
-    changes: dict[str, Any], times: int, tmp_path: Path, resolved: list[list[str]]
+    changes: dict[str, Any], times: int, tmp_path: Path, resolving: Mock
 ) -> None:
     planned = plan(tmp_path, **changes)
     todo, outcomes = find_jobs(planned)
-    assert len(resolved) == times
+    assert resolving.call_count == times
     assert not outcomes
     for job, run in zip(todo, planned, strict=True):
         assert job.planned == run
@@ -59,9 +55,9 @@ def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
         assert job.data_checksum == data_checksum(job.config["data"])
 
 
-def test_an_error_is_that_of_all_runs_that_share_it(tmp_path: Path, resolved: list[list[str]]) -> None:
+def test_an_error_is_that_of_all_runs_that_share_it(tmp_path: Path, resolving: Mock) -> None:
     todo, outcomes = find_jobs(plan(tmp_path, dropout="much"))
     assert not todo
     assert [outcome.planned.seed for outcome in outcomes] == [0, 1, 2, 3]
     assert len({outcome.error for outcome in outcomes}) == 1
-    assert len(resolved) == 2
+    assert resolving.call_count == 2

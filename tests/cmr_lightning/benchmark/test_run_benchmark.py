@@ -34,15 +34,11 @@ FOUR_SEEDS = [Job(PlannedRun(Path("toy.yaml"), seed, (), Run(Path())), {}, "") f
 
 def write_benchmark(folder: Path, seeds: str = "[0, 1]") -> Path:
     """Two toy experiments of one epoch."""
-    for name in ("one", "two"):
-        path = folder / "experiments" / "toy" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_toy(path)
-    path = folder / "bench.yaml"
-    path.write_text(
-        f"experiments: [{folder}/experiments/toy/one.yaml, {folder}/experiments/toy/two.yaml]\n"
-        f"seeds: {seeds}\nruns: {folder / 'runs'}\noverrides: {{trainer.max_epochs: 1}}\n"
-    )
+    path, toys = folder / "bench.yaml", folder / "experiments" / "toy"
+    toys.mkdir(parents=True, exist_ok=True)
+    one, two = (write_toy(toys / f"{name}.yaml") for name in ("one", "two"))
+    settings = f"seeds: {seeds}\nruns: {folder}/runs\noverrides: {{trainer.max_epochs: 1}}\n"
+    path.write_text(f"experiments: [{one}, {two}]\n{settings}")
     return path
 
 
@@ -101,9 +97,7 @@ def test_a_reason_that_runs_share_is_told_once(tmp_path: Path, in_process: list[
     assert "toy/one seed 0 and 4 more: " in printed
 
 
-def test_the_report_is_of_the_finished_runs_of_the_plan_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
-) -> None:
+def test_report_is_of_finished_runs_of_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:
     def made(todo: Sequence[Job], jobs: int, tell: Any) -> Iterator[Outcome]:
         for job in todo:
             make_run(job.planned.run.path, experiment=job.planned.experiment_name, seed=job.planned.seed)
@@ -137,9 +131,7 @@ def write_tuned(folder: Path, without: str) -> Path:
     return bench
 
 
-def test_experiments_run_with_the_best_of_their_sweep(
-    tmp_path: Path, in_process: list[str], searched: Pretence
-) -> None:
+def test_experiments_run_with_the_best_of_a_sweep(tmp_path: Path, in_process: list[str], searched: Pretence) -> None:
     bench = write_tuned(tmp_path, "[two]")
     assert main(["benchmark", f"--config={bench}"]) == 0
     assert in_process == ["toy/one seed 0", "toy/two seed 0"]
@@ -153,9 +145,7 @@ def test_experiments_run_with_the_best_of_their_sweep(
     assert len(in_process) == 2
 
 
-def test_a_sweep_that_fails_stops_no_other_experiment_and_its_own_is_not_run_untuned(
-    tmp_path: Path, in_process: list[str], searched: Pretence, said: Said
-) -> None:
+def test_failed_sweep_stops_only_its_run(tmp_path: Path, in_process: list[str], searched: Pretence, said: Said) -> None:
     bench = write_tuned(tmp_path, "[two]")
     searched.failing = {0, 1, 2}
     assert main(["benchmark", f"--config={bench}"]) == 2
@@ -168,9 +158,7 @@ def test_a_sweep_that_fails_stops_no_other_experiment_and_its_own_is_not_run_unt
     assert in_process == ["toy/two seed 0", "toy/one seed 0"]
 
 
-def test_an_experiment_without_a_sweep_is_refused(
-    tmp_path: Path, in_process: list[str], searched: Pretence, said: Said
-) -> None:
+def test_a_missing_sweep_is_refused(tmp_path: Path, in_process: list[str], searched: Pretence, said: Said) -> None:
     assert main(["benchmark", f"--config={write_tuned(tmp_path, '[]')}"]) == 2
     assert "two.yaml has none" in said()
     assert not in_process
@@ -216,7 +204,7 @@ def test_ctrl_c_is_answered_with_what_to_do(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(SystemExit) as stop:
         main(["benchmark", f"--config={write_benchmark(tmp_path)}"])
     assert stop.value.code == 130
-    assert said().endswith("Stopped; the same command continues.")
+    assert said().endswith("Stopped by Ctrl-C. The same command continues.")
 
 
 def test_runs_are_stopped_with_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,24 +7,21 @@ import torch
 from pytorch_lightning.callbacks import LambdaCallback
 
 from cmr_lightning.callbacks import BestCheckpoint, LastCheckpoint
-from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
-from cmr_lightning.methods.chance import Collapsed
 from cmr_lightning.methods.triplet import Triplet
 from cmr_lightning.runs.run import Run
 from tests.building import trainer
 from tests.toy import Toy, toy_model
 
+Mode = Literal["max", "min"]
 
-def fit(
-    run: Run, mode: Literal["max", "min"], *scores: float, method: type[EmbeddingModel] = Triplet, resume: bool = False
-) -> BestCheckpoint:
+
+def fit(run: Run, mode: Mode, *scores: float, resume: bool = False) -> BestCheckpoint:
     data, best = Toy(), BestCheckpoint(run, "given", mode)
-    model = toy_model(method, data) if method is Triplet else method(data.spec)
     log = LambdaCallback(on_validation_epoch_end=lambda fit, model: model.log("given", scores[fit.current_epoch]))
     settings = {"max_epochs": len(scores), "limit_val_batches": None, "num_sanity_val_steps": 0}
-    fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run)], **settings)
-    fitting.fit(model, data, ckpt_path=run.last if resume else None, weights_only=True)
+    fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run, {})], **settings)
+    fitting.fit(toy_model(Triplet, data), data, ckpt_path=run.last if resume else None, weights_only=True)
     return best
 
 
@@ -37,9 +34,7 @@ def epochs(run: Run) -> dict[str, int]:
     [("max", (0.2, 0.9, 0.1, 0.5), 1), ("min", (0.2, 0.9, 0.1, 0.5), 2), ("max", (0.5, 0.5, 0.5), 0)],
     ids=["largest", "smallest", "first of equals"],
 )
-def test_best_and_newest_are_kept_under_fixed_names(
-    tmp_path: Path, mode: Literal["max", "min"], scores: tuple[float, ...], best: int
-) -> None:
+def test_best_and_newest_have_fixed_names(tmp_path: Path, mode: Mode, scores: tuple[float, ...], best: int) -> None:
     run = Run(tmp_path)
     selection = fit(run, mode, *scores).selection()
     assert epochs(run) == {"best.ckpt": best, "last.ckpt": len(scores) - 1}
@@ -65,9 +60,3 @@ def test_best_is_remembered_where_the_folder_is_another(tmp_path: Path, later: t
 def test_training_without_a_validation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="given was never measured"):
         fit(Run(tmp_path), "max").selection()
-
-
-def test_methods_that_make_no_update_are_saved_too(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    fit(run, "max", 0.1, method=Collapsed)
-    assert epochs(run) == {"best.ckpt": 0, "last.ckpt": 0}

@@ -1,17 +1,21 @@
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.cells import cell_len
 
-from cmr_lightning.callbacks.gallery import RetrievalGallery, Tile, draw_gallery
+from cmr_lightning.callbacks.fonts import fonts_for
+from cmr_lightning.callbacks.gallery import RetrievalGallery, Tile, draw_gallery, wrapped
 from cmr_lightning.methods.chance import Random
 from cmr_lightning.runs.run import Run
 from datamodules.base import CrossModalData
 from datamodules.shapes import Shapes
 from datamodules.shapes_composed import ShapesComposed
 from tests.building import trainer
+from tests.cmr_lightning.callbacks.made_font import font_with
 from tests.toy import Toy
 
 Rows = Callable[..., list[list[Tile]]]
@@ -32,6 +36,57 @@ def test_picture_has_a_sane_size_and_shows_tiles_and_colours(tmp_path: Path) -> 
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     for colour in ((0, 0, 250), (0x2E, 0x8B, 0x57), (0xC0, 0x50, 0x4D), (0x4A, 0x4A, 0x4A)):
         assert (np.abs(pixels - colour).max(axis=2) < 8).sum() > 100, f"nothing is drawn in {colour}"
+
+
+CHINESE = "今天北京的天气非常好，很多市民都到公园里散步和放风筝，孩子们在草地上跑来跑去，晚上还有焰火表演"
+
+
+def pixels_of(texts: list[str], path: Path) -> np.ndarray:
+    """A row of texts as it is drawn: grey, `(H, W)`."""
+    draw_gallery([[Tile(None, text, GREEN) for text in texts]], "", path)
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def test_texts_of_other_scripts_are_drawn_in_a_font_that_has_them(tmp_path: Path) -> None:
+    """Black squares stand for characters, and stay inside their tile."""
+    with font_with(CHINESE, tmp_path / "f.ttf") as family, warnings.catch_warnings(action="error"):
+        assert fonts_for([CHINESE, "a dog"]).families[-1] == family
+        assert not fonts_for([CHINESE]).missing
+        empty = pixels_of(["", ""], tmp_path / "gallery.png")
+        drawn = pixels_of([CHINESE, ""], tmp_path / "gallery.png")
+        assert drawn.shape == empty.shape
+        changed = (np.abs(drawn.astype(int) - empty) > 60).nonzero()
+        assert len(changed[1]) > 20 * len(set(CHINESE))
+        frame = (empty[empty.shape[0] // 2] < 200).nonzero()[0]  # columns of the frames of both tiles
+        left, right = (int(side) for side in (frame.min(), frame[frame < empty.shape[1] // 2].max()))
+        assert left < changed[1].min() < changed[1].max() < right
+    assert fonts_for([CHINESE]).missing == set(CHINESE)
+
+
+def test_characters_that_no_font_has_are_told_and_drawn_as_one_box_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    monkeypatch.setattr("cmr_lightning.callbacks.fonts._others", list)
+    with warnings.catch_warnings(action="error"):
+        missing = draw_gallery(
+            [[Tile(None, "今天 today", GREEN), Tile(None, "a\u200bb\n", RED)]], "", tmp_path / "g.png"
+        )
+    assert missing == {"今", "天"}
+    data = Toy()
+    monkeypatch.setattr(data, "classes", [f"类{name}" for name in data.classes])
+    trainer(callbacks=[RetrievalGallery(Run(tmp_path))]).test(Random(data.spec), data, verbose=False)
+    assert "Note: no font on this machine has 1 characters of the texts, such as 类, so gallery.png shows □" in said()
+    assert (tmp_path / "gallery.png").is_file()
+
+
+@pytest.mark.parametrize("width", [5, 22])
+@pytest.mark.parametrize("text", [CHINESE, "one two  three\nfour " * 9, "Ein" * 30, "", "ひらがなと英語 mixed " * 5])
+def test_lines_are_no_wider_than_their_tile(text: str, width: int) -> None:
+    lines = wrapped(text, width, 4).split("\n")
+    assert len(lines) <= 4
+    assert all(cell_len(line.removesuffix(" …")) <= width for line in lines)
+    assert (lines[-1].endswith(" …")) == (cell_len(" ".join(text.split())) > 4 * width)
 
 
 @pytest.fixture

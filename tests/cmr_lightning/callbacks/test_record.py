@@ -18,7 +18,7 @@ SUMMARY = {"selection": SELECTION, "wall_time_s": 3.5, "updates": 12, "epochs": 
 def measured(run: Run) -> Triplet:
     data = Toy()
     model = toy_model(Triplet, data)
-    writer = RecordWriter(run, "toys/triplet", 7, {"seed_everything": 7})
+    writer = RecordWriter(run, run, experiment="toys/triplet", seed=7, config={"seed_everything": 7})
     trainer(callbacks=[writer]).test(model, data, verbose=False)
     return model
 

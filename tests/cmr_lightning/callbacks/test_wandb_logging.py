@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import wandb
@@ -100,24 +101,19 @@ def small_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def artifacts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
-    """Files and aliases of the models that are logged as artifacts, which the server knows nothing of."""
-    logged: list[tuple[str, list[str]]] = []
-
-    def log(run: Any, artifact: Any, aliases: list[str] | None = None) -> None:
-        if artifact.type == "model":  # and not a table
-            logged.append((artifact.metadata["original_filename"], aliases or []))
-
+def artifacts(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Is called with artifacts, which the server knows nothing of."""
+    log = Mock()
     monkeypatch.setattr(wandb.Run, "log_artifact", log)
-    return logged
+    return log
 
 
-def test_fit_resume_and_test_are_one_run_that_says_everything(
-    tmp_path: Path, server: WandbServer, artifacts: list[tuple[str, list[str]]]
-) -> None:
+def test_fit_resume_and_test_are_one_run_that_says_all(tmp_path: Path, server: WandbServer, artifacts: Mock) -> None:
     watch = ["--trainer.callbacks+=WandbWatch", "--trainer.callbacks.log_freq=4"]
     assert fit(tmp_path, "--trainer.logger.log_model=true", *watch) == 0
-    assert artifacts == [("best.ckpt", ["latest", "best"])]
+    (model,) = [call for call in artifacts.call_args_list if call.args[0].type == "model"]
+    assert model.args[0].metadata["original_filename"] == "best.ckpt"
+    assert model.kwargs["aliases"] == ["latest", "best"]
     (run,) = server.runs
     folder, sent = tmp_path / "run", server.runs[run]
     assert json.loads((folder / "wandb.json").read_text()) == {"id": run, "project": PROJECT, "entity": ENTITY}
@@ -142,9 +138,7 @@ def test_fit_resume_and_test_are_one_run_that_says_everything(
     assert any(name.startswith("media/images/test/gallery") for name in server.files)
 
 
-def test_group_and_names_and_the_environment(
-    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_and_the_environment(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_TAGS", "class_level")
     for seed in range(2):
         options = [f"--run_dir={tmp_path / str(seed)}", f"--seed_everything={seed}"]
@@ -197,9 +191,8 @@ def test_offline_logs_are_sent_later(tmp_path: Path, server: WandbServer, monkey
     assert server.summary[run]["test/map@all/cos/label/mean"] == record["metrics"]["map@all/cos/label"]["mean"]
 
 
-def test_without_an_account_the_error_names_the_ways_out(
-    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_an_account(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The error names the ways out."""
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -42,10 +42,8 @@ class WandbServer:
         return {"upsertBucket": {"bucket": self._bucket(given["name"]), "inserted": inserted}}
 
     def on_RunResumeStatus(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name = given["name"]
-        if name not in self.runs:
-            return {"model": {**_project(PROJECT), "bucket": None}}
-        return {"model": {**_project(PROJECT), "bucket": self._bucket(name)}}
+        known = given["name"] in self.runs
+        return {"model": {**_project(PROJECT), "bucket": self._bucket(given["name"]) if known else None}}
 
     def _bucket(self, name: str) -> dict[str, Any]:
         """What is known of a run, whatever of it is asked for."""

@@ -11,17 +11,11 @@ CRITICS = pytest.mark.parametrize("critic", [ConcatCritic(4, 3, 16), DotProductC
 
 
 @CRITICS
-def test_scores_of_vectors_and_of_maps(critic: nn.Module) -> None:
-    x = torch.randn(5, 4)
-    assert critic(x, torch.randn(5, 3)).shape == (5, 5)
-    assert critic(x, torch.randn(5, 3, 2, 7)).shape == (5, 5, 14)
-
-
-@CRITICS
 def test_each_score_is_that_of_its_pair_and_location(critic: nn.Module) -> None:
     critic.eval()
     x, maps = torch.randn(5, 4), torch.randn(5, 3, 2, 7)
     scores = critic(x, maps)
+    assert scores.shape == (5, 5, 14)
     torch.testing.assert_close(scores[1, 3, 9], critic(x[1:2], maps[3:4, :, 1, 2])[0, 0])
     torch.testing.assert_close(scores[..., 9], critic(x, maps[:, :, 1, 2]))
 
@@ -62,8 +56,6 @@ def test_scores_stay_finite_under_autocast(critic: nn.Module) -> None:
         scores = critic(1e3 * torch.randn(5, 4), 1e3 * torch.randn(5, 3, 2, 2))
     assert bool(scores.isfinite().all())
 
-
-# Training ------------------------------------------------------------------------------------------------------------
 
 CORRELATION, INFORMATION = 0.8, -math.log(1 - 0.8**2)
 

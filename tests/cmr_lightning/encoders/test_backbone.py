@@ -161,9 +161,9 @@ def test_layers_of_a_text_transformer_are_counted_from_its_embeddings() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("backbone_lr_scale", 0, "is 0 and must be positive; frozen: true"),
-        ("backbone_layer_decay", 0, "is 0 and must be more than 0"),
-        ("backbone_layer_decay", 1.1, "and 1 at most"),
+        ("backbone_lr_scale", 0, "is 0, but should be greater than 0"),
+        ("backbone_layer_decay", 0, "is 0, but should be greater than 0"),
+        ("backbone_layer_decay", 1.1, "is 1.1, but should be less than or equal to 1"),
     ],
 )
 def test_rates_out_of_range_are_refused(option: str, value: float, says: str, shapes: Shapes) -> None:

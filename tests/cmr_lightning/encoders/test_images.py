@@ -28,7 +28,7 @@ def test_backbone_sees_what_timm_says_it_should(encoder: TimmEncoder, size: int)
 
 
 def test_weights_are_all_that_is_saved(encoder: TimmEncoder) -> None:
-    assert {name.partition(".")[0] for name in encoder.state_dict()} == {"backbone", "projection"}
+    assert {name.partition(".")[0] for name in encoder.state_dict()} == {"backbone", "projection", "mean", "std"}
 
 
 def test_normalisation_can_be_overridden() -> None:
@@ -51,7 +51,7 @@ def test_pictures_that_the_model_makes_no_vector_of_are_refused() -> None:
     with pytest.raises(UserError, match=r"cannot encode pictures of 32 x 32 .*data\.image\.crop 224 with"):
         TimmEncoder(Pixels(32), 5, "vit_tiny_patch16_224")
     assert TimmEncoder(Pixels(32), 5, "vit_tiny_patch16_224", {"img_size": 32}).projection.in_features == 192
-    with pytest.raises(UserError, match=r"makes no vector of a picture .*; leave model_args\.global_pool out"):
+    with pytest.raises(UserError, match=r"makes no vector of a picture .*; leave model_args\.global_pool and"):
         TimmEncoder(Pixels(32), 5, "test_resnet", {"global_pool": ""})
 
 

@@ -71,8 +71,6 @@ def test_pooling_is_over_the_states_of_the_real_words(cell: str, pooling: str) -
     assert torch.allclose(encoder(tokens([3, 4, 5], length=9)), encoder.projection(pooled[pooling]), atol=1e-6)
 
 
-# Published word vectors -----------------------------------------------------------------------------------------------
-
 NAMED = Words(4, 9, words=("<pad>", "dog", "cat", "tortoise"))
 
 

@@ -71,13 +71,9 @@ def test_image_tower_of_clip_as_its_own_code_saves_it(tmp_path: Path) -> None:
     torch.manual_seed(3)
     tower = timm.create_model("vit_base_patch16_clip_224", num_classes=0, **args)
     swaps = {"patch_embed.proj": "conv1", "norm_pre": "ln_pre", "blocks.0": "transformer.resblocks.0"}
-    swaps |= {
-        "attn.qkv.": "attn.in_proj_",
-        "attn.proj": "attn.out_proj",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-    swaps |= {"norm1": "ln_1", "norm2": "ln_2", "pos_embed": "positional_embedding", "cls_token": "class_embedding"}
+    swaps |= {"attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj", "norm1": "ln_1", "norm2": "ln_2"}
+    swaps |= {"mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    swaps |= {"pos_embed": "positional_embedding", "cls_token": "class_embedding"}
     saved = {"logit_scale": torch.zeros(()), "visual.proj": torch.zeros(16, 8)}
     for name, tensor in tower.state_dict().items():
         theirs = "ln_post" + name.removeprefix("norm") if name.startswith("norm.") else name
@@ -178,3 +174,39 @@ def test_real_weights_fit(real_data: Path, model: str, args: dict[str, Any], fil
     random = create_backbone(model, "none", {"pad_type": "same", **args})
     ours, theirs = backbone.state_dict(), random.state_dict()
     assert not any(torch.equal(ours[name], theirs[name]) for name in ours if name.endswith(("conv_dw.weight",)))
+
+
+@pytest.mark.parametrize("model", ["hf-hub:timm/test_resnet.r160_in1k", "hf_hub:timm/test_resnet", "timm/test_resnet"])
+def test_addresses_on_the_hub_are_understood(donor: nn.Module, tmp_path: Path, model: str) -> None:
+    backbone = create_backbone(model, str(as_safetensors(donor.state_dict(), tmp_path / "w.safetensors")), {})
+    assert same(backbone, donor)
+
+
+@pytest.mark.parametrize("model", ["hf-hub:somebody/model", "local-dir:/srv/model", "somebody/test_resnet"])
+def test_models_of_others_are_named_by_architecture_and_folder(model: str) -> None:
+    with pytest.raises(UserError, match=f"model is {model.removeprefix('hf-hub:')}, but .* folder .* as {OPTION}"):
+        create_backbone(model, "none", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"in_chans": 1}, r"model_args\.in_chans is 1, but pictures have three channels"),
+        ({"in_chans": 4}, r"model_args\.in_chans is 4, but"),
+        ({"pretrained_cfg_overlay": {"mean": [0.5]}}, r"overlay\.mean is \[0\.5\] and should be three numbers, of red"),
+        ({"pretrained_cfg_overlay": {"mean": 0.5}}, r"overlay\.mean is 0\.5 and"),
+        ({"pretrained_cfg_overlay": {"mean": "rgb"}}, r"overlay\.mean is rgb and"),
+        ({"pretrained_cfg_overlay": {"std": [1, 0, 1]}}, r"overlay\.std is \[1, 0, 1\] and .* numbers, above 0"),
+        ({"pretrained_cfg_overlay": {"std": [1, float("nan"), 1]}}, r"overlay\.std is \[1, nan, 1\] and"),
+        ({"pretrained_cfg_overlay": [0.5]}, r"overlay is \[0\.5\] and should be a mapping"),
+        ({"num_classes": 5}, r"timm cannot make test_resnet with .*num_classes"),
+    ],
+)
+def test_arguments_that_do_not_fit_pictures_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        create_backbone(MODEL, "none", arguments)
+
+
+def test_models_of_several_maps_are_refused() -> None:
+    with pytest.raises(UserError, match=r"makes no vector of a picture but several; .*features_only out"):
+        TimmEncoder(Pixels(32), 5, MODEL, {"features_only": True})

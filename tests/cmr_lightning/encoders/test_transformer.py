@@ -12,6 +12,7 @@ from tests.cmr_lightning.encoders.tiny_bert import VOCABULARY, tiny_bert
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 POOLINGS = ("mean", "cls", "max", "pooler")
+COMBINATIONS = [(t, p) for t in ("bert", "clip", "siglip") for p in POOLINGS if (t, p) != ("clip", "cls")]
 BERT = Words(len(VOCABULARY), 9)
 END = 98
 """The last of the ids, with which texts end for CLIP and are filled up for it."""
@@ -29,6 +30,13 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Wor
     torch.manual_seed(0)
     transformers.CLIPModel(clip).save_pretrained(folder / "clip")
     transformers.SiglipModel(siglip).save_pretrained(folder / "siglip")
+    offset = {**SMALL, "vocab_size": 99, "max_position_embeddings": 18, "pad_token_id": 1}
+    transformers.RobertaModel(transformers.RobertaConfig(**offset)).save_pretrained(folder / "roberta")
+    transformers.MPNetModel(transformers.MPNetConfig(**offset)).save_pretrained(folder / "mpnet")
+    forward = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=99, n_positions=12)
+    transformers.GPT2Model(forward).save_pretrained(folder / "gpt2")
+    causal = transformers.BertConfig(**SMALL, vocab_size=99, is_decoder=True)
+    transformers.BertModel(causal).save_pretrained(folder / "causal")
     distil = transformers.DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=32, vocab_size=99)
     transformers.DistilBertModel(distil).save_pretrained(folder / "distil")
     return {
@@ -36,6 +44,10 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Wor
         "clip": (str(folder / "clip"), Words(99, 9, padding=END)),
         "siglip": (str(folder / "siglip"), Words(99, 9, padding=1)),
         "distil": (str(folder / "distil"), Words(99, 9)),
+        "roberta": (str(folder / "roberta"), Words(99, 16, padding=1)),
+        "mpnet": (str(folder / "mpnet"), Words(99, 16, padding=1)),
+        "gpt2": (str(folder / "gpt2"), Words(99, 9)),
+        "causal": (str(folder / "causal"), Words(99, 9)),
     }
 
 
@@ -54,8 +66,7 @@ def texts(padding: int, length: int = 9) -> Tokens:
     return Tokens(ids % 77 if padding == 0 else ids, mask)  # the small BERT has fewer ids
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("tower", ["bert", "clip", "siglip"])
+@pytest.mark.parametrize(("tower", "pooling"), COMBINATIONS)
 def test_texts_to_the_common_space_whatever_stands_at_masked_places(
     towers: dict[str, tuple[str, Words]], tower: str, pooling: str
 ) -> None:
@@ -93,8 +104,7 @@ def test_siglip_reads_padding_up_to_its_full_length(towers: dict[str, tuple[str,
     assert torch.allclose(encoder(texts(1)), encoder.projection(pooled), atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("tower", ["bert", "clip", "siglip"])
+@pytest.mark.parametrize(("tower", "pooling"), COMBINATIONS)
 def test_gradients_reach_all_that_is_trained(towers: dict[str, tuple[str, Words]], tower: str, pooling: str) -> None:
     encoder = built(towers[tower], pooling).train()
     encoder(texts(towers[tower][1].padding)).square().sum().backward()
@@ -122,6 +132,36 @@ def test_texts_that_do_not_fit_are_refused(
         built((towers[tower][0], source), pooling)
 
 
+@pytest.mark.parametrize(
+    ("tower", "pooling"), [("clip", "cls"), ("gpt2", "cls"), ("causal", "cls"), ("causal", "pooler")]
+)
+def test_poolings_that_make_one_vector_of_all_texts_are_refused(
+    towers: dict[str, tuple[str, Words]], tower: str, pooling: str
+) -> None:
+    with pytest.raises(UserError, match=rf"pooling is {pooling}, .*all texts are the same; set it to mean"):
+        built(towers[tower], pooling)
+    assert built(towers[tower], "mean")(texts(towers[tower][1].padding)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("eos", [END, 2])
+def test_clip_pools_at_the_end_of_the_text_in_old_configs_as_well(tmp_path: Path, eos: int) -> None:
+    """The first configs of CLIP said 2, where its texts end with the largest id."""
+    config = transformers.CLIPTextConfig(**SMALL, vocab_size=99, max_position_embeddings=12, eos_token_id=eos)
+    transformers.CLIPTextModel(config).save_pretrained(tmp_path)
+    assert built((str(tmp_path), Words(99, 9, padding=0)), "pooler").pooling == "pooler"
+
+
+@pytest.mark.parametrize("tower", ["roberta", "mpnet"])
+def test_positions_that_are_counted_from_behind_the_padding_shorten_texts(
+    towers: dict[str, tuple[str, Words]], tower: str
+) -> None:
+    folder, source = towers[tower]
+    longest = torch.full((1, source.length), 5)
+    assert built(towers[tower])(Tokens(longest, longest > 0)).isfinite().all()
+    with pytest.raises(UserError, match=r"reads 16 tokens, but texts have up to 17; set .*max_length to 16"):
+        built((folder, Words(99, 17, padding=1)))
+
+
 def test_weights_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     whole = transformers.AutoModel.from_pretrained(tiny_bert())
     lacking = {name: t for name, t in whole.state_dict().items() if not name.startswith("pooler")}
@@ -140,3 +180,7 @@ def test_missing_models_are_named_in_one_sentence(tmp_path: Path) -> None:
         TextTransformer(BERT, 5, "some/bert")
     with pytest.raises(UserError, match=r"cannot be loaded .*config\.json and model\.safetensors"):
         TextTransformer(BERT, 5, str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"^The folder .*/nowhere, given as text_encoder.init_args.model, does not exist"
+    ):
+        TextTransformer(BERT, 5, str(tmp_path / "nowhere"))

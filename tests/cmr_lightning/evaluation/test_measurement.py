@@ -22,11 +22,8 @@ def test_metrics_and_ranks_have_their_names():
     result = measure(*captioned_images(), CLASS_LEVEL + INSTANCE_LEVEL)
     assert isinstance(result, Measurement)
     assert set(result.metrics) == {protocol.id for protocol in CLASS_LEVEL + INSTANCE_LEVEL}
-    assert set(result.ranks) == {
-        f"{direction}/{ranking}"
-        for direction in ("i2t", "t2i")
-        for ranking in ("cos/label", "l2/label", "cos/instance")
-    }
+    rankings = ("cos/label", "l2/label", "cos/instance")
+    assert set(result.ranks) == {f"{direction}/{ranking}" for direction in ("i2t", "t2i") for ranking in rankings}
     for name, values in result.metrics.items():
         assert set(values) - {"sum"} == {"i2t", "t2i", "mean"}
         assert ("sum" in values) == name.startswith("rsum/")

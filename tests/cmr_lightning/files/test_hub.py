@@ -1,4 +1,5 @@
 from email.message import Message
+from pathlib import Path
 from unittest.mock import Mock
 from urllib.error import HTTPError, URLError
 
@@ -51,3 +52,16 @@ def test_reachable(offline: bool, error: Exception, reachable: bool, monkeypatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
     monkeypatch.setattr("urllib.request.urlopen", Mock(side_effect=error))
     assert hub._reachable() is reachable
+
+
+@pytest.mark.parametrize("name", ["./tokens", "/srv/tokens", "~/tokens", "a/b/c", "a\\b", ""])
+def test_a_folder_that_is_not_there_is_no_address_on_the_hub(name: str) -> None:
+    with pytest.raises(UserError, match=r"^The folder .*, given as some\.key, does not exist"):
+        hub.local_folder(name, "some.key")
+
+
+def test_a_folder_that_is_there_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "model").mkdir(parents=True)
+    assert hub.local_folder("owner/model", "some.key") == Path("owner/model")
+    assert hub.local_folder("owner/other", "some.key") is None

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import CSVLogger
 
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.loss_log import check_embeddings
-from tests.building import sgd
 from tests.cmr_lightning.game.playing import NotANumber, daml, trainer
 from tests.toy import Toy, toy_model
 
@@ -19,8 +19,10 @@ def test_nan_loss_stops_and_names_the_term(data: Toy) -> None:
 
 
 def test_diverged_weights_stop_and_name_the_embeddings(data: Toy) -> None:
+    model = daml(data)
+    spoil = LambdaCallback(on_train_batch_end=lambda *_: [p.data.fill_(float("nan")) for p in model.parameters()])
     with pytest.raises(UserError, match=r"embeddings of `image` \(nan\), `text` \(nan\)"):
-        trainer(max_epochs=3).fit(daml(data, generator_optimizer=sgd(float("nan"))), data)
+        trainer(max_epochs=3, callbacks=[spoil]).fit(model, data)
 
 
 def test_recent_loss_is_the_last_one_logged_and_until_then_the_mean_so_far(tmp_path: Path) -> None:

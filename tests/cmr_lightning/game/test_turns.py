@@ -33,12 +33,6 @@ def test_no_player_finds_gradients_of_an_update_before(data: Toy) -> None:
     assert left == [[None] * len(list(model.parameters()))] * 6
 
 
-def test_accumulation_makes_one_update_of_several_batches_and_of_the_rest(data: Toy) -> None:
-    fit = trainer(max_epochs=1)
-    fit.fit(daml(data, accumulate=4), data)
-    assert fit.global_step == 2
-
-
 @pytest.mark.parametrize(("large", "accumulate"), [(48, 4), (96, 100)])  # 100 are more than an epoch has
 def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumulate: int) -> None:
     weights = []
@@ -60,9 +54,7 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(large: int, accumu
         (8, None, 8),  # an epoch has six batches, so that two of the next wait
     ],
 )
-def test_validation_within_an_update_is_refused(
-    interval: int | str, every: int | None, batches: int, data: Toy
-) -> None:
+def test_validation_in_an_update_is_refused(interval: int | str, every: int | None, batches: int, data: Toy) -> None:
     fit = trainer(max_epochs=4, val_check_interval=interval, check_val_every_n_epoch=every)
     with pytest.raises(UserError, match=r"model\.accumulate = 3 .*trainer\.val_check_interval to a multiple"):
         fit.fit(daml(data, accumulate=3), data)

@@ -1,17 +1,19 @@
+from functools import partial
+
 import pytest
 import torch
 
-from cmr_lightning.losses import batch_classification, info_nce, same_image, soft_triplet
+from cmr_lightning.losses import batch_classification, cross_modal_projection, info_nce, same_image, soft_triplet
 
 from .loops import mean, scaled
 from .samples import sample
 
 
-def test_texts_of_one_image_are_never_negatives() -> None:
+@pytest.mark.parametrize("loss", [partial(info_nce, scale=10.0), cross_modal_projection], ids=["info_nce", "cmpm"])
+def test_texts_of_one_image_are_never_negatives(loss) -> None:
     ids = torch.tensor([0, 0])
-    images = torch.ones(2, 2, requires_grad=True)
-    texts = torch.eye(2, requires_grad=True)
-    info_nce(images, texts, same_image(ids, ids), 10.0).backward()
+    images, texts = torch.eye(2).requires_grad_(), torch.ones(2, 2, requires_grad=True)
+    loss(images, texts, same_image(ids, ids)).backward()
     torch.testing.assert_close(images.grad, torch.zeros(2, 2))
     torch.testing.assert_close(texts.grad, torch.zeros(2, 2))
 

@@ -5,8 +5,6 @@ from cmr_lightning.losses import Mining, bidirectional_triplet
 
 from .loops import cosine
 
-STRANGERS = ~torch.eye(2, dtype=torch.bool)
-
 
 @pytest.mark.parametrize("mining", ["hardest", "sum"])
 def test_texts_of_one_image_are_never_negatives(mining: Mining) -> None:

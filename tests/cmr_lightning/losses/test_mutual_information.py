@@ -17,16 +17,10 @@ def strangers(items: int) -> Tensor:
     return ~torch.eye(items, dtype=torch.bool)
 
 
-# What the values mean ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("estimator", "best"), [("jsd", -2 * math.log(2)), ("nce", 0.0), ("dv", -200.0)])
 def test_a_critic_that_knows_all(estimator: Estimator, best: float) -> None:
     known = torch.where(strangers(6), -100.0, 100.0)
     assert mutual_information(known, strangers(6), estimator).item() == pytest.approx(best, abs=1e-5)
-
-
-# Gaussians, whose mutual information is known ------------------------------------------------------------------------
 
 
 def information(correlation: float, dims: int = 2) -> float:

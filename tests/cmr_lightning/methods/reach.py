@@ -1,5 +1,6 @@
 """A toy method, one batch of its data, and which parameters a loss term reaches."""
 
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -7,10 +8,11 @@ from torch import Tensor
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier
+from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.game.turns import frozen
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
-from tests.toy import encoder
+from tests.toy import toy_model
 
 R = TypeVar("R", bound=Retriever)
 
@@ -20,13 +22,14 @@ ENCODERS = {"image_encoder", "text_encoder"}
 def toy_method(method: type[R], data: CrossModalData, **kwargs: Any) -> R:
     """The method on toy data, against a modality classifier."""
     torch.manual_seed(1)
-    model = method(
-        spec=data.spec,
-        image_encoder=encoder,
-        text_encoder=encoder,
-        **{"dim": 8, "discriminator": ModalityClassifier, **kwargs},
-    )
-    return model.eval()
+    return toy_model(method, data, **{"discriminator": ModalityClassifier, **kwargs}).eval()
+
+
+def picture_method(method: type[R], data: CrossModalData, model: str = "test_resnet", **kwargs: Any) -> R:
+    """The method on pictures and words, with small networks."""
+    torch.manual_seed(0)
+    image, text = partial(TimmEncoder, model=model), partial(WordRNN, embedding=8, hidden=8)
+    return method(spec=data.spec, image_encoder=image, text_encoder=text, **{"dim": 16, **kwargs})
 
 
 def first_batch(data: CrossModalData) -> Batch:

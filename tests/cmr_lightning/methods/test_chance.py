@@ -32,14 +32,14 @@ def test_content_does_not_matter() -> None:
     assert torch.equal(model.embed_items(items(0, 1, 2), "image"), model.embed_items(other, "image"))
 
 
-def seeded(seed: int) -> Random:
-    torch.manual_seed(seed)
-    return Random(Toy().spec)
-
-
 def test_modalities_items_and_seeds_differ() -> None:
     modalities: tuple[Modality, Modality] = ("image", "text")
-    points = torch.cat([seeded(seed).embed_items(items(0, 1), m) for seed in (0, 1) for m in modalities])
+    embedded = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = Random(Toy().spec)
+        embedded += [model.embed_items(items(0, 1), modality) for modality in modalities]
+    points = torch.cat(embedded)
     distances = torch.cdist(points, points) + 100 * torch.eye(len(points))
     assert distances.min() > 1
 
@@ -63,20 +63,18 @@ def test_everything_is_one_point_whatever_it_was() -> None:
     assert len(points.unique(dim=0)) == 1
 
 
-def test_first_rank_is_right_as_often_as_a_random_item() -> None:
-    data = Toy()
+@pytest.mark.parametrize(
+    ("data", "protocols", "chance"),
+    [
+        (Toy(), ("precision@1/cos/label", "precision@10/cos/label", "r-precision/cos/label"), 1 / 4),
+        (Toy(level="instance"), ("recall@1/cos/instance",), 100 / 24),
+        (Toy(level="instance", captions=3), ("recall@1/cos/instance",), 100 / 24),
+    ],
+    ids=["classes", "instances", "captions"],
+)
+def test_one_point_is_right_as_often_as_a_random_item(data: Toy, protocols: tuple[str, ...], chance: float) -> None:
     model = Collapsed(data.spec)
     trainer().test(model, data, verbose=False)
     assert model.measurement is not None
-    for protocol in ("precision@1/cos/label", "precision@10/cos/label", "r-precision/cos/label"):
-        assert model.measurement.metrics[protocol]["mean"] == pytest.approx(1 / 4), protocol
-
-
-@pytest.mark.parametrize("captions", [1, 3])
-def test_recall_is_chance_on_instances(captions: int) -> None:
-    data = Toy(level="instance", captions=captions)
-    model = Collapsed(data.spec)
-    trainer().test(model, data, verbose=False)
-    assert model.measurement is not None
-    assert model.measurement.metrics["recall@1/cos/instance"]["t2i"] == pytest.approx(100 / 24)
-    assert model.measurement.metrics["recall@1/cos/instance"]["i2t"] == pytest.approx(100 / 24)
+    for protocol in protocols:
+        assert model.measurement.metrics[protocol] == pytest.approx({"i2t": chance, "t2i": chance, "mean": chance})

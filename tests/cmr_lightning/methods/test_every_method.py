@@ -1,14 +1,14 @@
 """Each term of a method: which loss it is, of which pairs, and which parameters it reaches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 from torch.optim import Adam
 
 from cmr_lightning import losses
@@ -61,124 +61,108 @@ class Sight:
         return losses.mutual_information(self.model.text_image(texts, images), ~self.related, estimator)
 
 
-def directions(at: Sight) -> Sight:
-    return Sight(at.model, (normalize(at.pair[0]), normalize(at.pair[1])), at.related, at.label, at.group)
-
-
-def info_max(critic: Callable[..., torch.nn.Module], estimator: losses.Estimator = "jsd") -> Any:
-    settings = {"critic": critic, "estimator": estimator, "discriminator": None}
-    triplet = {"triplet": lambda at: at.triplet(0.2, "hardest", "mean")}
-    return InfoMax, settings, {**triplet, "text_image": lambda at: at.information(estimator)}
-
-
-Expected = dict[str, Callable[[Sight], Tensor]]
+Expected = Callable[[Sight], Tensor]
+Case = tuple[Any, dict[str, Any], dict[str, Expected]]
 DOT, CONCAT = partial(DotProductCritic, units=16), partial(ConcatCritic, hidden=16)
 
-TERMS: list[tuple[Any, dict[str, Any], Expected]] = [
-    (
+
+def case(method: Any, settings: dict[str, Any], **terms: Expected) -> Case:
+    """A method with its settings, and what its terms should be."""
+    return method, settings, terms
+
+
+def info_max(critic: Callable[..., torch.nn.Module], estimator: losses.Estimator = "jsd") -> Case:
+    return case(
+        InfoMax,
+        {"critic": critic, "estimator": estimator, "discriminator": None},
+        triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
+        text_image=lambda at: at.information(estimator),
+    )
+
+
+TERMS = [
+    case(
         ACMR,
         {"adversary": "flipped"},
-        {
-            "label": lambda at: at.classified(losses.label_loss, at.label),
-            "pair": lambda at: losses.invariance_triplet(*at.pair, at.related, 1.0, 0.05),
-            "adversarial": lambda at: at.modality("flipped"),
-        },
+        label=lambda at: at.classified(losses.label_loss, at.label),
+        pair=lambda at: losses.invariance_triplet(*at.pair, at.related, 1.0, 0.05),
+        adversarial=lambda at: at.modality("flipped"),
     ),
-    (
+    case(
         ACMR,
         {"margin": 10.0, "negatives": 0.5},
-        {"pair": lambda at: losses.invariance_triplet(*at.pair, at.related, 10.0, 0.5)},
+        pair=lambda at: losses.invariance_triplet(*at.pair, at.related, 10.0, 0.5),
     ),
-    (
+    case(
         CMPL,
         {},
-        {
-            "cmpm": lambda at: at.kl(*at.pair),
-            "cmpc": lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
-            "adversarial": lambda at: at.modality("reversal"),
-        },
+        cmpm=lambda at: at.kl(*at.pair),
+        cmpc=lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
+        adversarial=lambda at: at.modality("reversal"),
     ),
-    (
+    case(
         DAML,
         {},
-        {
-            "intra": lambda at: at.both(losses.intra_class, at.related),
-            "inter": lambda at: at.both(losses.inter_class, at.related, 1.0),
-            "pair": lambda at: losses.paired_difference(*at.pair),
-            "label": lambda at: at.classified(losses.label_loss, at.label),
-            "adversarial": lambda at: at.modality("reversal"),
-        },
+        intra=lambda at: at.both(losses.intra_class, at.related),
+        inter=lambda at: at.both(losses.inter_class, at.related, 1.0),
+        pair=lambda at: losses.paired_difference(*at.pair),
+        label=lambda at: at.classified(losses.label_loss, at.label),
+        adversarial=lambda at: at.modality("reversal"),
     ),
-    (
+    case(
         DAML,
         {"margin": None, "neighbours": 2, "pairing": "class"},
-        {
-            "intra": lambda at: at.both(losses.intra_class, at.related, 2),
-            "inter": lambda at: at.both(losses.inter_class, at.related, None, 2),
-            "pair": lambda at: losses.cross_difference(*at.pair, at.related),
-        },
+        intra=lambda at: at.both(losses.intra_class, at.related, 2),
+        inter=lambda at: at.both(losses.inter_class, at.related, None, 2),
+        pair=lambda at: losses.cross_difference(*at.pair, at.related),
     ),
-    (
+    case(
         DSCMR,
         {"width": 12},
-        {
-            "label": lambda at: at.classified(
-                losses.label_regression, torch.nn.functional.one_hot(at.label, CLASSES).float()
-            ),
-            "likelihood": lambda at: losses.pairwise_likelihood(*at.pair, at.related),
-            "pair": lambda at: losses.pair_distance(*at.pair),
-            "adversarial": lambda at: at.modality("reversal"),
-        },
+        label=lambda at: at.classified(losses.label_regression, one_hot(at.label, CLASSES).float()),
+        likelihood=lambda at: losses.pairwise_likelihood(*at.pair, at.related),
+        pair=lambda at: losses.pair_distance(*at.pair),
+        adversarial=lambda at: at.modality("reversal"),
     ),
     info_max(CONCAT),
     info_max(DOT),
     info_max(DOT, "nce"),
     info_max(DOT, "dv"),
-    (
+    case(
         InfoNCE,
         {"temperature": 0.1},
-        {
-            "info_nce": lambda at: losses.info_nce(*at.pair, at.related, 10.0),
-            "adversarial": lambda at: at.modality("reversal"),
-        },
+        info_nce=lambda at: losses.info_nce(*at.pair, at.related, 10.0),
+        adversarial=lambda at: at.modality("reversal"),
     ),
-    (
+    case(
         ITMeetsAL,
         {},
-        {
-            "kl": lambda at: at.kl(*at.pair),
-            "triplet": lambda at: at.triplet(0.2, "hardest", "mean"),
-            "label": lambda at: at.classified(losses.label_loss, at.group),
-            "calibration": lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 4.0),
-            "adversarial": lambda at: at.modality("entropy"),
-        },
+        kl=lambda at: at.kl(*at.pair),
+        triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
+        label=lambda at: at.classified(losses.label_loss, at.group),
+        calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 4.0),
+        adversarial=lambda at: at.modality("entropy"),
     ),
-    (
+    case(
         ITMeetsAL,
         {"kl_intra": True, "label_form": "cmpc", "mining": "sum", "margin": 0.5, "temperature": 2.0},
-        {
-            "kl": lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)),
-            "triplet": lambda at: at.triplet(0.5, "sum", "mean"),
-            "label": lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
-            "calibration": lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 2.0),
-        },
+        kl=lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)),
+        triplet=lambda at: at.triplet(0.5, "sum", "mean"),
+        label=lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
+        calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 2.0),
     ),
-    (
+    case(
         MIITE,
         {"adversary": "flipped"},
-        {
-            "triplet": lambda at: at.triplet(0.2, "hardest", "mean"),
-            "adversarial": lambda at: directions(at).modality("flipped"),
-        },
+        triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
+        adversarial=lambda at: replace(at, pair=(normalize(at.pair[0]), normalize(at.pair[1]))).modality("flipped"),
     ),
-    (Triplet, {"discriminator": None}, {"triplet": lambda at: at.triplet(0.2, "hardest", "mean")}),
-    (Triplet, {"margin": 0.3, "mining": "sum"}, {"triplet": lambda at: at.triplet(0.3, "sum", "mean")}),
-    (
-        VSEpp,
-        {},
-        {"triplet": lambda at: at.triplet(0.2, "hardest", "sum"), "adversarial": lambda at: at.modality("reversal")},
+    case(Triplet, {"discriminator": None}, triplet=lambda at: at.triplet(0.2, "hardest", "mean")),
+    case(Triplet, {"margin": 0.3, "mining": "sum"}, triplet=lambda at: at.triplet(0.3, "sum", "mean")),
+    case(
+        VSEpp, {}, triplet=lambda at: at.triplet(0.2, "hardest", "sum"), adversarial=lambda at: at.modality("reversal")
     ),
-    (VSEpp, {"mining": "sum", "margin": 0.5}, {"triplet": lambda at: at.triplet(0.5, "sum", "sum")}),
+    case(VSEpp, {"mining": "sum", "margin": 0.5}, triplet=lambda at: at.triplet(0.5, "sum", "sum")),
 ]
 
 BEYOND = {
@@ -201,7 +185,7 @@ BEYOND = {
     ],
 )
 def test_a_term_is_its_loss_and_reaches_its_parameters(
-    method: Any, settings: dict[str, Any], term: str, expected: Callable[[Sight], Tensor], level: str
+    method: Any, settings: dict[str, Any], term: str, expected: Expected, level: str
 ) -> None:
     data = Toy(num_train=20, captions=3, level=level)
     model, batch = toy_method(method, data, **settings), first_batch(data)

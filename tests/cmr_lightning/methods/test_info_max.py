@@ -5,13 +5,13 @@ import torch
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import DotProductCritic
-from cmr_lightning.encoders import TimmEncoder, WordRNN
+from cmr_lightning.encoders import TimmEncoder
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import mutual_information
 from cmr_lightning.methods.info_max import InfoMax
 from datamodules.shapes import Shapes
 from tests.building import trainer
-from tests.cmr_lightning.methods.reach import first_batch, losses, reached, toy_method
+from tests.cmr_lightning.methods.reach import first_batch, losses, picture_method, reached, toy_method
 from tests.toy import Toy
 
 
@@ -19,16 +19,8 @@ from tests.toy import Toy
 def on_pictures() -> tuple[InfoMax, Batch]:
     """The method on pictures with both terms, and a batch of which some captions are of one picture."""
     data = Shapes("instance", num_train=20, num_val=20, num_test=20, picture_size=32, batch_size=12)
-    torch.manual_seed(0)
-    model = InfoMax(
-        spec=data.spec,
-        image_encoder=partial(TimmEncoder, model="test_resnet"),
-        text_encoder=partial(WordRNN, embedding=8, hidden=8),
-        critic=partial(DotProductCritic, units=64),
-        level=3,
-        dim=16,
-        weights={"text_map": 0.1},
-    )
+    critic = partial(DotProductCritic, units=64)
+    model = picture_method(InfoMax, data, critic=critic, level=3, weights={"text_map": 0.1})
     return model.eval(), first_batch(data)
 
 

@@ -62,8 +62,7 @@ def test_a_constant_feature_does_no_harm() -> None:
     assert np.isfinite(bias).all()
 
 
-def test_weights_are_all_that_a_checkpoint_needs() -> None:
-    data = Toy()
+def test_weights_are_all_that_a_checkpoint_needs(data: Toy) -> None:
     model, pairs = solved(data)
     restored = SemanticMatching(data.spec)
     restored.load_state_dict(model.state_dict())
@@ -82,8 +81,7 @@ def test_a_class_without_items_is_refused() -> None:
         SemanticMatching(spec)
 
 
-def test_fits_through_the_trainer_and_matches_meanings() -> None:
-    data = Toy()
+def test_fits_through_the_trainer_and_matches_meanings(data: Toy) -> None:
     model = SemanticMatching(data.spec)
     trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=1.0).fit(model, data)
     assert model.measurement is not None

@@ -8,7 +8,6 @@ from torch import Tensor
 from cmr_lightning.batch import Batch
 from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.errors import UserError
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.game.diagnostics import gradient_share
@@ -16,11 +15,9 @@ from cmr_lightning.losses import rotation_loss
 from cmr_lightning.methods.ssal import SSAL, quarter_turns
 from datamodules.shapes import Shapes
 from tests.building import trainer
-from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, reached, toy_method
+from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, picture_method, reached, toy_method
 from tests.toy import Toy
 
-PICTURES = partial(TimmEncoder, model="test_convnext")
-WORDS = partial(WordRNN, embedding=8, hidden=8)
 UPRIGHT = {"adversarial_rotation": 0.0}
 
 
@@ -30,13 +27,7 @@ def shapes() -> Shapes:
 
 
 def ssal(data: Shapes, **kwargs: Any) -> SSAL:
-    torch.manual_seed(0)
-    return SSAL(
-        spec=data.spec,
-        image_encoder=PICTURES,
-        text_encoder=WORDS,
-        **{"dim": 16, "discriminator": ModalityClassifier, **kwargs},
-    )
+    return picture_method(SSAL, data, "test_convnext", **{"discriminator": ModalityClassifier, **kwargs})
 
 
 class Seen:
@@ -113,13 +104,9 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
     model = ssal(shapes)
     batch = first_batch(shapes)
 
-    def logits() -> Tensor:
-        embeddings = model.embed(batch)
-        return model.rotation_logits(embeddings)
-
     def state() -> tuple[float, float]:
         with torch.no_grad():
-            rows = logits()
+            rows = model.rotation_logits(model.embed(batch))
         right = rows.argmax(2) == torch.arange(4)
         return right.float().mean().item(), rotation_loss(rows).item()
 
@@ -142,8 +129,7 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
     assert high > low
 
 
-def test_rotation_head_off_leaves_the_rest() -> None:
-    data = Toy()
+def test_rotation_head_off_leaves_the_rest(data: Toy) -> None:
     model, batch = toy_method(SSAL, data, weights=UPRIGHT), first_batch(data)
     embeddings = model.embed(batch)
     assert set(model.generator_losses(batch, embeddings)) == {"label", "pair", "adversarial_modality"}
@@ -181,3 +167,8 @@ def test_a_rotation_head_needs_pictures_and_a_discriminator(shapes: Shapes) -> N
         toy_method(SSAL, Toy())
     with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
         ssal(shapes, discriminator=None)
+
+
+def test_a_rotation_head_tells_the_four_turns(shapes: Shapes) -> None:
+    with pytest.raises(UserError, match=r"model\.rotation_discriminator tells 3 angles apart"):
+        ssal(shapes, rotation_discriminator=partial(RotationClassifier, angles=3))

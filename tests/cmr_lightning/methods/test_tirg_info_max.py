@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from cmr_lightning.discriminators import DotProductCritic, ModalityClassifier
-from cmr_lightning.encoders import Concatenation, TimmEncoder, WordRNN
+from cmr_lightning.encoders import Concatenation
 from cmr_lightning.errors import UserError
 from cmr_lightning.losses import mutual_information
 from cmr_lightning.methods.tirg import TIRG
 from cmr_lightning.methods.tirg_info_max import TIRGInfoMax
 from datamodules.shapes_composed import ShapesComposed
 from tests.building import sgd, trainer
-from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, reached, toy_method
+from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, picture_method, reached, toy_method
 from tests.toy import ToyComposed
 
 ESTIMATORS = ("jsd", "nce", "dv")
@@ -25,14 +25,8 @@ def shapes() -> ShapesComposed:
 
 def on_shapes(method: type[TIRG], data: ShapesComposed, **arguments: Any) -> Any:
     """A method on pictures; what it is made of is the same whatever the method."""
-    torch.manual_seed(0)
     critic = {"critic": partial(DotProductCritic, units=16)} if method is TIRGInfoMax else {}
-    return method(
-        spec=data.spec,
-        image_encoder=lambda source, dim: TimmEncoder(source, dim, "test_resnet"),  # type: ignore[arg-type]
-        text_encoder=lambda source, dim: WordRNN(source, dim, embedding=8, hidden=8),  # type: ignore[arg-type]
-        **{"dim": 8, "generator_optimizer": sgd(0.01), **critic, **arguments},
-    )
+    return picture_method(method, data, **{"dim": 8, "generator_optimizer": sgd(0.01), **critic, **arguments})
 
 
 def test_which_term_reaches_which_parameters(shapes: ShapesComposed) -> None:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from cmr_lightning.__main__ import main
-from tests.building import write_toy
 
 IMAGES, TEXTS, DIM = 400, 90, 8
 
@@ -90,8 +89,8 @@ def test_wrong_file_is_refused(content: Any, message: str, tmp_path: Path, capsy
     assert message in capsys.readouterr().err
 
 
-def test_what_predict_wrote_is_searched(tmp_path: Path) -> None:
+def test_what_predict_wrote_is_searched(toy: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert main(["fit", f"--config={write_toy(tmp_path / 'toy.yaml')}", f"--run_dir={run}"]) == 0
+    assert main(["fit", f"--config={toy}", f"--run_dir={run}"]) == 0
     assert main(["predict", f"--config={run / 'config.yaml'}"]) == 0
     assert search(run / "embeddings.npz").shape == (24, 10)

@@ -108,13 +108,9 @@ def toy(together: int, train_settings: dict[str, Any] | None = None, **settings:
     """DAML on the toy data, with encoders that standardise features over the batch."""
     data = Toy(num_train=83)
     pl.seed_everything(1, verbose=False)
-    encoders = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8}
-    players = {
-        "discriminator": ModalityClassifier,
-        "generator_optimizer": sgd(0.1),
-        "discriminator_optimizer": sgd(0.1),
-    }
-    model = DAML(spec=data.spec, **{**encoders, **players, **settings})
+    parts = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8, "discriminator": ModalityClassifier}
+    optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
+    model = DAML(spec=data.spec, **{**parts, **optimizers, **settings})
     return train(model, data, together, **(train_settings or {}))
 
 

@@ -1,10 +1,7 @@
 """A web server on the loopback that misbehaves as told."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 
 @dataclass
@@ -49,10 +46,7 @@ class Site:
         request.wfile.write(content[first:][: self.cut if len(self.asked) == 1 else self.cut_later])
 
 
-@contextmanager
-def serving() -> Iterator[Site]:
-    site = Site()
-
+def server_of(site: Site) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.answer(self)
@@ -60,13 +54,4 @@ def serving() -> Iterator[Site]:
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    site.address = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield site
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -36,7 +36,17 @@ def test_a_data_set_outside_the_project_is_named_by_its_class_path() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["wikipedya", "shapes", "pairs", "tests.cmr_lightning.prepare.toys.Dolls", "no.such.Data"]
+    "name",
+    [
+        "wikipedya",
+        "shapes",
+        "pairs",
+        f"{Toys.__module__}.Dolls",
+        "no.such.Data",
+        "os.path.join",
+        "datamodules.base.CrossModalData",
+        "datamodules.shapes.Shapes",
+    ],
 )
 def test_an_unknown_data_set_is_answered_with_the_known_ones(name: str) -> None:
     with pytest.raises(UserError, match=f"no data set '{name}' to prepare; there are css3d, cuhk_pedes, fashion"):

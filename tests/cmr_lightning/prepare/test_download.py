@@ -2,7 +2,6 @@ import errno
 import hashlib
 import random
 import socket
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -46,16 +45,12 @@ def interrupted(url: str, target: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return fetch_two_blocks
 
 
-def test_a_file_is_fetched_whole_and_nothing_is_left_beside_it(site: Site, url: str, target: Path) -> None:
+def test_a_file_is_fetched_whole_and_once_and_nothing_is_left_beside_it(site: Site, url: str, target: Path) -> None:
     fetch(url, target, len(CONTENT), SHA256)
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["data.bin"]
-
-
-def test_a_file_that_is_there_is_not_fetched_again(site: Site, url: str, target: Path) -> None:
-    fetch(url, target)
     fetch(url, target)
     assert len(site.asked) == 1
+    assert target.read_bytes() == CONTENT
+    assert left(target) == ["data.bin"]
 
 
 def test_an_unknown_checksum_is_reported(url: str, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,11 +106,8 @@ def test_after_an_interruption_or_a_full_disk_the_bytes_are_kept_and_used(
     assert site.asked == ["", "bytes=100000-"]
 
 
-def test_a_disk_that_is_too_small_is_refused_before_a_byte_is_written(
-    url: str, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: usage(len(CONTENT) - 1))
+def test_a_disk_that_is_too_small_is_refused_at_once(url: str, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Mock(free=len(CONTENT) - 1))
     with pytest.raises(UserError, match=r"has 0\.0 GB left and 0\.0 GB are needed"):
         fetch(url, target)
     assert left(target) == []
@@ -125,9 +117,7 @@ def test_a_disk_that_is_too_small_is_refused_before_a_byte_is_written(
     ("size", "sha256", "sentence"),
     [(None, "0" * 64, f"has the SHA-256 {SHA256}, expected {'0' * 64}"), (7, SHA256, "has 300,000 bytes, expected 7")],
 )
-def test_another_file_than_the_published_one_is_refused_and_removed(
-    url: str, target: Path, size: int | None, sha256: str, sentence: str
-) -> None:
+def test_a_file_that_differs_is_removed(url: str, target: Path, size: int | None, sha256: str, sentence: str) -> None:
     with pytest.raises(UserError, match=f"{sentence}, so it is not the one that was published; it was removed"):
         fetch(url, target, size, sha256)
     assert left(target) == []

@@ -37,12 +37,10 @@ def test_manifest_says_what_was_there(root: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(manifest, "_SMALL", 99)
     written = write(root)
     assert datetime.fromisoformat(str(written.pop("verified"))).tzinfo is not None
+    small = {"bytes": 12, "sha256": hashlib.sha256(b"a.jpg\nb.jpg\n").hexdigest()}
     assert written == {
         "dataset": "toy",
-        "files": {
-            "list.txt": {"bytes": 12, "sha256": hashlib.sha256(b"a.jpg\nb.jpg\n").hexdigest()},
-            "big.bin": {"bytes": 100},
-        },
+        "files": {"list.txt": small, "big.bin": {"bytes": 100}},
         "folders": {"images": {"files": 2, "bytes": 10}},
         "counts": {"list.txt": {"bytes": 12}, "big.bin": {"bytes": 100}, "train": {"pictures": 2}},
     }

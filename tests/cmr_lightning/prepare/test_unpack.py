@@ -63,13 +63,9 @@ def test_what_is_there_already_stays_and_what_nobody_asked_for_is_left_behind(tm
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
-@pytest.mark.parametrize(
-    "member", ["../evil.txt", "images/../../evil.txt", "..\\evil.txt", "/evil.txt", "C:\\evil.txt"]
-)
-def test_paths_outside_the_folder_are_refused_before_anything_is_written(
-    tmp_path: Path, name: str, member: str
-) -> None:
-    archive = write(tmp_path / name, {**CONTENT, member: b"evil"})
+@pytest.mark.parametrize("path", ["../evil.txt", "images/../../evil.txt", "..\\evil.txt", "/evil.txt", "C:\\evil.txt"])
+def test_paths_outside_the_folder_are_refused_before_any_is_written(tmp_path: Path, name: str, path: str) -> None:
+    archive = write(tmp_path / name, {**CONTENT, path: b"evil"})
     with pytest.raises(UserError, match=rf"{name} was not unpacked: its member .*evil\.txt' lies outside the folder"):
         unpack(archive, tmp_path / "root" / "inner", HOLDS)
     assert held(tmp_path / "root") == {}
@@ -95,9 +91,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes | int) -> Non
         ("a.zip", lambda whole: b"<html>Sign in</html>", ""),
     ],
 )
-def test_a_damaged_archive_is_named_and_leaves_nothing(
-    tmp_path: Path, name: str, edit: Callable[[bytes], bytes], fault: str
-) -> None:
+def test_damaged_archives_leave_nothing(tmp_path: Path, name: str, edit: Callable[[bytes], bytes], fault: str) -> None:
     archive = write(tmp_path / name, CONTENT)
     archive.write_bytes(edit(archive.read_bytes()))
     with pytest.raises(UserError, match=rf"{name} is not a whole archive \({fault}.*\); remove it and run the same"):

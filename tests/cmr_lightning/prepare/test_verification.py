@@ -96,21 +96,19 @@ def test_pictures_that_are_listed_and_missing_or_empty_are_named(root: Path) -> 
     assert finding.missing == ["images/1.jpg", "images/7.jpg"]
 
 
-def test_wikipedia_is_whole_without_pictures_and_articles_and_its_features_are_read(tmp_path: Path) -> None:
+def test_wikipedia_is_whole_without_pictures_or_articles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wikipedia(tmp_path, pictures=1)
     (tmp_path / "raw_features_with_tfidf.mat").write_bytes((tmp_path / "raw_features.mat").read_bytes())
-    findings = verify(data_set("wikipedia"), tmp_path)
-    assert by_subject(findings)["trainset_txt_img_cat.list"][1].startswith("has the SHA-256")  # invented rows
     kind = data_set("wikipedia")
-    checked = replace(kind.facts, sha256={})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kind, "facts", checked)
-        findings = verify(kind, tmp_path)
-        assert by_subject(findings)["pictures"][0] == "missing"
-        assert faults(findings) == ["raw_features_with_tfidf.mat"]
-        assert "has no array T_tfidf_tr" in by_subject(findings[-2:])["raw_features_with_tfidf.mat"][1]
-        (tmp_path / "raw_features.mat").write_bytes(b"<html>")
-        assert "raw_features.mat cannot be read as a MATLAB file" in by_subject(verify(kind, tmp_path))["train"][1]
+    findings = by_subject(verify(kind, tmp_path))
+    assert findings["trainset_txt_img_cat.list"][1].startswith("has the SHA-256")  # invented rows
+    monkeypatch.setattr(kind, "facts", replace(kind.facts, sha256={}))
+    found = verify(kind, tmp_path)
+    assert by_subject(found)["pictures"][0] == "missing"
+    assert faults(found) == ["raw_features_with_tfidf.mat"]
+    assert "has no array T_tfidf_tr" in by_subject(found[-2:])["raw_features_with_tfidf.mat"][1]
+    (tmp_path / "raw_features.mat").write_bytes(b"<html>")
+    assert "raw_features.mat cannot be read as a MATLAB file" in by_subject(verify(kind, tmp_path))["train"][1]
 
 
 def test_features_without_pictures(invented_data: Path) -> None:

@@ -15,17 +15,10 @@ from tests.cmr_lightning.reports.test_comparison import record
 
 COMMITTED = ROOT / "experiments" / "claims"
 
-TABLE = {
-    "dataset": "Wikipedia",
-    "source": "a paper",
-    "encoder": "SIFT and LDA",
-    "protocol": "map@all/cos/label",
-    "standing": "second-hand",
-    "rows": [
-        {"method": "CCA", "values": {"mAP": {"i2t": 0.2, "t2i": 0.25}}},
-        {"method": "DAML", "standing": "paper", "features": "SIFT; LDA", "values": {"mAP": {"i2t": 0.3, "mean": 0.29}}},
-    ],
-}
+CCA = {"method": "CCA", "values": {"mAP": {"i2t": 0.2, "t2i": 0.25}}}
+DAML = {"method": "DAML", "standing": "paper", "features": "SIFT; LDA", "values": {"mAP": {"i2t": 0.3, "mean": 0.29}}}
+COMMON = {"dataset": "Wikipedia", "source": "a paper", "encoder": "SIFT and LDA", "standing": "second-hand"}
+TABLE = {**COMMON, "protocol": "map@all/cos/label", "rows": [CCA, DAML]}
 
 
 def write(folder, *tables):
@@ -35,8 +28,8 @@ def write(folder, *tables):
 
 def with_row(**changes):
     """The table with its second row changed; a key set to None is left out."""
-    row = {key: value for key, value in {**TABLE["rows"][1], **changes}.items() if value is not None}
-    return {**TABLE, "rows": [TABLE["rows"][0], row]}
+    row = {key: value for key, value in {**DAML, **changes}.items() if value is not None}
+    return {**TABLE, "rows": [CCA, row]}
 
 
 def test_rows_inherit_from_their_table_and_have_a_claim_for_each_metric(tmp_path):

@@ -16,7 +16,7 @@ from cmr_lightning.reports.board_tables import LEGEND, write_csv
 from cmr_lightning.reports.page import repeating_command
 from cmr_lightning.reports.report import main
 from tests.building import write_toy
-from tests.cmr_lightning.reports.made_runs import make_composed_run, make_run, on_split, write_claims
+from tests.cmr_lightning.reports.made_runs import MAP, make_composed_run, make_run, on_split, write_claims
 
 EVIL = "<script>alert(1)</script>"
 EVIL_NAME = "a\"b'c onerror=alert(1) </style>.jpg"
@@ -121,12 +121,10 @@ def test_what_lacks_runs_is_named_and_its_queries_are_not_set_against_those_of_a
 
 
 def test_published_numbers_stand_beside_ours_with_source_and_standing() -> None:
-    rows = [
-        {"protocol": "map@all/cos/label", "features": "toy features", "source": f"A paper {EVIL}", "standing": "paper"},
-        {"protocol": "not stated", "source": "Hearsay", "standing": "recalled", "note": EVIL},
-    ]
+    stated = {"protocol": MAP, "features": "toy features", "source": f"A paper {EVIL}", "standing": "paper"}
+    unstated = {"protocol": "not stated", "source": "Hearsay", "standing": "recalled", "note": EVIL}
     common = {"method": "DAML", "encoder": EVIL, "values": {"mAP": {"i2t": 0.25, "mean": 0.3}}}
-    write_claims(*({**row, **common} for row in rows))
+    write_claims({**stated, **common}, {**unstated, **common})
     make_run(Path("runs/a"), noise=0.0)  # a perfect ranking
     page = Page(written())
     assert re.search(r"ours − published\s*DAML, mAP\s+0\.250\+0\.750\s", page.text)
@@ -188,8 +186,7 @@ def test_sixty_runs_stay_below_15_megabytes() -> None:
     assert len(html.encode()) < 15e6
     assert html.count("<h2>") == 1
     assert html.count("Repeat it:") == 60
-    with Path("report/report.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = list(csv.DictReader(Path("report/report.csv").read_text().splitlines()))
     assert len(lines) == 12 * 3
     assert {line["runs"] for line in lines} == {"5"}
     assert lines[0]["experiment"] == "toys/m0"

@@ -29,8 +29,12 @@ BEGUN = "begun"
 class Slowly(pl.Callback):
     """Says when a run has begun, and stretches it, so that there is time to kill it everywhere."""
 
-    def on_train_start(self, trainer: pl.Trainer, *_: object) -> None:
-        Path(trainer.default_root_dir, BEGUN).touch()
+    begun = False
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if not self.begun:
+            Path(trainer.default_root_dir, BEGUN).touch()
+        self.begun = True
 
     def on_train_batch_end(self, *_: object) -> None:
         time.sleep(0.02)

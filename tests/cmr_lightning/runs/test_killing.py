@@ -59,9 +59,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
-def test_killed_at_any_moment_a_run_ends_as_if_undisturbed(
-    moment: Killed, toy: Path, no_pictures: None, undisturbed: dict[str, Any]
-) -> None:
+def test_a_kill_changes_no_result(moment: Killed, toy: Path, no_pictures: None, undisturbed: dict[str, Any]) -> None:
     planned = PlannedRun(toy, 3, (), Run(toy.parent / "run"))
     assert killed([planned.fit, planned.test], moment) == -signal.SIGKILL
     assert not planned.run.record.exists()

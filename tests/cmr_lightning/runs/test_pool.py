@@ -12,6 +12,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from threading import Event
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -46,13 +47,14 @@ class Surroundings(pl.Callback):
     """Notes what a process finds before it trains."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        loggers = (None, "pytorch_lightning", "lightning_fabric", "py.warnings")
         found = {
             "signals": {number.name: str(signal.getsignal(number)) for number in signal.Signals},
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "folder": str(Path.cwd()),
             "arguments": sys.argv[1:],
             "warnings": sorted(map(repr, warnings.filters)),
-            "handlers": {name: [type(h).__name__ for h in logging.getLogger(name).handlers] for name in _LOGGERS},
+            "handlers": {name: [type(h).__name__ for h in logging.getLogger(name).handlers] for name in loggers},
             "environment": dict(os.environ),
             "threads": [torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())],
             "workers": multiprocessing.get_start_method(),
@@ -61,12 +63,7 @@ class Surroundings(pl.Callback):
         Path(trainer.default_root_dir).with_suffix(f".{trainer.state.fn.value}.json").write_text(json.dumps(found))
 
 
-_LOGGERS = (None, "pytorch_lightning", "lightning_fabric", "py.warnings")
-
-
-def test_a_run_of_the_pool_equals_one_of_a_new_interpreter_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_the_pool_equals_one_of_a_new_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     forked, fresh = (plan(tmp_path / name, f"{CALLBACK}.Surroundings", epochs=2) for name in ("forked", "fresh"))
@@ -75,12 +72,8 @@ def test_a_run_of_the_pool_equals_one_of_a_new_interpreter_bit_for_bit(
     outcome = execute(forked, lambda: commands, {"OMP_NUM_THREADS": "2"}, tell=lambda _, phase: phases.append(phase))
     assert outcome.error is None
     assert phases == ["starting", "fit", "fit epoch 1 of 2", "fit epoch 2 of 2", "test", None]
-    subprocess.run(
-        [sys.executable, "-m", "cmr_lightning.runs.pool", *fresh.fit, "--", *fresh.test],
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
+    words = [sys.executable, "-m", "cmr_lightning.runs.pool", *fresh.fit, "--", *fresh.test]
+    subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "2"}, stdout=subprocess.DEVNULL, check=True)
     assert differences(fresh.run, forked.run) == []
     one, other = (Record.read(planned.run.record) for planned in (forked, fresh))
     assert one.metrics == other.metrics
@@ -135,16 +128,13 @@ def test_a_run_ends_when_it_is_told_to_and_can_be_resumed(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_is_passed_on_where_nobody_else_does(planned: PlannedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(process: Any, *_: object) -> bool:
-        processes.append(process)
-        raise KeyboardInterrupt
-
-    processes: list[Any] = []
-    monkeypatch.setattr(pool, "_watch", interrupted)
+    watch = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(pool, "_watch", watch)
     with pytest.raises(KeyboardInterrupt):
         execute(planned, lambda: [planned.fit], {})
-    processes[0].join(60)
-    assert processes[0].exitcode not in (0, None)
+    process = watch.call_args.args[0]
+    process.join(60)
+    assert process.exitcode not in (0, None)
     assert not planned.run.finished
 
 
@@ -162,9 +152,7 @@ def test_the_reason_of_a_failure_is_told(planned: PlannedRun, tmp_path: Path) ->
     assert "Traceback" not in ends.error
 
 
-def test_a_run_that_another_process_works_on_is_waited_for(
-    planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_process_is_waited_for(planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(pool, "_SECONDS_BETWEEN_CHECKS", 0.01)
     log, found, waits = planned.run.output, [[["fit"]]], Event()
 
@@ -224,9 +212,7 @@ def test_jobs_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MIG-a", 0, [None, None, None]),
     ],
 )
-def test_jobs_stay_on_the_gpus_that_were_given(
-    given: str, seen: int, used: list[str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jobs_use_given_gpus(given: str, seen: int, used: list[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     assert [share(place, 3).get("CUDA_VISIBLE_DEVICES") for place in range(3)] == used

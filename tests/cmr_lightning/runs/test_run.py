@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.runs.run import Run, experiment_name, run_of_config
+from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run_of_command import experiment_name, run_of_config
 
 
 @pytest.fixture
@@ -45,6 +46,25 @@ def test_resume_needs_a_checkpoint(run: Run) -> None:
         run.check(resume=False, overwrite=False)
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("file", "file is a file"),
+        ("file/below/run", "file is a file"),
+        ("x" * 5000, "File name too long"),
+        ("closed/run", "closed is closed to you"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused(
+    folder: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "closed")  # nothing is closed to root
+    with pytest.raises(UserError, match=message):
+        Run(tmp_path / folder).check(resume=False, overwrite=False)
+
+
 def test_overwriting_deletes_what_the_run_left_and_nothing_else(run: Run) -> None:
     (run.path / "checkpoints" / "mine.ckpt").touch()
     (run.path / "thesis.tex").touch()
@@ -58,9 +78,7 @@ def test_overwriting_deletes_what_the_run_left_and_nothing_else(run: Run) -> Non
     assert not (run.path / "checkpoints").exists()
 
 
-def test_interrupted_overwriting_leaves_nothing_to_resume_or_to_take_for_a_result(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_overwriting_leaves_nothing_to_resume_or_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.record.touch()
     run.write_summary({"epochs": 3})
 

@@ -7,19 +7,10 @@ from cmr_lightning.runs.settings import look_up, put
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    return {
-        "model": {
-            "class_path": "DAML",
-            "init_args": {
-                "dim": 8,
-                "weights": {"pair": 1.0},
-                "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.1}},
-                "discriminator": "ModalityClassifier",
-            },
-        },
-        "data": {"class_path": "Toy"},
-        "trainer": {"max_epochs": 2},
-    }
+    optimizer = {"class_path": "Adam", "init_args": {"lr": 0.1}}
+    arguments = {"dim": 8, "weights": {"pair": 1.0}, "optimizer": optimizer, "discriminator": "ModalityClassifier"}
+    model = {"class_path": "DAML", "init_args": arguments}
+    return {"model": model, "data": {"class_path": "Toy"}, "trainer": {"max_epochs": 2}}
 
 
 @pytest.mark.parametrize(

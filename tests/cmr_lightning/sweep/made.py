@@ -41,12 +41,6 @@ def write_sweep(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def rate_of(planned: PlannedRun) -> float:
-    """The learning rate that a trial sets."""
-    (rate,) = [o.partition("=")[2] for o in planned.options if o.startswith("--model.generator_optimizer.lr=")]
-    return float(rate)
-
-
 def resolve(arguments: Sequence[str]) -> dict[str, Any]:
     """Instead of the command line's parser, which takes half a second: the experiment with the options in it."""
     given = list(options([word for word in arguments if word != "fit"]))
@@ -84,7 +78,8 @@ class Pretence:
         if number in self.failing:
             return Outcome(planned, 1.0, "the GPU is taken")
         planned.run.path.mkdir(parents=True, exist_ok=True)
-        best = 1 - abs(math.log10(rate_of(planned)) + 2) / 4
+        rate = float(dict(options(planned.options))["model.generator_optimizer.lr"])
+        best = 1 - abs(math.log10(rate) + 2) / 4
         for epoch in range(1, EPOCHS + 1):
             rows = "".join(f"{e - 1},{best * (1 - 0.5**e)}\n" for e in range(1, epoch + 1))
             planned.run.metrics.write_text(f"step,{METRIC}\n{rows}")

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -92,6 +93,14 @@ def test_resuming_within_an_epoch_gives_the_very_same_batches(root: Path, served
     resumed.load_state_dict(stopped.state_dict())
     found = [*before, *resumed, *resumed]
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_part_without_pictures_is_refused_however_often_it_is_asked_for(root: Path) -> None:
+    shutil.rmtree(root / "pictures")
+    data = album(root, missing="skip")
+    for _ in range(2):
+        with pytest.raises(UserError, match="none of the 12 train pictures is there"):
+            data.listing("train")
 
 
 def test_missing_and_damaged_pictures_are_counted_in_the_split(root: Path) -> None:

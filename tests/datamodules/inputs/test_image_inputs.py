@@ -1,8 +1,6 @@
 import copy
-import os
 import pickle
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,10 +198,8 @@ def test_wrong_archives_are_refused(tmp_path):
         FeatureArchive("f.npz").usable(tmp_path, ["a.jpg"])
 
 
-def test_real_pictures_are_decoded_as_those_of_the_independent_features():
-    if "CMR_DATA" not in os.environ:
-        pytest.skip("CMR_DATA names no folder of real data")
-    root = Path(os.environ["CMR_DATA"]) / "pascal_sentence"
+def test_real_pictures_are_decoded_as_those_of_the_independent_features(real_data):
+    root = real_data / "pascal_sentence"
     names = sorted(path.relative_to(root).as_posix() for path in root.glob("images/*.jpg"))[:8]
     found = Pictures(crop=224, resize=224).content(root, names, training=False).rows(torch.arange(8))
     for name, picture in zip(names, found, strict=True):

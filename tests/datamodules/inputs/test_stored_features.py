@@ -20,7 +20,7 @@ from datamodules.inputs.stored_features import StoredImages, StoredTexts, open_s
 from tests.building import trainer
 from tests.datamodules.album import PARTS, PICTURES, Album, write_album
 from tests.datamodules.published.stores import write_store
-from tests.toy import encoder
+from tests.toy import toy_model
 
 write = partial(write_store, dtype="float32")
 
@@ -49,10 +49,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def album(root: Path, image: StoredImages | None = None, **kwargs: object) -> Album:
     return Album(str(root), image or StoredImages("upright"), StoredTexts("turned"), **kwargs)  # type: ignore[arg-type]
-
-
-def settings(data: Album) -> dict[str, Any]:
-    return {"spec": data.spec, "image_encoder": encoder, "text_encoder": encoder, "dim": 8}
 
 
 def expected(data: Album, part: str) -> Tensor:
@@ -94,7 +90,7 @@ def test_rotations_in_training_if_asked_for_and_upright_in_evaluation(root: Path
 
 def test_ssal_learns_from_four_rotations(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    model = SSAL(**settings(data), discriminator=ModalityClassifier)
+    model = toy_model(SSAL, data, discriminator=ModalityClassifier)
     batch = next(iter(data.train_dataloader()))
     embeddings = model.eval().embed(batch)
     for turn, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
@@ -109,9 +105,9 @@ def test_methods_without_rotations_refuse_them(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
     unweighted = {"adversarial_rotation": 0.0}
     for build in (
-        lambda: InfoNCE(**settings(data)),
+        lambda: toy_model(InfoNCE, data),
         lambda: CCA(data.spec, components=2),
-        lambda: SSAL(**settings(data), discriminator=ModalityClassifier, weights=unweighted),
+        lambda: toy_model(SSAL, data, discriminator=ModalityClassifier, weights=unweighted),
     ):
         with pytest.raises(UserError, match=r"4 rotations, .* no use; set data\.image\.rotations to false"):
             build()
@@ -128,7 +124,7 @@ def test_training_from_the_store_is_training_from_memory(root: Path) -> None:
             content = [stored.rows(index) for stored, index in zip((part.image, part.text), rows, strict=True)]  # type: ignore[union-attr]
             data._parts["train"] = type(part)(*content, part.label, part.owner, part.image_names, part.captions)
         pl.seed_everything(3, verbose=False)
-        model = InfoNCE(**settings(data))
+        model = toy_model(InfoNCE, data)
         trainer(max_epochs=2).fit(model, data)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 

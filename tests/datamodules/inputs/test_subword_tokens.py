@@ -54,10 +54,20 @@ def test_vocabulary_of_another_language_is_refused(tmp_path: Path) -> None:
         tokens.learn(captioned("a dog ran"))
 
 
+def test_share_of_unknown_tokens() -> None:
+    tokens = learnt("a dog", "on it")
+    assert tokens.unknown_share(captioned("a cat")) == 0
+    assert tokens.unknown_share(captioned("狗", "a dog")) == pytest.approx(1 / 9)
+
+
 def test_missing_tokenizers_and_a_length_without_room_for_a_word_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^some/bert .* its tokenizer .* as data.text.init_args.tokenizer, a folder"):
         SubwordTokens("some/bert").learn(captioned("a"))
+    with pytest.raises(
+        UserError, match=r"^The folder \./nowhere, given as data.text.init_args.tokenizer, does not exist"
+    ):
+        SubwordTokens("./nowhere").learn(captioned("a"))
     with pytest.raises(UserError, match=r"cannot be loaded .*tokenizer\.json"):
         SubwordTokens(str(tmp_path)).learn(captioned("a"))
-    with pytest.raises(UserError, match=r"data\.text\.max_length is 2"):
+    with pytest.raises(UserError, match="max_length of SubwordTokens is 2"):
         SubwordTokens("bert", max_length=2)

@@ -44,7 +44,7 @@ def test_long_captions_are_cut():
     assert tokens.ids[:, 0].tolist() == [START] * 3
     assert tokens.ids[:, -1].tolist() == [END] * 3
     assert learned(WordTokens(max_length=90)).content(TRAIN).ids.shape == (3, 7)
-    with pytest.raises(UserError, match=r"data\.text\.max_length is 2, but"):
+    with pytest.raises(UserError, match="max_length of WordTokens is 2, but"):
         WordTokens(max_length=2)
 
 
@@ -91,7 +91,64 @@ def test_settings_choose_the_words():
 
 
 def test_settings_that_leave_no_words_are_refused_and_weights_are_no_tokens():
-    with pytest.raises(UserError, match=r"leave no words with data\.text\.min_df .*; lower data\.text\.min_df"):
+    with pytest.raises(
+        UserError, match=r"leave no words with data\.text\.min_df .*or lower data\.text\.min_df, which is 4"
+    ):
         learned(WordWeights(min_df=4))
     with pytest.raises(TypeError, match="makes no tokens"):
         WordWeights().words(5)
+    with pytest.raises(UserError, match=r"data\.text\.stop_words is english, but data\.text\.splitting is characters"):
+        WordWeights(stop_words="english", splitting="characters")
+
+
+def checked(text, train):
+    text.learn(train)
+    text.check(train)
+
+
+NEWS = captioned("今天北京下雨", "昨天上海下雨", "明天北京有风")
+
+
+def test_characters_are_words_where_texts_have_no_spaces():
+    tokens = WordTokens(splitting="characters")
+    tokens.learn(NEWS)
+    assert tokens.length == 2 + 6
+    assert "characters of at least 1" in tokens.description
+    weights = WordWeights(splitting="characters", min_df=2)
+    weights.learn(NEWS)
+    assert {"北京", "下雨", "天", "北"} <= set(weights.vectorizer.get_feature_names_out())
+    assert "one to three characters" in weights.description
+    assert weights.content(captioned("天津下雨")).count_nonzero() == 4  # 天, 下, 雨 and 下雨
+
+
+@pytest.mark.parametrize("kind", [WordTokens, WordWeights])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("今天北京下雨", "昨天上海下雨", "明天北京有风"),
+        ("今日は雨が降る。", "犬が走る", "電車が遅れた"),
+        ("วันนี้ฝนตก", "สุนัขวิ่งเร็ว", "รถไฟมาสาย"),
+        ("🐶🏖", "🐱", "🚂🌧"),
+        ("DSC2231", "IMG4012", "PIC5518"),
+    ],
+)
+def test_texts_without_words_that_other_texts_can_have_are_refused_with_the_remedy(kind, texts):
+    with pytest.raises(
+        UserError, match=r"set data\.text\.splitting to characters if the texts are in a script without spaces"
+    ):
+        checked(kind(), captioned(*texts))
+
+
+def test_shares_of_unknown_words():
+    assert learned(WordTokens()).unknown_share(VAL) == pytest.approx(3 / 5)  # zebra, giraffes, and a text without words
+    assert learned(WordTokens(max_length=3)).unknown_share(TRAIN) == 0
+    assert learned(WordWeights()).unknown_share(VAL) == pytest.approx(3 / 4)  # "a" is too short to be one
+    news = WordWeights(splitting="characters")
+    news.learn(NEWS)
+    assert news.unknown_share(captioned("今天天津下雪")) == pytest.approx(2 / 6)
+
+
+def test_rare_words_are_refused_where_most_are_rare_but_not_where_few_are_asked_for():
+    with pytest.raises(UserError, match=r"^100% of the words .* are left .*or lower data\.text\.min_count, which is 9"):
+        checked(WordTokens(min_count=9), TRAIN)
+    checked(WordWeights(max_features=1), TRAIN)

@@ -1,33 +1,7 @@
-import sys
-
 import pytest
 import torch
 
-from cmr_lightning.errors import UserError
-from datamodules.inputs import vocabulary
-from datamodules.inputs.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest, tokenise
-
-
-@pytest.mark.parametrize(
-    ("splitting", "caption", "words"),
-    [
-        ("words", "A dog's T-shirt!", ["a", "dog's", "t", "shirt"]),
-        ("words", "Two  men,one BALL.", ["two", "men", "one", "ball"]),
-        ("words", "the dog’s 2nd café", ["the", "dog's", "2nd", "café"]),
-        ("words", "'quoted' under_score", ["quoted", "under", "score"]),
-        ("words", " ... ", []),
-        ("treebank", "A dog's T-shirt!", ["a", "dog", "'s", "t-shirt", "!"]),
-    ],
-)
-def test_tokenise(splitting, caption, words):
-    assert tokenise(caption, splitting) == words
-
-
-def test_treebank_without_nltk(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nltk.tokenize", None)
-    vocabulary._treebank.cache_clear()
-    with pytest.raises(UserError, match="pip install nltk"):
-        tokenise("a dog", "treebank")
+from datamodules.inputs.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, longest
 
 
 def test_a_vocabulary_encodes_as_it_was_built():
@@ -49,10 +23,6 @@ def test_special_tokens_come_first_and_words_are_sorted_in_whatever_order_they_c
     assert len(built) == 9
     assert [built.words[i] for i in (PAD, START, END, UNKNOWN)] == ["<pad>", "<start>", "<end>", "<unk>"]
     assert Vocabulary.build(reversed(captions)) == built
-
-
-def test_min_count_drops_rare_words():
-    assert Vocabulary.build(["a cat", "a dog", "a dog"], min_count=2).words[4:] == ("a", "dog")
 
 
 def test_encode():

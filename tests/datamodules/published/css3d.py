@@ -73,15 +73,10 @@ def python2_npy(content: Any) -> bytes:
     file.write(
         b"(K\x01)cnumpy\ndtype\nU\x02O8K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]"
     )
-    file.write(python2_pickle(content) + b"atb.")
+    pickled = io.BytesIO()
+    _Python2(pickled, protocol=2).dump(content)
+    file.write(pickled.getvalue()[2:-1] + b"atb.")  # its opcodes alone, without protocol and stop
     return file.getvalue()
-
-
-def python2_pickle(content: Any) -> bytes:
-    """The opcodes of plain values, without frame, where strings are those of Python 2."""
-    file = io.BytesIO()
-    _Python2(file, protocol=2).dump(content)
-    return file.getvalue()[2:-1]
 
 
 class _Python2(pickle._Pickler):

@@ -49,23 +49,22 @@ def karpathy_images(sizes: dict[str, int], captions: Sequence[int] = (5,)) -> li
     """
     rng = np.random.default_rng(0)
     images: list[dict[str, Any]] = []
-    for split in (split for split, size in sizes.items() for _ in range(size)):
-        row = len(images)
-        first = sum(len(image["sentids"]) for image in images)
+    first = 0
+    for row, split in enumerate(split for split, size in sizes.items() for _ in range(size)):
         texts = sentences(_KINDS[row % len(_KINDS)], captions[row % len(captions)], rng)
-        ids = [first + number for number in range(len(texts))]
-        images.append(
-            {
-                "sentids": ids,
-                "imgid": row,
-                "sentences": [
-                    {"tokens": raw.lower().strip(".").split(), "raw": raw, "imgid": row, "sentid": number}
-                    for number, raw in zip(ids, texts, strict=True)
-                ],
-                "split": split,
-            }
-        )
+        images.append(karpathy_entry(row, split, first, texts))
+        first += len(texts)
     return images
+
+
+def karpathy_entry(row: int, split: str, first: int, texts: list[str]) -> dict[str, Any]:
+    """An entry of Karpathy's files without the name of its file, whose sentences are numbered from `first`."""
+    listed = [
+        {"tokens": raw.lower().strip(".").split(), "raw": raw, "imgid": row, "sentid": first + number}
+        for number, raw in enumerate(texts)
+    ]
+    ids = [sentence["sentid"] for sentence in listed]
+    return {"sentids": ids, "imgid": row, "sentences": listed, "split": split}
 
 
 def write_karpathy(path: Path, dataset: str, images: list[dict[str, Any]]) -> None:

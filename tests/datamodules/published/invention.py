@@ -1,7 +1,6 @@
 """Inventing content that carries its class, so that short training runs learn something."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +29,6 @@ class Expected(NamedTuple):
     checksum: str
     sizes: tuple[int, int, int]
     shared: str = ""
-
-
-def shuffled(counts: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """Labels in the given counts, in random order."""
-    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
 
 
 def histograms(labels: np.ndarray, bins: int, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -43,12 +43,8 @@ def write(root: Path, pictures: bool = False, folders: bool = False) -> None:
     """
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    category = {
-        name: label
-        for of in read_split("pascal_sentence_0")["parts"].values()
-        for label, names in of.items()
-        for name in names
-    }
+    parts = read_split("pascal_sentence_0")["parts"].values()
+    category = {name: label for of in parts for label, names in of.items() for name in names}
     classes = sorted(set(category.values()))
     names = sorted(category)
     number = np.array([classes.index(category[name]) for name in names])

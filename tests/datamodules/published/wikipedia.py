@@ -8,7 +8,7 @@ from sklearn.preprocessing import normalize
 
 from datamodules.reading.committed_splits import read_split
 from datamodules.wikipedia import Wikipedia
-from tests.datamodules.published.invention import Expected, hexadecimal, histograms, sentences, shuffled, write_picture
+from tests.datamodules.published.invention import Expected, hexadecimal, histograms, sentences, write_picture
 
 load = Wikipedia
 TINY = {"batch_size": 32}
@@ -42,11 +42,8 @@ def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
     """
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    carved = read_split("wikipedia_validation")["rows"]
-    labels = {
-        "tr": _train_labels([carved[name] for name in CLASSES], rng),
-        "te": np.concatenate([shuffled(TEST_FIRST_231, rng), shuffled(TEST_OTHER_462, rng)]),
-    }
+    published = read_split("wikipedia_labels")["labels"]
+    labels = {"tr": np.array(published["train"]), "te": np.array(published["test"])}
     (root / "categories.list").write_text("".join(f"{name}\n" for name in CLASSES))
     for suffix, name in (("tr", "trainset"), ("te", "testset")):
         lines = [
@@ -62,16 +59,6 @@ def write(root: Path, tfidf: bool = True, pictures: int = 0) -> None:
         scipy.io.savemat(root / "raw_features_with_tfidf.mat", words | features, do_compression=True)
     for name in ("trainset", "testset"):
         _write_pictures(root, name, pictures)
-
-
-def _train_labels(carved: list[list[int]], rng: np.random.Generator) -> np.ndarray:
-    """Labels in the true counts, with every validation row in its class and the others shuffled."""
-    labels = np.full(sum(TRAIN), -1)
-    for label, rows in enumerate(carved):
-        labels[rows] = label
-    others = [count - len(rows) for count, rows in zip(TRAIN, carved, strict=True)]
-    labels[labels < 0] = shuffled(others, rng)
-    return labels
 
 
 def _write_pictures(root: Path, name: str, rows: int) -> None:

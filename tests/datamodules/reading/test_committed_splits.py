@@ -7,7 +7,7 @@ import pytest
 
 import datamodules.reading.committed_splits
 from cmr_lightning.errors import UserError
-from datamodules.reading.committed_splits import CHECKSUMS, SPLITS, held_out, read_rows, read_split
+from datamodules.reading.committed_splits import CHECKSUMS, SPLITS, check_labels, held_out, read_rows, read_split
 from tests.building import ROOT
 
 PASCAL = [f"pascal_sentence_{number}" for number in range(5)]
@@ -95,19 +95,25 @@ def test_pascal_splits_are_five_different_ones_of_the_same_images():
     assert len({images(*parts.values()) for parts in splits}) == 1
 
 
-def test_rows_come_in_rising_order_and_those_of_another_file_are_refused(tmp_path):
-    name, classes = "pascal_sentence_dscmr_validation", [str(number) for number in range(20)]
-    listed = read_split(name)["rows"]
-    labels = [next((int(label) for label in classes if row in listed[label]), 0) for row in range(800)]
-    rows = read_rows(name, labels, classes, tmp_path / "labels.mat")
-    assert rows == sorted(rows)
-    assert len(rows) == 100
-    with pytest.raises(UserError, match="is not there"):
-        read_rows(name, labels[:700], classes, tmp_path / "labels.mat")
-    row = listed["7"][2]
-    labels[row] = 3
-    with pytest.raises(UserError, match=rf"labels\.mat .* row {row}, .* should have the class 7 and has 3"):
-        read_rows(name, labels, classes, tmp_path / "labels.mat")
+@pytest.mark.parametrize("data_set", ["wikipedia", "pascal_sentence_dscmr"])
+def test_rows_come_in_rising_order_each_in_its_class(data_set):
+    rows = read_rows(f"{data_set}_validation")
+    assert rows == sorted(set(rows))
+    labels = read_split(f"{data_set}_labels")["labels"]["train"]
+    for number, of_class in enumerate(read_split(f"{data_set}_validation")["rows"].values()):
+        assert {labels[row] for row in of_class} == {number}
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+def test_labels_in_another_order_are_refused(half, tmp_path):
+    name, classes = "wikipedia_labels", list("abcdefghij")
+    labels = list(read_split(name)["labels"][half])
+    check_labels(name, half, labels, classes, tmp_path / "some.list")
+    row = next(row for row in range(60, 90) if labels[row] != labels[row + 1])
+    labels[row], labels[row + 1] = labels[row + 1], labels[row]
+    message = rf"some\.list .* row {row}, .* the class {classes[labels[row + 1]]} and has {classes[labels[row]]}"
+    with pytest.raises(UserError, match=message):
+        check_labels(name, half, labels, classes, tmp_path / "some.list")
 
 
 def test_a_tenth_of_the_names_is_held_out_whatever_else_there_is():

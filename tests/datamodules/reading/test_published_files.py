@@ -1,3 +1,4 @@
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,18 +7,9 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from PIL import Image
 
 from cmr_lightning.errors import UserError
-from datamodules.reading.published_files import (
-    feature_rows,
-    find,
-    read_json,
-    read_lines,
-    read_mat,
-    read_npz,
-    read_picture,
-)
+from datamodules.reading.published_files import feature_rows, find, on_disk, read_json, read_lines, read_mat, read_npz
 
 SOURCE = "get it there"
 NUMBERS = np.random.default_rng(0).random((40, 3))
@@ -26,6 +18,19 @@ NUMBERS = np.random.default_rng(0).random((40, 3))
 def refused(message: str, read: Callable[..., Any], *args: Any) -> None:
     with pytest.raises(UserError, match=f"{message}.*; {SOURCE}\\.$"):
         read(*args, SOURCE)
+
+
+@pytest.mark.parametrize("on_the_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_the_table", ["NFC", "NFD"])
+def test_names_are_found_in_either_normal_form(tmp_path: Path, on_the_disk: str, in_the_table: str) -> None:
+    name = "é/한국/müller 1.jpg"
+    there = tmp_path / unicodedata.normalize(on_the_disk, name)
+    there.parent.mkdir(parents=True)
+    there.touch()
+    wanted = unicodedata.normalize(in_the_table, name)
+    assert on_disk(tmp_path, wanted) == there
+    assert find(tmp_path, wanted, SOURCE) == there
+    assert on_disk(tmp_path, f"{wanted}x").name == f"{wanted}x".rpartition("/")[2]
 
 
 def test_find_returns_a_file_and_names_what_is_missing(tmp_path: Path) -> None:
@@ -108,14 +113,3 @@ def test_feature_rows_are_finite_and_in_the_order_asked_for(bad: float) -> None:
     assert rows.dtype == torch.float32
     assert rows.tolist() == [[9, 10, 11], [0, 1, 2]]
     refused("what should hold finite numbers, but 1 rows .* first row 2", feature_rows, array, [0, 2, 3], "what")
-
-
-def test_read_picture(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    Image.new("L", (6, 4), 200).save(path)
-    picture = read_picture(path)
-    assert picture.shape == (4, 6, 3)
-    assert picture.dtype == np.uint8
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"a\.jpg cannot be read as a picture"):
-        read_picture(path)

@@ -91,7 +91,13 @@ def test_whatever_else_a_pickle_names_is_refused(tmp_path: Path, program: bytes)
         read(npy(tmp_path / "a.npy", program))
 
 
-@pytest.mark.parametrize("value", [{1, 2}, range(3), 1j, np.array(["a"]), np.float16(1), np.datetime64("2020-01-01")])
+ITSELF: dict[str, Any] = {}
+ITSELF["itself"] = ITSELF
+
+
+@pytest.mark.parametrize(
+    "value", [ITSELF, {1, 2}, range(3), 1j, np.array(["a"]), np.float16(1), np.datetime64("2020-01-01")]
+)
 def test_other_values_are_refused(tmp_path: Path, value: Any) -> None:
     with pytest.raises(UserError, match="was not opened"):
         read(saved(tmp_path / "a.npy", {"value": value}))
