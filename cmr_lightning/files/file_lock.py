@@ -53,6 +53,12 @@ def is_locked(path: Path) -> bool:
         return not lock(file)
 
 
+def refuse_locked(path: Path) -> None:
+    """Raise UserError if a process holds the lock on a file."""
+    if is_locked(path):
+        raise _refused(path)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on a file, which is created if necessary.
@@ -63,13 +69,17 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         if not lock(file):
-            raise UserError(f"Another process still works on {path.parent}: it holds {path.name} there.")
+            raise _refused(path)
         _held.add(file)
         try:
             yield
         finally:
             _held.discard(file)
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _refused(path: Path) -> UserError:
+    return UserError(f"Another process still works on {path.parent}: it holds {path.name} there.")
 
 
 @contextmanager

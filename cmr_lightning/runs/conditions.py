@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.runs.comparison import without_places
 from cmr_lightning.runs.run import Run
@@ -31,6 +32,14 @@ def conditions_of_record(record: Record) -> Conditions:
     return conditions_of(record.weights, record.split["checksum"], record.data_checksum, record.config)
 
 
+def record_of(run: Run) -> Record | None:
+    """Read the record of a run; None if there is none, or it is damaged, so that the run is measured again."""
+    try:
+        return Record.read(run.record)
+    except UserError:
+        return None
+
+
 def place_of_results(run: Run, conditions: Conditions, own: bool) -> Run:
     """Return the folder for the results of a run: its own, unless that has or waits for a result of other conditions.
 
@@ -39,7 +48,8 @@ def place_of_results(run: Run, conditions: Conditions, own: bool) -> Run:
         conditions: Those of the results.
         own: Whether it is the run's best checkpoint that is measured, under the run's settings.
     """
-    there = conditions_of_record(Record.read(run.record)) if run.record.exists() else None
+    record = record_of(run)
+    there = None if record is None else conditions_of_record(record)
     if there == conditions or (there is None and own):
         return run
     return _folder(run, conditions)
@@ -47,9 +57,9 @@ def place_of_results(run: Run, conditions: Conditions, own: bool) -> Run:
 
 def put_aside(run: Run) -> None:
     """Move the results of a run that is trained further to a folder of their own: its weights will be others."""
-    if not run.record.exists():
+    if (record := record_of(run)) is None:
         return
-    folder = _folder(run, conditions_of_record(Record.read(run.record)))
+    folder = _folder(run, conditions_of_record(record))
     folder.path.mkdir(parents=True, exist_ok=True)
     for path in (run.record, run.ranks, run.examples, run.gallery, run.embeddings):
         if path.exists():

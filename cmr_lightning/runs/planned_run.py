@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Record
 from cmr_lightning.files.names import check_name
 from cmr_lightning.files.yaml_file import read_yaml
+from cmr_lightning.runs.conditions import record_of
 from cmr_lightning.runs.run import Run
 from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_option
@@ -81,7 +81,7 @@ class Job:
         """List the commands that are left to do, in their order; none if the run is finished."""
         planned, run = self.planned, self.planned.run
         again = [[*planned.fit, "--overwrite=true"], planned.test]
-        if (record := _record_of(run)) is not None:
+        if (record := record_of(run)) is not None:
             config = {key: record.config.get(key) for key in self.config}  # `test` has options of its own
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
         if not run.started or not self._is_of(_config_of(run)):
@@ -93,14 +93,6 @@ class Job:
     def _is_of(self, config: dict[str, Any]) -> bool:
         """Compare a run's config with this one, whatever the run is called and wherever it is kept."""
         return without_names(config) == without_names(self.config)
-
-
-def _record_of(run: Run) -> Record | None:
-    """Read the record of a run; None if there is none, or it is damaged, so that the run is measured again."""
-    try:
-        return Record.read(run.record)
-    except UserError:
-        return None
 
 
 def _config_of(run: Run) -> dict[str, Any]:

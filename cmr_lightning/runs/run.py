@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.whole_file import unfinished, write_whole
 
 _MARK = "The files of a run of cmr_lightning are in this folder. A command that writes them holds a lock on this one.\n"
+
+
+_LOGGED = ("events.out.tfevents.*", "hparams.yaml")
 
 
 class Summary(TypedDict):
@@ -76,14 +78,12 @@ class Run:
 
     def files(self) -> list[Path]:
         """List what the commands have written here, and nothing that is of anybody else."""
-        names = [
-            inside.name
-            for inside in vars(Run).values()
-            if isinstance(inside, _Inside) and inside.name != self.lock.name
-        ]
-        written = [self.path / name for name in names]
-        known = [*written, *map(unfinished, written), *self.path.glob("hpc_ckpt_*.ckpt")]
-        return [path for path in known if path.exists() or path.is_symlink()]
+        names = [inside.name for inside in vars(Run).values() if isinstance(inside, _Inside)]
+        written = [self.path / name for name in names if name != self.lock.name]
+        known = [path for path in (*written, *map(unfinished, written)) if path.is_symlink() or path.is_file()]
+        logged = [path for name in _LOGGED for path in self.tensorboard.rglob(name)]
+        saved = [*self.path.glob("hpc_ckpt_*.ckpt"), *self.more_checkpoints.glob("*.ckpt")]
+        return [*known, *saved, *logged, *(path for folder in self.others.glob("*") for path in Run(folder).files())]
 
     @property
     def finished(self) -> bool:
@@ -143,12 +143,9 @@ class Run:
         if overwrite:
             # first what could be resumed, tested or taken for a result, in case this is interrupted
             for path in (*self.checkpoints(), self._summary, self.record, *self.files()):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):  # somebody's own checkpoints may be in it
-                self.best.parent.rmdir()
+                path.unlink(missing_ok=True)
+            for folder in (self.more_checkpoints, self.best.parent, self.tensorboard, self.others):
+                _remove_empty(folder)
         self._summary.unlink(missing_ok=True)
 
     def _is_marked(self) -> bool:
@@ -162,6 +159,13 @@ class Run:
             return False
         with self.config.open("rb") as file:
             return file.readline(1000).startswith(b"# python -m cmr_lightning test --config ")
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it, unless somebody has other files there."""
+    for path in sorted([folder, *folder.rglob("*")], reverse=True):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def command_line(*words: str | Path) -> str:

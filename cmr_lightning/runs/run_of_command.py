@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.file_lock import refuse_locked
 from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.runs.run import Run
 
@@ -21,8 +22,8 @@ def run_of_command(command: str, configs: Sequence[Path], options: Any, trial: b
         trial: Whether it is only tried, which neither needs a run nor leaves one.
 
     Raises:
-        UserError: If the folder already holds a run, or lacks the checkpoint that the command needs, or nothing can be
-            called so.
+        UserError: If the folder already holds a run, or lacks the checkpoint that the command needs, or another process
+            works on it, or nothing can be called so.
     """
     if options.experiment is None:
         options.experiment = experiment_name(configs)
@@ -33,6 +34,8 @@ def run_of_command(command: str, configs: Sequence[Path], options: Any, trial: b
     _find_checkpoint(command, run, options)
     if trial:
         return run
+    if command != "validate" and _is_first_process():
+        refuse_locked(run.lock)
     if command == "fit":
         if int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0:
             options.resume = bool(run.checkpoints())

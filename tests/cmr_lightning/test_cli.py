@@ -170,7 +170,7 @@ def test_run_lives_under_experiment_and_seed(toy: Path, tmp_path: Path, monkeypa
 
 def test_fit_leaves_checkpoints_config_metrics_log_and_summary(finished: Path) -> None:
     checkpoints = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
-    files = {"config.yaml", "fit.json", "metrics.csv", "run.lock", "run.log"} | checkpoints
+    files = {"config.yaml", "fit.json", "metrics.csv", "run.lock", "run.log", "trained_on.json"} | checkpoints
     assert {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()} == files
     summary = read_json(finished / "fit.json")
     assert (summary["epochs"], summary["updates"]) == (2, 12)

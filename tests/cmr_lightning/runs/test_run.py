@@ -68,14 +68,21 @@ def test_a_folder_that_cannot_be_used_is_refused(
 def test_overwriting_deletes_what_the_run_left_and_nothing_else(run: Run) -> None:
     (run.path / "checkpoints" / "mine.ckpt").touch()
     (run.path / "thesis.tex").touch()
-    for name in ("metrics.csv", ".metrics.csv.unfinished", "hpc_ckpt_1.ckpt", "wandb.json", "neighbours.npz"):
+    ours = ["metrics.csv", ".metrics.csv.unfinished", "hpc_ckpt_1.ckpt", "wandb.json", "neighbours.npz"]
+    ours += ["other_conditions/12ab/record.json", "tensorboard/events.out.tfevents.1", "checkpoints/more/epoch=1.ckpt"]
+    theirs = ["other_conditions/12ab/notes.txt", "tensorboard/mine/a.txt", "ranks.npz/a.txt"]
+    for name in (*ours, *theirs):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).touch()
     run.prepare(overwrite=True)
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
-    assert left == ["checkpoints/mine.ckpt", "run.lock", "thesis.tex"]
-    (run.path / "checkpoints" / "mine.ckpt").unlink()
+    assert left == sorted(["checkpoints/mine.ckpt", "run.lock", "thesis.tex", *theirs])
+    assert not (run.path / "checkpoints" / "more").exists()
+    for name in ("checkpoints/mine.ckpt", "thesis.tex", *theirs):
+        (run.path / name).unlink()
+    (run.path / "ranks.npz").rmdir()
     run.prepare(overwrite=True)
-    assert not (run.path / "checkpoints").exists()
+    assert [path.name for path in run.path.iterdir()] == ["run.lock"]
 
 
 def test_interrupted_overwriting_leaves_nothing_to_resume_or_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
