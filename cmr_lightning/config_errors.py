@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from omegaconf.errors import OmegaConfBaseException
 
 from cmr_lightning.errors import UserError
@@ -69,6 +69,21 @@ def _reword(text: str) -> list[str]:
         got = _GOT.search(text)
         return [expected, f"got {got['value'].strip() or 'nothing'}"] if got else [expected]
     return [_OF_CLASS.sub("", text)]
+
+
+def refuse_null(parser: ArgumentParser, config: Namespace) -> None:
+    """Refuse null where a parameter may not be None; while it parses, jsonargparse takes null for nothing.
+
+    Raises:
+        ArgumentError: If a value of the parsed config is null and may not be.
+    """
+    set_parsing_settings(unset_sentinel=True)  # now another value stands for nothing; parsing by it does not work
+    try:
+        parser.validate(config)
+    except TypeError as error:
+        raise ArgumentError(None, str(error)) from error
+    finally:
+        set_parsing_settings(unset_sentinel=False)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
-from cmr_lightning.config_errors import errors_for_people
+from cmr_lightning.config_errors import errors_for_people, refuse_null
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = build_parser()
     with errors_for_people():
         options = parser.parse_args(list(arguments[1:]))
+        refuse_null(parser, options)
         settings = parser.instantiate_classes(options)
     encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
     try:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
-    set_parsing_settings(omegaconf_absolute_to_relative_paths=True, unset_sentinel=True)
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",

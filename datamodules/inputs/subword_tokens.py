@@ -90,7 +90,7 @@ def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":
 
     folder = Path(name).expanduser()
 
-    def load(local: bool) -> PreTrainedTokenizerBase:
+    def load(local: bool) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name, local_files_only=local)
 
     try:
