@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, set_loader, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader, set_parsing_settings
 from jsonargparse._optionals import get_omegaconf_loader
 from jsonargparse._util import import_object
 from omegaconf.errors import OmegaConfBaseException
@@ -106,6 +106,21 @@ def _exists(name: str) -> bool:
     """Tell whether a class of this project is called so."""
     ours = [module for key, module in sys.modules.items() if key.partition(".")[0] in ("cmr_lightning", "datamodules")]
     return any(isinstance(vars(module).get(name), type) for module in ours)
+
+
+def refuse_null(parser: ArgumentParser, config: Namespace) -> None:
+    """Refuse null where a parameter may not be None; while it parses, jsonargparse takes null for nothing.
+
+    Raises:
+        ArgumentError: If a value of the parsed config is null and may not be.
+    """
+    set_parsing_settings(unset_sentinel=True)  # now another value stands for nothing; parsing by it does not work
+    try:
+        parser.validate(config)
+    except TypeError as error:
+        raise ArgumentError(None, str(error)) from error
+    finally:
+        set_parsing_settings(unset_sentinel=False)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """An experiment as the command line gives it: parsed, resolved, and refused in one sentence where it is not right."""
 
-import argparse
 import logging
 import warnings
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -18,7 +17,7 @@ import cmr_lightning.encoders
 import cmr_lightning.game
 import cmr_lightning.methods  # noqa: F401  (makes the short class names known)
 from cmr_lightning.batch import DataSpec
-from cmr_lightning.config_errors import errors_for_people, set_up_parsing
+from cmr_lightning.config_errors import errors_for_people, refuse_null, set_up_parsing
 from cmr_lightning.embedding_model import EmbeddingModel, validation_scores
 from cmr_lightning.files.config_files import A_CONFIG_IS_CODE, config_files
 from cmr_lightning.files.yaml_file import load_yaml
@@ -55,15 +54,9 @@ class ExperimentCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse null where a parameter may not be None: parsers take that for nothing."""
+        """Parse, and refuse null where a parameter may not be None."""
         super().parse_arguments(parser, args)
-        set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
-        try:
-            parser.validate(self.config)
-        except TypeError as error:
-            raise argparse.ArgumentError(None, str(error)) from error
-        finally:
-            set_parsing_settings(unset_sentinel=False)
+        refuse_null(parser, self.config)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning calls it on the instance
         """Take the given command alone: each has a parser of its own, which takes long to build."""

@@ -7,6 +7,7 @@ parser then sees `int` where `Count` is written.
 
 from contextlib import suppress
 from functools import cache
+from pathlib import PurePath
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -19,6 +20,10 @@ def _no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):  # Python takes it for 0 or 1
         raise ValueError("should be a number")
     return value
+
+
+def _path_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
 
 
 _NUMBER = BeforeValidator(_no_truth_value)
@@ -44,7 +49,7 @@ Width = Annotated[int, _NUMBER, Ge(1), Le(2**16)]
 Seed = Annotated[int, _NUMBER, Ge(0), Lt(2**32)]
 """What NumPy's generators take as a seed."""
 
-Name = Annotated[str, MinLen(1)]
+Name = Annotated[str, BeforeValidator(_path_as_text), MinLen(1)]
 """A name, a path or another word that must not be empty."""
 
 Finite = Annotated[float, _NUMBER, _FINITE, Ge(-_LARGEST), Le(_LARGEST)]

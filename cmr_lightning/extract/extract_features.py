@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 import cmr_lightning.encoders  # noqa: F401  (makes the short class names known)
 import datamodules  # noqa: F401  (likewise)
-from cmr_lightning.config_errors import errors_for_people, set_up_parsing
+from cmr_lightning.config_errors import errors_for_people, refuse_null, set_up_parsing
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.progress import ExtractionProgress
 from cmr_lightning.extract.sources import PictureSource, Source, TextSource, Whole
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = build_parser()
     with errors_for_people(config_files(arguments)):
         options = parser.parse_args(list(arguments[1:]))
+        refuse_null(parser, options)
         settings = parser.instantiate_classes(options)
     encoders = {modality: describe(options[modality]) for modality in ("image", "text") if options[modality]}
     try:
@@ -54,7 +55,6 @@ def main(arguments: Sequence[str]) -> None:
 def build_parser() -> ArgumentParser:
     """Return the parser of the options and config files of `extract`."""
     set_up_parsing()
-    set_parsing_settings(unset_sentinel=True)  # so that null is a value like others
     parser = ArgumentParser(
         prog="python -m cmr_lightning extract",
         description="Run pretrained encoders over a data set once, and keep their features.",

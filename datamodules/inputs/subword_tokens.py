@@ -120,7 +120,7 @@ def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":
 
     folder = local_folder(name, _OPTION)
 
-    def load(local: bool) -> PreTrainedTokenizerBase:
+    def load(local: bool) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(str(folder or name), local_files_only=local)
 
     try:

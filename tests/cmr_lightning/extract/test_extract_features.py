@@ -241,6 +241,7 @@ def test_damaged_picture_is_named(album: Path, capsys: pytest.CaptureFixture[str
         (["--name=a\nb"], "The store cannot be called 'a\\nb'"),
         (["--folder=a\nb"], "which holds '\\n'"),
         (["--batch_size=0"], "batch_size: should be greater than or equal to 1; got 0"),
+        (["--batch_size=null"], "batch_size: should be a valid integer; got None"),
         (["--device=cuda:77"], "device is cuda:77, which this machine does not have"),
         (["--precision=8"], "precision"),
         (["--nmae=x"], "nmae"),

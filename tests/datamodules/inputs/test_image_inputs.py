@@ -150,10 +150,9 @@ def test_fingerprint_follows_files_and_their_order(root):
     assert fingerprint(NAMES) != before
 
 
-@pytest.mark.parametrize("crop", [33, 0])
-def test_the_crop_lies_inside_the_picture(crop):
-    with pytest.raises(UserError, match=rf"data\.image\.crop is {crop} and data\.image\.resize 32"):
-        Pictures(crop, 32)
+def test_the_crop_lies_inside_the_picture():
+    with pytest.raises(UserError, match=r"data\.image\.crop is 33 and data\.image\.resize 32"):
+        Pictures(33, 32)
 
 
 def write_archive(root, *names, rows=None):
