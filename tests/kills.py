@@ -156,7 +156,7 @@ def kill(case: Case, kills: int, duration: float, draw: random.Random) -> int:
     hit = 0
     for _ in range(kills):
         child = begin(case.words())
-        time.sleep(draw.uniform(0, duration))
+        time.sleep(draw.uniform(0, 2 * duration / (kills + 1)))  # as it goes on where it was killed
         os.kill(child, signal.SIGKILL)
         hit += ended(child) == -signal.SIGKILL
     code = ended(begin(case.words()))
