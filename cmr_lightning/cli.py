@@ -228,12 +228,11 @@ class RetrievalCLI(TrainedCLI):
         print(f"Next: {command_line('test', '--config', self.run.config)}")
 
     def before_test(self) -> None:
-        """Lock the folder, if it is a new one or has never been locked."""
-        self.lock.take(self.run)
+        """Lock the folder, if it is a new one or has never been locked; a trial run writes nothing."""
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.lock.take(self.run)
 
-    def before_predict(self) -> None:
-        """Lock the folder, if it is a new one or has never been locked."""
-        self.lock.take(self.run)
+    before_predict = before_test
 
     @rank_zero_only
     def after_validate(self) -> None:

@@ -21,6 +21,7 @@ HEAVY = ("torch", "numpy", "pytorch_lightning", "jsonargparse")
 def run(tmp_path: Path) -> Run:
     """An unfinished run with its config, and a checkpoint from which it could be resumed."""
     run = Run(tmp_path / "run")
+    run.prepare(overwrite=False)
     run.last.parent.mkdir(parents=True)
     run.last.touch()
     run.config.write_text(f"model: DAML\nrun_dir: {run.path}\nseed_everything: 0\n")

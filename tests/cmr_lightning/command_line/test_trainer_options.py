@@ -314,7 +314,7 @@ def test_trial_run_goes_through_as_many_batches_as_it_says(experiment: Path, tra
         ("limit_val_batches=1", "trainer.limit_val_batches is 1"),
         ("max_time=soon", "DD:HH:MM:SS"),
         ("max_time=00:00:00:00", "ends the training before the first validation"),
-        ("max_epochs=0", "ends the training before the first validation"),
+        ("max_epochs=0", "trainer.max_epochs"),
         ("limit_train_batches=0", "ends the training before the first validation"),
         ("limit_train_batches=0.01", "trainer.limit_train_batches is 0.01, which leaves none of the 6 batches"),
         ("val_check_interval=7", "trainer.val_check_interval is 7, more than the 6 batches of an epoch"),
@@ -463,10 +463,11 @@ def test_checkpoint_by_lightnings_name(command: str, name: str, trained: Ran) ->
 
 
 def test_fit_goes_on_from_last_if_there_is_one(experiment: Path, trained: Ran, tmp_path: Path) -> None:
-    for run, found in ((trained.run, str(trained.run.last)), (Run(tmp_path / "new"), None)):
-        cli = Built(["fit", f"--config={experiment}", f"--run_dir={run.path}", "--ckpt_path=last"])
+    new = Run(tmp_path / "new")
+    for config, run, found in ((trained.run.config, trained.run, str(trained.run.last)), (experiment, new, None)):
+        cli = Built(["fit", f"--config={config}", f"--run_dir={run.path}", "--ckpt_path=last"])
         assert cli.config_init["fit"]["ckpt_path"] == found
-    with pytest.raises(UserError, match="--ckpt_path=best is not what `fit` goes on from"):
+    with pytest.raises(UserError, match="--ckpt_path=best is not what `fit` continues from"):
         Built(["fit", f"--config={experiment}", f"--run_dir={trained.run.path}", "--ckpt_path=best"])
 
 
