@@ -83,7 +83,7 @@ def test_a_failure_stops_no_other_run(tmp_path: Path, in_process: list[str], sai
     assert in_process == ["toy/two seed 0"]
     printed = said()
     assert "1 of 2 runs failed; the same command tries them again: toy/one seed 0: " in printed
-    assert "dim: expected int; got eight" in printed
+    assert "dim: should be a valid integer" in printed
 
 
 def test_a_reason_that_runs_share_is_told_once(tmp_path: Path, in_process: list[str], said: Said) -> None:

@@ -17,7 +17,6 @@ def run(tmp_path: Path) -> Run:
 
 def log(run: Run, rows: list[tuple[int, dict[str, float]]], keep_rows: int = 0) -> None:
     logger = MetricsFile(run, keep_rows)
-    logger.begin()
     for step, metrics in rows:
         logger.log_metrics(metrics, step=step)
     logger.save()
