@@ -1,5 +1,6 @@
 """Fonts for the texts of data sets in pictures: matplotlib's own, and those of this machine that have what it lacks."""
 
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
@@ -29,13 +30,18 @@ def fonts_for(texts: Iterable[str]) -> Fonts:
         True
     """
     usual = _characters(font_manager.findfont(font_manager.FontProperties()))
-    missing = frozenset(filter(str.isprintable, "".join(texts))) - usual
+    missing = frozenset(filter(_is_drawn, "".join(texts))) - usual
     families = list(rcParams["font.family"])
     while missing and (able := [font for font in _others() if not missing.isdisjoint(_characters(font.fname))]):
         best = max(able, key=lambda font: len(missing & _characters(font.fname)))
         families.append(best.name)
         missing -= _characters(best.fname)
     return Fonts(families, missing)
+
+
+def _is_drawn(character: str) -> bool:
+    """Tell whether a character would be drawn, were it half of one, of which no font has any."""
+    return character.isprintable() or unicodedata.category(character) == "Cs"
 
 
 def _others() -> list[font_manager.FontEntry]:

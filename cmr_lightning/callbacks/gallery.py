@@ -49,18 +49,27 @@ class RetrievalGallery(pl.Callback):
         self.results = results
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, on the first process."""
-        if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            model, embedded, _ = evaluated(pl_module)
-            rows = [row for direction in data.protocols[0].directions for row in self._rows(data, embedded, direction)]
-            missing = draw_gallery(rows, f"{type(model).__name__} on {type(data).__name__}", self.run.gallery)
-            if missing:
-                print(
-                    f"Note: no font on this machine has {len(missing)} characters of the texts, such as "
-                    f"{min(missing)}, so {self.run.gallery.name} shows {SUBSTITUTE} for them; install one, such as "
-                    f"Noto Sans of their script, and test again."
-                )
+        """Draw, on the first process, and say what could not be drawn: by now there is a record."""
+        if not trainer.is_global_zero:
+            return
+        name = self.run.gallery.name
+        try:
+            missing = self._draw(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+        except Exception as error:  # whatever a picture, a text or a font may do to those who draw
+            reason = str(error).strip().partition("\n")[0]
+            print(f"Note: {name} could not be drawn ({type(error).__name__}: {reason}).")
+            return
+        if missing:
+            print(
+                f"Note: no font on this machine has {len(missing)} characters of the texts, such as "
+                f"{min(missing)}, so {name} shows {SUBSTITUTE} for them; install one, such as Noto Sans of their "
+                f"script, and test again."
+            )
+
+    def _draw(self, module: pl.LightningModule, data: Any) -> frozenset[str]:
+        model, embedded, _ = evaluated(module)
+        rows = [row for direction in data.protocols[0].directions for row in self._rows(data, embedded, direction)]
+        return draw_gallery(rows, f"{type(model).__name__} on {type(data).__name__}", self.run.gallery)
 
     def _rows(self, data: Any, embedded: Embeddings, direction: str) -> Iterator[list[Tile]]:
         part, (asked, answered) = data.part("test"), SIDES[direction]
@@ -100,8 +109,9 @@ def draw_gallery(rows: list[list[Tile]], title: str, path: Path) -> frozenset[st
     """
     fonts = fonts_for([title, *(tile.text for row in rows for tile in row)])
     shown = str.maketrans(dict.fromkeys(fonts.missing, SUBSTITUTE))
-    with rc_context({"font.family": fonts.families}):
-        _draw([[replace(tile, text=tile.text.translate(shown)) for tile in row] for row in rows], title, path)
+    with rc_context({"font.family": fonts.families, "text.parse_math": False}):  # a dollar is no formula
+        readable = [[replace(tile, text=tile.text.translate(shown)) for tile in row] for row in rows]
+        _draw(readable, title.translate(shown), path)
     return fonts.missing
 
 
@@ -128,7 +138,7 @@ def _draw_tile(axis: Axes, tile: Tile) -> None:
         axis.set_xlabel(wrapped(tile.text, 26, 2), fontsize=7)
     else:
         axis.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
-        axis.text(0.5, 0.5, wrapped(tile.text, 22, 8), fontsize=7, ha="center", va="center", parse_math=False)
+        axis.text(0.5, 0.5, wrapped(tile.text, 22, 8), fontsize=7, ha="center", va="center")
     axis.set_title(tile.heading, fontsize=7, color=tile.colour, pad=3)
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -60,6 +61,17 @@ def test_a_run_without_its_data_says_what_it_needs(album: Album, said: Said) -> 
     said()
     assert album.do("test", at(album)) == 2
     assert "pairs.csv is missing; it is the table of pairs given as data.table" in said()
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_note_beside_the_record(
+    album: Album, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmr_lightning.callbacks.gallery.draw_gallery", Mock(side_effect=ValueError("an odd font")))
+    (album.run / "record.json").unlink()
+    said()
+    assert album.do("test") == 0
+    assert "gallery.png could not be drawn (ValueError: an odd font)" in said()
+    assert album.record()["metrics"]
 
 
 def test_a_moved_data_set_is_the_same(album: Album) -> None:

@@ -38,6 +38,16 @@ def test_picture_has_a_sane_size_and_shows_tiles_and_colours(tmp_path: Path) -> 
         assert (np.abs(pixels - colour).max(axis=2) < 8).sum() > 100, f"nothing is drawn in {colour}"
 
 
+@pytest.mark.parametrize(
+    "text", ["$a_^$", "\\frac{", "half a character \ud83d", "a null \x00 and a bell \x07", "\u202eabc"]
+)
+def test_odd_titles_labels_and_texts_are_drawn(text: str, tmp_path: Path) -> None:
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    draw_gallery([[Tile(picture, text, GREY), Tile(None, text, GREEN)]], text, tmp_path / "gallery.png")
+    with Image.open(tmp_path / "gallery.png") as drawn:
+        assert drawn.width > 300
+
+
 CHINESE = "今天北京的天气非常好，很多市民都到公园里散步和放风筝，孩子们在草地上跑来跑去，晚上还有焰火表演"
 
 
