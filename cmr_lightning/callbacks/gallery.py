@@ -62,7 +62,7 @@ class RetrievalGallery(pl.Callback):
         if missing:
             print(
                 f"Note: no font on this machine has {len(missing)} characters of the texts, such as "
-                f"{min(missing)}, so {name} shows {SUBSTITUTE} for them; install one, such as Noto Sans of their "
+                f"{min(missing)!r}, so {name} shows {SUBSTITUTE} for them; install one, such as Noto Sans of their "
                 f"script, and test again."
             )
 

@@ -85,10 +85,11 @@ class Examples:
         """Write one compressed NumPy archive; an interrupted write leaves no broken file behind."""
         words = {key: getattr(self, key) for key in ("classes", "names", "captions")}
         jpegs = self.pictures.values()
+        written = json.dumps({"directions": list(self.answered), **words}, ensure_ascii=False)
         arrays: dict[str, Any] = {
             "label": self.label,
             "owner": self.owner,
-            "words": np.frombuffer(json.dumps({"directions": list(self.answered), **words}).encode(), dtype=np.uint8),
+            "words": np.frombuffer(written.encode(errors="replace"), dtype=np.uint8),  # halves of characters become ?
             "picture_rows": np.array(list(self.pictures), dtype=np.int32),
             "picture_sizes": np.array([len(jpeg) for jpeg in jpegs], dtype=np.int64),
             "pictures": np.frombuffer(b"".join(jpegs), dtype=np.uint8),

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from cmr_lightning.__main__ import main
 from cmr_lightning.runs.checkpoint_files import read_checkpoint
 from datamodules.base import PartName
 from datamodules.families.listed_data import PARTS
@@ -72,6 +73,22 @@ def test_a_picture_that_cannot_be_drawn_is_a_note_beside_the_record(
     assert album.do("test") == 0
     assert "gallery.png could not be drawn (ValueError: an odd font)" in said()
     assert album.record()["metrics"]
+
+
+def test_odd_signs_in_labels_and_texts_do_no_harm(tmp_path: Path, said: Said) -> None:
+    """Such as what matplotlib takes for a formula, half a character, and the end of a line."""
+    odd = Album(tmp_path)
+    rows = [
+        (name, f"{text} $a_^$ \ud83d \u2028 x", label.replace("grey", "$a_^$ \ud83d")) for name, text, label in odd.rows
+    ]
+    lines = [json.dumps(dict(zip(("image", "text", "label"), row, strict=True))) for row in rows]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    experiment = tmp_path / "album.yaml"
+    experiment.write_text(experiment.read_text().replace("pairs.csv", "pairs.jsonl"))
+    assert (odd.fit(), odd.do("test"), odd.do("predict")) == (0, 0, 0)
+    said()
+    assert main(["report", str(odd.run), f"--output={tmp_path / 'report'}"]) == 0
+    assert "has no map" not in said()
 
 
 def test_a_moved_data_set_is_the_same(album: Album) -> None:

@@ -86,7 +86,7 @@ def test_characters_that_no_font_has_are_told_and_drawn_as_one_box_each(
     data = Toy()
     monkeypatch.setattr(data, "classes", [f"类{name}" for name in data.classes])
     trainer(callbacks=[RetrievalGallery(Run(tmp_path))]).test(Random(data.spec), data, verbose=False)
-    assert "Note: no font on this machine has 1 characters of the texts, such as 类, so gallery.png shows □" in said()
+    assert "Note: no font on this machine has 1 characters of the texts, such as '类', so gallery.png shows □" in said()
     assert (tmp_path / "gallery.png").is_file()
 
 
