@@ -36,7 +36,8 @@ def look_up(config: Any, key: str) -> Any:
     for name in key.split("."):
         if not isinstance(config, Mapping):
             return None
-        config = _scope(config, name).get(name)
+        inside = config.get("init_args") or {} if "class_path" in config and name not in _CLASS else config
+        config = inside.get(name)
     return config
 
 

@@ -13,6 +13,18 @@ METHODS = ("bayes", "random", "grid")
 
 _FOR_THE_SERVER = ("name", "description", "project", "entity", "program")
 _KEYS = ("command", "method", "metric", "parameters", "early_terminate", "run_cap", *_FOR_THE_SERVER)
+_FORMS: Mapping[str, tuple[type, str]] = {
+    "command": (list, "a list of words"),
+    "method": (str, "a word"),
+    "metric": (dict, "a name and a goal"),
+    "parameters": (dict, "names with their distributions"),
+    "early_terminate": (dict, "a type and its numbers"),
+    "run_cap": (int, "a whole number"),
+    "early_terminate.min_iter": (int, "a whole number"),
+    "early_terminate.max_iter": (int, "a whole number"),
+    "early_terminate.s": (int, "a whole number"),
+    "early_terminate.eta": (int, "a whole number"),
+}
 _OURS = ("run_dir", "trainer.logger")  # options that W&B's agent needs, and our sweep sets itself or does not need
 
 
@@ -72,6 +84,7 @@ def _sweep(path: Path, content: Mapping[str, Any]) -> SweepFile:
     for key in ("command", "method", "metric", "parameters"):
         if not content.get(key):
             raise UserError(f"`{key}` is missing.")
+    _refuse_other_forms("", content)
     if content["method"] not in METHODS:
         raise UserError(f"the method is {content['method']!r}, but must be one of {', '.join(METHODS)}.")
     experiment, options = _command(content["command"])
@@ -105,10 +118,18 @@ def _refuse_unknown(where: str, content: Mapping[str, Any], known: Sequence[str]
         raise UserError(f"{', '.join(unknown)} cannot be obeyed on this machine; what can is {', '.join(known)}.")
 
 
+def _refuse_other_forms(where: str, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        form, words = _FORMS.get(f"{where}{key}", (object, ""))
+        if value is not None and (not isinstance(value, form) or (form is int and isinstance(value, bool))):
+            raise UserError(f"`{where}{key}` is {value!r}, but must be {words}.")
+
+
 def _early_termination(settings: Mapping[str, Any] | None) -> EarlyTermination | None:
     if settings is None:
         return None
     _refuse_unknown("early_terminate.", settings, ("type", "min_iter", "max_iter", "s", "eta"))
+    _refuse_other_forms("early_terminate.", settings)
     if settings.get("type") != "hyperband" or ("min_iter" in settings) == ("max_iter" in settings):
         raise UserError("early_terminate must be of type hyperband, and have either min_iter or max_iter.")
     eta = settings.get("eta", 3)
