@@ -74,6 +74,7 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
         self.epoch_of = epoch_of
         self.unknown_words: dict[PartName, float] = {}
         self._parts: dict[str, Part] = {}
+        self._checksums: dict[tuple[PartName, ...], str] = {}
 
     def __str__(self) -> str:
         return type(self).__name__  # Lightning would make all loaders to measure them, that of the test part, too
@@ -207,13 +208,15 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
 
     def checksum(self, *parts: PartName) -> str:
         """Return the start of the SHA-256 over parts as encoders see them, by default all, 16 digits."""
-        digest = hashlib.sha256()
-        for name in parts or ("train", "val", "test"):
-            digest.update(name.encode())
-            for content in self.part(name).contents:
-                for piece in fingerprints(content):
-                    digest.update(piece)
-        return digest.hexdigest()[:16]
+        if parts not in self._checksums:
+            digest = hashlib.sha256()
+            for name in parts or ("train", "val", "test"):
+                digest.update(name.encode())
+                for content in self.part(name).contents:
+                    for piece in fingerprints(content):
+                        digest.update(piece)
+            self._checksums[parts] = digest.hexdigest()[:16]
+        return self._checksums[parts]
 
     def training_pairs(self) -> Batch:
         """Return all training pairs at once, in the order of the part, for methods in closed form."""
