@@ -50,6 +50,11 @@ def refuse_early(command: str, words: Sequence[str]) -> None:
 
     Raises:
         UserError: If there is something to refuse.
+
+    Examples:
+        >>> refuse_early("test", ["--modle=DAML"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cmr_lightning.errors.UserError: The command line has a key modle, which `test` does not know; its keys ...
     """
     names = [word[2:].partition("=")[0] for word in words if word.startswith("--") and word != "--"]
     _refuse_unknown("The command line", command, names, (*KEYS[command], *_ONLY_OPTIONS))

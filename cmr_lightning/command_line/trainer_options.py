@@ -109,6 +109,12 @@ def check_callbacks(callbacks: Iterable[Callback], scores: Mapping[str, str], tr
 
     Raises:
         UserError: If there is one; it names the key of ours that does the same, if there is one.
+
+    Examples:
+        >>> scores = {"val/map@all/cos/label/mean": "max"}
+        >>> check_callbacks([EarlyStopping("score")], scores, trained=True)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cmr_lightning.errors.UserError: trainer.callbacks: EarlyStopping takes a better score for a worse one; ...
     """
     for callback in callbacks:
         name = f"trainer.callbacks: {type(callback).__name__}"

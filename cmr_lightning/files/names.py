@@ -23,7 +23,7 @@ def check_name(name: str, kind: str, nested: bool = True) -> str:
     Examples:
         >>> check_name("wikipedia/daml", "experiment")
         'wikipedia/daml'
-        >>> check_name("../daml", "experiment")
+        >>> check_name("../daml", "experiment")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cmr_lightning.errors.UserError: The experiment cannot be called '../daml', as '..' is no name of a folder; ...
     """

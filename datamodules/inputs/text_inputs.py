@@ -229,7 +229,7 @@ class WordWeights(TextInput):
 
     def restore(self, learned: Mapping[str, Any]) -> None:
         """Take the words and the weights of an earlier training."""
-        self.vectorizer.set_params(vocabulary=learned["words"])
+        self.vectorizer.vocabulary_ = {word: column for column, word in enumerate(learned["words"])}
         if self.weighting == "tfidf":
             self.vectorizer.idf_ = learned["idf"].numpy()
 

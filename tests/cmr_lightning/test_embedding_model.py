@@ -93,6 +93,7 @@ def test_prediction_is_float32_and_chooses_by_loader() -> None:
 
 def checkpoint_of(model: EmbeddingModel) -> dict[str, object]:
     checkpoint = {"state_dict": model.state_dict()}
+    model.trained_on = {}
     model.on_save_checkpoint(checkpoint)
     return checkpoint
 

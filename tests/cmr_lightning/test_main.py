@@ -172,7 +172,7 @@ def command(*words: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.4, 1.5])
+@pytest.mark.parametrize("delay", [0.0, 1.0])
 @pytest.mark.parametrize(
     ("number", "sentence"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 )
@@ -180,6 +180,8 @@ def test_a_signal_while_a_command_starts_ends_it_with_a_sentence(
     number: signal.Signals, sentence: str, delay: float, tmp_path: Path
 ) -> None:
     """The first line comes at once, while nothing is imported yet."""
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"{number.name} is ignored where these tests run, as nohup asks for")
     process = command("fit", f"--config={ROOT / 'experiments/shapes/daml.yaml'}", f"--run_dir={tmp_path / 'run'}")
     assert process.stderr.readline().decode() == f"cmr_lightning {cmr_lightning.__version__}: fit\n"
     time.sleep(delay)

@@ -21,10 +21,10 @@ from tests.trained_album import COLOURS, TEXTS, Album
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-@pytest.fixture(scope="module", params=TEXTS)
+@pytest.fixture(scope="module")
 def tested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Album:
-    """A run that was tested; no test may change it."""
-    album = Album(tmp_path_factory.mktemp("album"), request.param)
+    """A run that was tested, with words unless something else is asked for; no test may change it."""
+    album = Album(tmp_path_factory.mktemp("album"), getattr(request, "param", "WordTokens"))
     assert (album.fit(), album.do("test")) == (0, 0)
     return album
 
@@ -48,6 +48,10 @@ def pictures(album: Album, part: PartName) -> tuple[str, ...]:
 Said = Callable[[], str]
 
 
+either = pytest.mark.parametrize("tested", TEXTS, indirect=True)
+
+
+@either
 def test_the_checkpoint_says_its_words_and_labels(tested: Album) -> None:
     trained_on = read_checkpoint(tested.run / "checkpoints" / "best.ckpt")["trained_on"]
     assert trained_on["classes"] == sorted(COLOURS)
@@ -98,6 +102,7 @@ def test_a_moved_data_set_is_the_same(album: Album) -> None:
     assert not album.others
 
 
+@either
 def test_a_changed_word_of_the_training_part_changes_no_number(album: Album) -> None:
     """Only its checksum tells: the words of the training are used, in their order."""
     before = album.record()
@@ -112,6 +117,7 @@ def test_a_changed_word_of_the_training_part_changes_no_number(album: Album) -> 
     assert list(again["differences"]) == ["train part"]
 
 
+@either
 def test_more_rows_in_the_training_part_change_no_number(album: Album) -> None:
     """With words that the run does not know."""
     before = album.record()

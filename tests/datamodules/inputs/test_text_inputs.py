@@ -152,3 +152,28 @@ def test_rare_words_are_refused_where_most_are_rare_but_not_where_few_are_asked_
     with pytest.raises(UserError, match=r"^100% of the words .* are left .*or lower data\.text\.min_count, which is 9"):
         checked(WordTokens(min_count=9), TRAIN)
     checked(WordWeights(max_features=1), TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (WordTokens, {}),
+        (WordTokens, {"min_count": 2, "max_length": 4}),
+        (WordTokens, {"splitting": "characters"}),
+        (WordWeights, {}),
+        (WordWeights, {"weighting": "counts", "max_features": 4}),
+        (WordWeights, {"stop_words": "english", "sublinear": True, "min_df": 2}),
+        (WordWeights, {"splitting": "characters"}),
+    ],
+)
+def test_what_was_learned_is_all_that_another_needs(kind, settings):
+    text, other = learned(kind(**settings)), kind(**settings)
+    other.restore(text.learned())
+    for part in (TRAIN, VAL):
+        for mine, theirs in zip(*map(tensors, (text.content(part), other.content(part))), strict=True):
+            assert torch.equal(mine, theirs)
+        assert text.unknown_share(part) == other.unknown_share(part)
+
+
+def tensors(content):
+    return content if isinstance(content, tuple) else (content,)
