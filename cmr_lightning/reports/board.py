@@ -198,11 +198,8 @@ def find_records(folder: Path, notes: list[str]) -> list[tuple[Path, Record]]:
     Raises:
         UserError: There is none.
     """
-    paths = records_below(folder)
-    if not paths:
-        raise UserError(f"{folder} holds no {Run(folder).record.name}; run `test` on its runs first.")
     records = []
-    for path in paths:
+    for path in records_below(folder):
         try:
             records.append((path, Record.read(path)))
         except UserError as error:

@@ -3,15 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.file_lock import locked_in_turn
 from cmr_lightning.files.whole_file import write_whole
-from cmr_lightning.reports.board import Board, boards, find_runs
-from cmr_lightning.reports.board_tables import LEGEND, markdown, remarks, terminal, write_csv
-from cmr_lightning.reports.claims import CLAIMS, read_claims
+from cmr_lightning.runs.run import records_below
+
+if TYPE_CHECKING:
+    from cmr_lightning.reports.board import Board
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,6 +34,15 @@ def main(arguments: Sequence[str]) -> None:
         "the first that it has",
     )
     options = parser.parse_args(arguments[1:])
+    for folder in options.runs:
+        records_below(folder)
+    # here and not above, so that a wrong command line is answered at once
+    from rich.console import Console
+
+    from cmr_lightning.reports.board import boards, find_runs
+    from cmr_lightning.reports.board_tables import LEGEND, remarks, terminal
+    from cmr_lightning.reports.claims import CLAIMS, read_claims
+
     notes: list[str] = []
     runs = {run.folder.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
     if not runs:
@@ -55,9 +64,10 @@ def main(arguments: Sequence[str]) -> None:
     console.print(f"Wrote {options.output / 'report.html'}, report.md and report.csv.", markup=False, soft_wrap=True)
 
 
-def _write(tables: Sequence[Board], notes: list[str], folder: Path) -> None:
+def _write(tables: "Sequence[Board]", notes: list[str], folder: Path) -> None:
     """Write the three files of a report."""
-    from cmr_lightning.reports.page import page  # here, so that a wrong command line is answered at once
+    from cmr_lightning.reports.board_tables import markdown, write_csv
+    from cmr_lightning.reports.page import page
 
     write_whole(folder / "report.html", page(tables, notes))
     write_whole(folder / "report.md", markdown(tables))

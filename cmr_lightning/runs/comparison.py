@@ -10,7 +10,7 @@ from cmr_lightning.runs.settings import changes
 Change = tuple[Any, Any]
 """A value before and now."""
 
-_PLACES = ("data.root", "data.*folder", "data.*path", "data.*workers", "data.eval_batch_size")
+_PLACES = ("data.root", "data.table", "data.*folder", "data.*path", "data.*workers", "data.eval_batch_size")
 """Where things lie and how fast they are read: what is read is compared by checksums."""
 
 _OUTPUT = tuple(

@@ -191,6 +191,13 @@ def _refuse_unusable(folder: Path) -> None:
 
 
 def records_below(folder: Path) -> list[Path]:
-    """List the records of all runs at or below a folder, without those of other conditions than the runs' own."""
+    """List the records of all runs at or below a folder, without those of other conditions than the runs' own.
+
+    Raises:
+        UserError: If there is none.
+    """
     other, name = Run(folder).others.name, Run(folder).record.name
-    return [path for path in sorted(folder.rglob(name)) if path.parent == folder or path.parents[1].name != other]
+    found = [path for path in sorted(folder.rglob(name)) if path.parent == folder or path.parents[1].name != other]
+    if not found:
+        raise UserError(f"{folder} holds no {name}; run `test` on its runs first.")
+    return found

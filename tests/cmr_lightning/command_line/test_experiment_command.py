@@ -52,6 +52,7 @@ def test_the_keys_are_those_of_the_parser(command: str, toy: Path) -> None:
         (["benchmark", "--config=none.yaml"], "There is no config file none.yaml"),
         (["sweep", "--count=1", "--config=broken.yaml"], "broken.yaml is not YAML"),
         (["extract", "--config=/bin/ls"], "/bin/ls is not text in UTF-8"),
+        (["report", "nowhere"], "nowhere holds no record.json"),
     ],
 )
 def test_what_can_be_refused_without_torch_is(
