@@ -82,6 +82,8 @@ class Retriever(TwoPlayerModel):
         self.adversary = adversary
         self.weights = self._complete(weights or {})
         self.compile_with = compile
+        if compile is not None and compile not in torch.compiler.list_backends(exclude_tags=()):
+            raise UserError(f"model.compile is {compile}, but torch has {', '.join(torch.compiler.list_backends())}.")
 
     def _made(self, name: str, factory: Callable[[Any, int], nn.Module]) -> Callable[[Any, int], nn.Module]:
         """Refuse an encoder that is only its settings, as jsonargparse leaves it where a parameter has no type."""

@@ -128,7 +128,7 @@ class FeatureStore:
         self._row = {name: row for row, name in enumerate(self.ids)}
         ranges = self.manifest.shards()
         for path, checksum in zip(shard_files(folder, self.manifest), self.manifest.checksums, strict=True):
-            if path.exists() and sha256(path) != checksum:
+            if path.is_file() and sha256(path) != checksum:
                 raise _damaged(folder, f"{path} does not have the checksum of the manifest")
         self._rows_per_shard = len(ranges[0])
         self._shards = [self._map(number, rows) for number, rows in enumerate(ranges)]

@@ -133,6 +133,11 @@ class Constant(torch.nn.Module):
         return points[:, 0]
 
 
+def test_a_backend_that_torch_does_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.compile is indukter, but torch has .*inductor"):
+        daml(Toy(), compile="indukter")
+
+
 def test_compiled_encoders_train_to_the_same_weights_under_the_same_names() -> None:
     states = []
     for backend in (None, "eager"):

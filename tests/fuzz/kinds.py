@@ -103,10 +103,12 @@ def setting(world: World, chance: random.Random) -> Case:
     arguments = ["fit", f"--config={folder / 'album.yaml'}", f"--run_dir={folder / 'run'}"]
 
     def obeyed() -> bool:
+        if key == "run_dir":
+            return (folder / "elsewhere" / "config.yaml").exists()
         if not (folder / "run" / "config.yaml").exists():  # nothing is kept, as was asked for
             return key == "trainer.fast_dev_run"
         done = yaml.safe_load((folder / "run" / "config.yaml").read_text())
-        return key in ("run_dir", "experiment") or _agrees(look_up(done, key), yaml.safe_load(value))
+        return key == "experiment" or _agrees(look_up(done, key), yaml.safe_load(value))
 
     if key == "run_dir":
         value = str(folder / "elsewhere")

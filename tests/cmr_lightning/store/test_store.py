@@ -233,6 +233,10 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(UserError, match=r"rows-00001\.npy cannot be read .*delete the folder .* and extract again"):
         StoreWriter(tmp_path, ROWS, MANIFEST)
+    shard.mkdir()
+    with pytest.raises(UserError, match=r"rows-00001\.npy cannot be read"):
+        FeatureStore(tmp_path)
+    shard.rmdir()
     shard.write_bytes(whole)
     names = json.loads((tmp_path / "rows.json").read_text())
     names["ids"][0] = "another.jpg"
