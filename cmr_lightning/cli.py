@@ -37,7 +37,7 @@ from cmr_lightning.files.config_files import config_files
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
-from cmr_lightning.runs.checkpoint_files import RunCheckpoints, newest_checkpoint
+from cmr_lightning.runs.checkpoint_files import RunCheckpoints
 from cmr_lightning.runs.conditions import put_aside
 from cmr_lightning.runs.memory import peak_memory
 from cmr_lightning.runs.metrics_file import MetricsFile
@@ -141,10 +141,9 @@ class RetrievalCLI(TrainedCLI):
         self.metrics = MetricsFile(self.run)
         if not self.options.resume:
             return 0
-        newest, checkpoint = newest_checkpoint(self.run)
-        self.config_init["fit"]["ckpt_path"] = str(newest)
-        self.metrics = MetricsFile(self.run, checkpoint["metrics_rows"])
-        return checkpoint["global_step"]
+        self.config_init["fit"]["ckpt_path"] = str(self.trained.path)
+        self.metrics = MetricsFile(self.run, self.trained.metrics_rows)
+        return self.trained.updates
 
     def _callbacks(self, theirs: Sequence[Callback]) -> list[Callback]:
         """Return our callbacks, to stand beside the user's."""

@@ -55,7 +55,7 @@ class TrainedCLI(ExperimentCLI):
             self._trained = Trained.read(Path(given or run.best))
             self.changed = changes_in_use(self.trained.config, self.resolved())
         elif self.options.resume or given:
-            self._trained = Trained.read(Path(given or newest_checkpoint(run)[0]))
+            self._trained = Trained.read(Path(given)) if given else Trained.of(*newest_checkpoint(run))
             self.changed = changes_on_resume(self.trained.config, self.resolved())
         for key, (before, now) in self.changed.items():
             _note(f"{key} was {before} in the training and is {now}")

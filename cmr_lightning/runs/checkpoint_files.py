@@ -104,6 +104,8 @@ class Trained:
         trained_on: What the model was trained on, as `TrainedOn.as_plain` returns it.
         changes: Settings that resuming has changed, see `comparison.changes_on_resume`.
         fingerprint: What tells its content from that of other checkpoints, 16 hexadecimal digits.
+        updates: Updates of the generator before it.
+        metrics_rows: Rows of the metrics file before it.
     """
 
     path: Path
@@ -111,6 +113,8 @@ class Trained:
     trained_on: dict[str, Any]
     changes: list[dict[str, Any]]
     fingerprint: str
+    updates: int
+    metrics_rows: int
 
     @classmethod
     def read(cls, path: Path) -> "Trained":
@@ -119,7 +123,11 @@ class Trained:
         Raises:
             UserError: If there is none, or it is damaged, or was written by an earlier version.
         """
-        content = read_checkpoint(path)
+        return cls.of(path, read_checkpoint(path))
+
+    @classmethod
+    def of(cls, path: Path, content: dict[str, Any]) -> "Trained":
+        """Take it from the content of a checkpoint; raise UserError if an earlier version wrote that."""
         if not {"config", "trained_on"} <= content.keys():
             raise UserError(
                 f"{path} does not say what it was trained on, so it was written by an earlier version, or not by "
@@ -128,7 +136,15 @@ class Trained:
         with zipfile.ZipFile(path) as archive:
             entries = [(entry.filename.partition("/")[2], entry.CRC, entry.file_size) for entry in archive.infolist()]
         fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
-        return cls(path, content["config"], content["trained_on"], content.get("changes", []), fingerprint)
+        return cls(
+            path=path,
+            config=content["config"],
+            trained_on=content["trained_on"],
+            changes=content["changes"],
+            fingerprint=fingerprint,
+            updates=content["global_step"],
+            metrics_rows=content["metrics_rows"],
+        )
 
 
 def newest_checkpoint(run: Run) -> tuple[Path, dict[str, Any]]:
