@@ -1,7 +1,6 @@
-"""Checksums of files, and sentences for disks that are full or may not be written to."""
+"""Sentences for disks that are full or may not be written to."""
 
 import errno
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +40,3 @@ def require_space(folder: Path, needed: int) -> None:
             f"The disk of {folder} has {free / 1e9:.1f} GB left and {needed / 1e9:.1f} GB are needed; make room there "
             f"and {AGAIN}."
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

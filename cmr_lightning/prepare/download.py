@@ -16,7 +16,8 @@ from rich.progress import TimeRemainingColumn as TimeColumn
 from rich.progress import TransferSpeedColumn as SpeedColumn
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.prepare.disk import AGAIN, disk_errors, require_space, sha256_of
+from cmr_lightning.files.checksum import sha256_of
+from cmr_lightning.prepare.disk import AGAIN, disk_errors, require_space
 
 CHUNK = 1 << 20
 """Bytes read from the connection at once."""

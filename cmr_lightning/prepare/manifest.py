@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.checksum import sha256_of
 from cmr_lightning.files.whole_file import write_whole
-from cmr_lightning.prepare.disk import sha256_of
 from cmr_lightning.prepare.verification import Finding
 
 NAME = "manifest.json"

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.prepare.disk import sha256_of
+from cmr_lightning.files.checksum import sha256_of
 from datamodules.base import CrossModalData, PartName
 from datamodules.facts import Counts, Facts, packed
 from datamodules.families.listed_data import PARTS, ListedData

@@ -1,6 +1,5 @@
 """Checkpoints on disk: written whole or not at all, and loaded without running code that may be hidden in them."""
 
-import hashlib
 import io
 import os
 import struct
@@ -16,6 +15,7 @@ from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from cmr_lightning.errors import UserError, system_reason
+from cmr_lightning.files.checksum import short_checksum
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.runs.run import Run
 
@@ -135,7 +135,7 @@ class Trained:
             )
         with zipfile.ZipFile(path) as archive:
             entries = [(entry.filename.partition("/")[2], entry.CRC, entry.file_size) for entry in archive.infolist()]
-        fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+        fingerprint = short_checksum(repr(entries).encode())
         return cls(
             path=path,
             config=content["config"],

@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.checksum import sha256_of, short_checksum
 from cmr_lightning.files.json_file import parse_json, read_json
 
 Dtype = Literal["float16", "float32"]
@@ -101,7 +102,7 @@ class Rows:
             >>> Rows(["a.jpg"], ["812"]).checksum() == Rows(["a.jpg"], ["813"]).checksum()
             False
         """
-        return hashlib.sha256(self.content()).hexdigest()[:16]
+        return short_checksum(self.content())
 
 
 def image_check(path: Path) -> str:
@@ -128,7 +129,7 @@ class FeatureStore:
         self._row = {name: row for row, name in enumerate(self.ids)}
         ranges = self.manifest.shards()
         for path, checksum in zip(shard_files(folder, self.manifest), self.manifest.checksums, strict=True):
-            if path.is_file() and sha256(path) != checksum:
+            if path.is_file() and sha256_of(path) != checksum:
                 raise _damaged(folder, f"{path} does not have the checksum of the manifest")
         self._rows_per_shard = len(ranges[0])
         self._shards = [self._map(number, rows) for number, rows in enumerate(ranges)]
@@ -210,12 +211,6 @@ def shard_files(folder: Path, manifest: Manifest) -> list[Path]:
     return [shard_file(folder, number) for number in range(len(manifest.shards()))]
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def as_json(content: dict[str, Any]) -> bytes:
     """Encode what a store keeps in addition to its shards."""
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -242,7 +237,7 @@ def _read_rows(folder: Path, manifest: Manifest) -> tuple[Sequence[str], Sequenc
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(folder, f"{path} cannot be read ({error})") from error
-    if hashlib.sha256(content).hexdigest()[:16] != manifest.data:
+    if short_checksum(content) != manifest.data:
         raise _damaged(folder, f"{path} does not have the checksum of the manifest")
     rows = parse_json(content, Rows, f"{path}", f"delete the folder {folder} and extract again")
     if len(rows.ids) != manifest.shape[0]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError, system_reason
+from cmr_lightning.files.checksum import sha256_of
 from cmr_lightning.files.whole_file import whole_file
 from cmr_lightning.store.feature_store import (
     MANIFEST,
@@ -27,7 +28,6 @@ from cmr_lightning.store.feature_store import (
     Rows,
     as_json,
     read_manifest,
-    sha256,
     shard_file,
     shard_files,
 )
@@ -111,7 +111,7 @@ class StoreWriter:
         if self._lock is not None:
             with self._alone(self._lock):
                 if not self._is_finished():  # another was first, whose lock file may be gone by now
-                    checksums = tuple(map(sha256, shard_files(self.folder, self.manifest)))
+                    checksums = tuple(map(sha256_of, shard_files(self.folder, self.manifest)))
                     finished = replace(self.manifest, finished=True, checksums=checksums)
                     _write(self._manifest_file, as_json(asdict(finished)))
                 (self.folder / _LOCK).unlink(missing_ok=True)

@@ -1,11 +1,11 @@
 """Tokens of a pretrained text encoder."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cmr_lightning.batch import Tokens, Words
 from cmr_lightning.errors import UserError
+from cmr_lightning.files.checksum import short_checksum
 from cmr_lightning.files.hub import from_hub, local_folder
 from cmr_lightning.ranges import Name, TextLength
 from datamodules.inputs.text_inputs import TextInput
@@ -111,7 +111,7 @@ class SubwordTokens(TextInput):
 def _checksum(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
     rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(rules.encode()).hexdigest()[:16]
+    return short_checksum(rules.encode())
 
 
 def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":
