@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -217,6 +218,19 @@ def test_another_checkpoint_gets_a_record_of_its_own(album: Album) -> None:
     assert album.do("test", f"--ckpt_path={checkpoint}") == 0
     assert album.record() == before
     assert album.record(str(*album.others))["weights"] != before["weights"]
+
+
+def test_the_checkpoint_of_a_stranger_runs_nothing_under_a_config_of_ones_own(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('the code of a stranger')")
+    monkeypatch.syspath_prepend(tmp_path)
+    content = read_checkpoint(album.run / "checkpoints" / "best.ckpt")
+    content["config"]["trainer"]["callbacks"] = [{"class_path": "stranger.Callback"}]
+    theirs = tmp_path / "theirs.ckpt"
+    torch.save(content, theirs)
+    assert album.do("test", f"--ckpt_path={theirs}") == 0
+    assert "stranger" not in sys.modules
 
 
 def test_other_settings_of_the_data_get_a_record_of_their_own(album: Album) -> None:
