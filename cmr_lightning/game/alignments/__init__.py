@@ -1,0 +1,12 @@
+"""What pulls the modalities together beside the losses of a method: adversaries, and their rivals without a game."""
+
+from cmr_lightning.game.alignments.alignment import (
+    Adversary,
+    Alignment,
+    AlignmentFactory,
+    Classes,
+    ClassSource,
+    Space,
+)
+
+__all__ = ["Adversary", "Alignment", "AlignmentFactory", "ClassSource", "Classes", "Space"]
