@@ -19,8 +19,7 @@ class ComposedRetriever(Retriever):
     """A retriever whose texts are composed queries: source images and texts, fused to points of the image space.
 
     Sources and targets go through one image encoder. `Embeddings` hold the targets as images and the queries as texts;
-    the discriminator, if there is one, tries to tell targets from queries. A text encoder that the fusion does not
-    read is not trained.
+    an alignment aligns targets with queries. A text encoder that the fusion does not read is not trained.
 
     Args:
         fusion: Class and arguments of the fusion.

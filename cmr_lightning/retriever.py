@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec, Features, Pixels, Text, Words
+from cmr_lightning.batch import Batch, DataSpec, Features, Pixels, Text, Words, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.alignments import Adversary, AlignmentFactory, Classes
 from cmr_lightning.game.turns import TwoPlayerModel
-from cmr_lightning.losses import AdversarialMode, adversarial_modality, binary_entropy, modality_loss
 from cmr_lightning.losses.relations import same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
 from cmr_lightning.ranges import Name, NonNegative, Width
@@ -26,41 +26,33 @@ TextEncoder = Callable[[Features | Words, int], nn.Module]
 """Makes a text encoder from the form of its input and the size D of the common space: a module that embeds feature
 vectors `(N, size)` or `Tokens` as points `(N, D)`."""
 
-Discriminator = Callable[[int], nn.Module]
-"""Makes a discriminator from the size of the common space."""
-
 _OF_BYTES = re.compile("unsigned char|uint8|Byte")  # how torch says in its errors that it was given bytes
 
 
 class Retriever(TwoPlayerModel):
-    """Two encoders, the generator, against a discriminator that tries to tell the modalities apart.
+    """Two encoders, and what pulls their modalities together: an adversary, another alignment, or nothing.
 
-    A method names its loss terms with their default weights in `terms` and computes them in `generator_losses`. If it
-    plays against something other than a modality classifier, it overrides `discriminator_losses`, `mislead` and, where
-    the discriminator does not see the embeddings as they are, `discriminate`. Where several processes train, each
-    encodes its share of the batch, and all compute the losses of the whole: in-batch negatives, items of one class and
-    what the discriminator sees are those of all.
+    A method names its loss terms with their default weights in `terms` and computes them in `generator_losses`. The
+    term `alignment` comes beside them where there is one. Where a method shows the alignment something other than its
+    embeddings, it overrides `aligned`; where it has a second adversary of its own, `opponents` and
+    `discriminator_losses`. Where several processes train, each encodes its share of the batch, and all compute the
+    losses of the whole: in-batch negatives, items of one class and what is aligned are those of all.
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
         image_encoder: Class and arguments of the image encoder.
         text_encoder: Class and arguments of the text encoder.
         dim: Size D of the common space.
-        discriminator: Class and arguments of the modality classifier; None for a method without an adversary.
-        adversary: What the generator minimises against the discriminator: `reversal`, `flipped` or `entropy`.
-        weights: Weights of the loss terms that differ from the method's defaults; 0 takes a term out.
+        alignment: Class and arguments of the adversary, or of another alignment; None for none.
+        weights: Weights of the loss terms that differ from the method's defaults, `alignment` among them with 1; 0
+            takes a term out. An adversary of weight 0 goes on learning: it watches.
         compile: Backend of torch.compile for both encoders, such as `inductor`; None not to compile.
         **kwargs: Options of the game, see `TwoPlayerModel`.
 
     Raises:
-        UserError: If a weight names no term of the method, or a term needs a discriminator and there is none.
+        UserError: If a weight or a share names no term of the method, or the alignment needs classes that there are
+            not.
     """
-
-    discriminator_output: ClassVar[Literal["logit", "score"]] = "logit"
-    """Whether `discriminate` returns a logit, of which accuracy and entropy are logged, or a critic's score."""
-
-    stochastic_losses: ClassVar[tuple[str, ...]] = ()
-    """Losses of either player that draw random numbers, so that two computations of them differ."""
 
     def __init__(
         self,
@@ -68,8 +60,7 @@ class Retriever(TwoPlayerModel):
         image_encoder: ImageEncoder,
         text_encoder: TextEncoder,
         dim: Width = 200,
-        discriminator: Discriminator | None = None,
-        adversary: AdversarialMode = "reversal",
+        alignment: AlignmentFactory | None = None,
         weights: dict[str, NonNegative] | None = None,
         compile: Name | None = None,
         **kwargs: Any,
@@ -78,9 +69,10 @@ class Retriever(TwoPlayerModel):
         self.dim = dim
         self.image_encoder = self._made("image_encoder", image_encoder)(spec.image, dim)
         self.text_encoder = self._made("text_encoder", text_encoder)(spec.text, dim)
-        self.discriminator = None if discriminator is None else discriminator(dim)
-        self.adversary = adversary
+        classes = spec.num_classes if spec.relevance == "label" else 0
+        self.alignment = None if alignment is None else alignment(dim, classes)
         self.weights = self._complete(weights or {})
+        self._check_shares()
         self.compile_with = compile
         if compile is not None and compile not in torch.compiler.list_backends(exclude_tags=()):
             raise UserError(f"model.compile is {compile}, but torch has {', '.join(torch.compiler.list_backends())}.")
@@ -98,65 +90,92 @@ class Retriever(TwoPlayerModel):
     def _complete(self, weights: dict[str, float]) -> dict[str, float]:
         if not hasattr(self, "terms"):
             raise UserError(f"{type(self).__name__} names no loss terms; set `terms = {{name: weight}}` in the class.")
-        unknown = sorted(set(weights) - set(self.terms))
-        if unknown:
+        complete = dict(self.terms) if self.alignment is None else {**self.terms, "alignment": 1.0}
+        if unknown := sorted(set(weights) - set(complete)):
             raise UserError(
-                f"model.weights names {', '.join(unknown)}, which {type(self).__name__} does not have; its terms are "
-                f"{', '.join(self.terms)}."
+                f"model.weights names {', '.join(unknown)}, which {self._name} does not have; its terms are "
+                f"{', '.join(complete)}."
             )
-        complete = {**self.terms, **weights}
+        complete |= weights
         if not any(complete.values()):
             raise UserError(
-                f"model.weights are all 0, so nothing would be learned; give one of {', '.join(self.terms)} a weight."
-            )
-        played = [term for term in self.adversarial_terms if complete.get(term, 0) != 0]
-        if played and self.discriminator is None:
-            raise UserError(
-                f"{type(self).__name__} gives {', '.join(played)} a weight but has no adversary; set "
-                f"model.discriminator, or the weight to 0."
+                f"model.weights are all 0, so nothing would be learned; give one of {', '.join(complete)} a weight."
             )
         return complete
 
-    # Losses ----------------------------------------------------------------------------------------------------------
-
-    def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute what the discriminator minimises on detached embeddings: the modality cross-entropy."""
-        return {"modality": modality_loss(*self.modality_logits(embeddings))}
-
-    def adversarial_loss(self, embeddings: Embeddings) -> Tensor:
-        """Compute what the generator minimises to mislead the discriminator; 0 where there is none."""
-        if self.discriminator is None:
-            return embeddings.image.new_zeros(())
-        return self.mislead(*self.modality_logits(embeddings))
-
-    def mislead(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Compute the generator's loss in the mode `adversary` from logits `(N,)` of images and of texts."""
-        return adversarial_modality(images, texts, mode=self.adversary)
-
-    def modality_logits(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
-        """Return the discriminator's output `(N,)` for images and for texts."""
-        return self.discriminate(embeddings.image), self.discriminate(embeddings.text)
-
-    def discriminate(self, points: Tensor) -> Tensor:
-        """Return the discriminator's output `(N,)` for points `(N, D)`; a positive logit means image."""
-        return self.opponent(points)
-
-    def discriminator_state(self, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Measure accuracy and mean entropy of a classifier, or the difference of a critic's mean scores."""
-        images, texts = self.modality_logits(embeddings)
-        if self.discriminator_output == "score":
-            return {"critic_gap": images.mean() - texts.mean()}
-        return {
-            "discriminator_accuracy": torch.cat([images > 0, texts < 0]).float().mean(),
-            "discriminator_entropy": binary_entropy(torch.cat([images, texts])).mean(),
-        }
+    def _check_shares(self) -> None:
+        possible = [term for term in self.aligning_terms if term in self.weights]
+        for key, values in (("shares", self.balance.shares), ("caps", self.caps)):
+            if unknown := sorted(set(values) - set(possible)):
+                of = f"has {', '.join(possible)}" if possible else "has none"
+                raise UserError(
+                    f"model.{key} names {', '.join(unknown)}, but is for what pulls the modalities together beside a "
+                    f"method's own terms, and {self._name} {of}."
+                )
 
     @property
-    def opponent(self) -> nn.Module:
-        """The discriminator, or UserError if there is none."""
-        if self.discriminator is None:
-            raise UserError(f"{type(self).__name__} has no adversary; set model.discriminator.")
-        return self.discriminator
+    def _name(self) -> str:
+        return f"{type(self).__name__} without an alignment" if self.alignment is None else type(self).__name__
+
+    # Losses ----------------------------------------------------------------------------------------------------------
+
+    def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute the term `alignment`, if there is one, from the embeddings and classes of a batch."""
+        if self.alignment is None:
+            return {}
+        points, labels = self._placed(embeddings), (batch.label, batch.label)
+        return {"alignment": self.alignment(*points, self.classes(embeddings, labels))}
+
+    def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute what the adversary's discriminator minimises on detached embeddings; nothing without an adversary."""
+        if not isinstance(self.alignment, Adversary):
+            return {}
+        classes = self.classes(embeddings, (batch.label, batch.label))
+        return self.alignment.discriminator_losses(*self._placed(embeddings), classes)
+
+    def discriminator_state(self, embeddings: Embeddings, labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Measure the adversary's discriminator on detached embeddings, of images and texts with their labels."""
+        if not isinstance(self.alignment, Adversary):
+            return {}
+        return self.alignment.state(*self._placed(embeddings), self.classes(embeddings, labels))
+
+    def aligned(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
+        """Return the points of images `(N, D)` and texts `(M, D)` that the alignment compares: the embeddings."""
+        return embeddings.pair
+
+    def _placed(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
+        if self.alignment is None:
+            return self.aligned(embeddings)
+        images, texts = self.aligned(embeddings)
+        return self.alignment.placed(images), self.alignment.placed(texts)
+
+    def classes(self, embeddings: Embeddings, labels: tuple[Tensor, Tensor]) -> Classes | None:
+        """Return the classes of images and texts for an alignment that takes them: their labels, or predictions."""
+        source = None if self.alignment is None else self.alignment.class_source
+        if source == "labels":
+            images, texts = (_parts(one_hot(label, self.spec.num_classes)) for label in labels)
+            return images, texts
+        if source == "predicted":
+            images, texts = (self.predicted_classes(points).detach() for points in embeddings.pair)
+            return images, texts
+        return None
+
+    def predicted_classes(self, points: Tensor) -> Tensor:
+        """Predict the classes of points `(N, D)` by the method's classifier of labels, `(N, C)` of sum 1.
+
+        Raises:
+            UserError: If the method has none.
+        """
+        classifier = getattr(self, "classifier", None)
+        if classifier is None:
+            raise UserError(
+                f"{type(self).__name__} has no classifier of labels; set model.alignment.init_args.classes to labels."
+            )
+        return classifier(points).softmax(dim=1)
+
+    def opponents(self) -> list[nn.Module]:
+        """List the adversary's discriminator, if there is one; a method adds those of adversaries of its own."""
+        return [self.alignment.discriminator] if isinstance(self.alignment, Adversary) else []
 
     def related(self, batch: Batch) -> Tensor:
         """Mark the rows of a batch that are relevant to each other, `(N, N)` bool: these are never negatives."""
@@ -212,8 +231,8 @@ class Retriever(TwoPlayerModel):
         return batch._replace(label=label, image_id=image_id), embeddings.with_tensors(tensors)
 
     def after_gathering(self) -> list[nn.Module]:
-        """List the discriminator; a method adds the other networks that its terms are computed with."""
-        return [] if self.discriminator is None else [self.discriminator]
+        """List the discriminators; a method adds the other networks that its terms are computed with."""
+        return self.opponents()
 
     # Parts -----------------------------------------------------------------------------------------------------------
 
@@ -235,3 +254,8 @@ class Retriever(TwoPlayerModel):
     def encoder_names(self) -> dict[str, str]:
         """Name the classes of the encoders."""
         return {"image": type(self.image_encoder).__name__, "text": type(self.text_encoder).__name__}
+
+
+def _parts(labels: Tensor) -> Tensor:
+    """Scale labels `(N, C)` so that several of one item are equal parts of 1; an item without any stays at 0."""
+    return labels / labels.sum(1, keepdim=True).clamp_min(1)

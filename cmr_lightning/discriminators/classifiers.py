@@ -1,6 +1,6 @@
 """Classifiers of embeddings: by modality, and by the angle that an image was turned by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -8,6 +8,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cmr_lightning.ranges import Checked, Count, Probability, Width
+
+Discriminator = Callable[[int], nn.Module]
+"""Makes a discriminator from the size of what it sees, such as that of the common space."""
 
 
 class ModalityClassifier(Checked, nn.Module):

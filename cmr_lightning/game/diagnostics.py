@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.balance import gradient_norm
 from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.ranges import Checked, Count
 
@@ -40,11 +41,11 @@ class AdversarialDiagnostics(Checked, pl.Callback):
         self._measured = update
         embeddings, terms = pl_module.stake
         values = {"modality_gap": modality_gap(embeddings.detach())}
-        if pl_module.discriminator is not None:
-            with torch.no_grad():
-                values |= pl_module.discriminator_state(embeddings.detach())
-            points = [embeddings.tensors()[name] for name in pl_module.points if name in embeddings.tensors()]
-            values["gradient_share"] = gradient_share(points, terms, pl_module.adversarial_terms)
+        points = [embeddings.tensors()[name] for name in pl_module.points if name in embeddings.tensors()]
+        for name in pl_module.aligning_terms:
+            if name in terms:
+                own = [loss for term, loss in terms.items() if term not in pl_module.aligning_terms]
+                values[f"gradient_share/{name}"] = gradient_share(points, terms[name], own)
         for logger in trainer.loggers:
             logger.log_metrics({f"game/{name}": float(value) for name, value in values.items()}, step=update)
 
@@ -60,19 +61,7 @@ def modality_gap(embeddings: Embeddings) -> Tensor:
     return (images - texts).norm()
 
 
-def gradient_share(points: Sequence[Tensor], terms: dict[str, Tensor], adversarial: tuple[str, ...]) -> Tensor:
-    """Compute the share of the adversarial terms in the generator's gradient at some points, 0 to 1.
-
-    The points are tensors that the weighted terms were computed from, with their graph; `adversarial` are names.
-    """
-
-    def norm(names: set[str]) -> Tensor:
-        parts = [terms[name] for name in sorted(names) if terms[name].requires_grad]
-        moving = [point for point in points if point.requires_grad]  # those of a frozen encoder do not
-        if not parts or not moving:
-            return points[0].new_zeros(())
-        gradients = torch.autograd.grad(torch.stack(parts).sum(), moving, retain_graph=True, materialize_grads=True)
-        return torch.stack([g.float().norm() for g in gradients]).norm()
-
-    against, others = norm(set(terms) & set(adversarial)), norm(set(terms) - set(adversarial))
+def gradient_share(points: Sequence[Tensor], term: Tensor, own: Sequence[Tensor]) -> Tensor:
+    """Compute the share of a weighted term in the norm of the generator's gradient beside the method's own, 0 to 1."""
+    against, others = gradient_norm(points, [term]), gradient_norm(points, own)
     return against / (against + others).clamp(min=torch.finfo(torch.float32).tiny)

@@ -13,10 +13,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cmr_lightning.batch import DataSpec
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.balance import GradientBalance
 from cmr_lightning.game.ramp import ramp_height, total_updates
 from cmr_lightning.game.schedules import check_options, made_from, parameter_groups, plateaus, try_out
 from cmr_lightning.parallel.two_player_precision import Player
-from cmr_lightning.ranges import Count, Positive
+from cmr_lightning.ranges import Count, Fraction, Positive
 
 _TRIED = 100
 """Most steps of a schedule that are tried before the training; it is watched in the later ones, too."""
@@ -36,32 +37,37 @@ class OptimizedModel(EmbeddingModel):
         schedule: Class and arguments of the learning-rate schedule of both players.
         schedule_every: The unit of the schedule: epochs, or updates of the generator.
         discriminator_steps: Discriminator updates per generator update.
+        fresh_batches: Let the discriminator move once on each of `discriminator_steps` batches, and the generator on
+            the last of them, in place of so many updates on one batch; an epoch then has fewer generator updates.
         generator_clip: Largest norm of the generator's gradient.
         discriminator_clip: Largest norm of the discriminator's gradient.
         accumulate: Batches per update.
+        shares: Share of the generator's gradient that a term is to have, above 0 and below 1, in place of a plain
+            weight. It is measured in the first tenth of the training (`MEASURED`), in which the term does not act and
+            its discriminator already learns; the weight that follows is constant, times the term's weight in `weights`.
+        caps: Largest share of the generator's gradient that a term may have at any update, above 0 and below 1.
 
     Attributes:
         weights: Weight of each loss term.
-        discriminator: The adversary, None for a generator that plays alone.
+        balance: The factors by which terms get their share.
         active: The players that move; training stages may leave one out.
-        ramp_span: Generator updates (first, last) between which the ramp rises; None for the whole training.
+        stage_span: Generator updates (first, last) of the present stage; None for the whole training.
         player: The player whose turn it is.
     """
 
     terms: ClassVar[Mapping[str, float]]
     """The loss terms of the method with their default weights."""
 
-    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
-    """The terms that need a discriminator, and follow the ramp."""
+    aligning_terms: ClassVar[tuple[str, ...]] = ("alignment",)
+    """The terms that pull the modalities together beside the method's own; they follow the ramp and may have shares."""
 
     built_on_demand: ClassVar[tuple[str, ...]] = ()
     """The terms with networks of their own, which are built only where `weights` gives the term a weight."""
 
     points: ClassVar[tuple[str, ...]] = ("image", "text")
-    """The tensors of `Embeddings` at which the adversary's share of the generator's gradient is measured."""
+    """The tensors of `Embeddings` at which shares of the generator's gradient are measured."""
 
     weights: dict[str, float]
-    discriminator: nn.Module | None
 
     def __init__(
         self,
@@ -72,30 +78,50 @@ class OptimizedModel(EmbeddingModel):
         schedule: SchedulerFactory | None = None,
         schedule_every: Literal["epoch", "update"] = "epoch",
         discriminator_steps: Count = 1,
+        fresh_batches: bool = False,
         generator_clip: Positive | None = None,
         discriminator_clip: Positive | None = None,
         accumulate: Count = 1,
+        shares: dict[str, Fraction] | None = None,
+        caps: dict[str, Fraction] | None = None,
     ) -> None:
         super().__init__(spec)
+        if fresh_batches and accumulate > 1:
+            raise UserError(
+                "model.fresh_batches gives the discriminator batches of its own, and model.accumulate gives both "
+                "players several batches to an update; leave one of the two out."
+            )
         self.ramp = ramp
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
         self.schedule_every = schedule_every
         self.discriminator_steps = discriminator_steps
+        self.fresh_batches = fresh_batches
         self.clip: dict[Player, float | None] = {"generator": generator_clip, "discriminator": discriminator_clip}
         self.accumulate = accumulate
+        self.balance = GradientBalance(shares or {})
+        self.caps = caps or {}
         self.active: set[Player] = {"generator", "discriminator"}
-        self.ramp_span: tuple[int, int] | None = None
+        self.stage_span: tuple[int, int] | None = None
         self.player: Player = "generator"
 
     def lr_scales(self) -> dict[nn.Parameter, float]:
         """Map parameters with a learning rate of their own to its multiple of the generator's."""
         return {}
 
+    def opponents(self) -> list[nn.Module]:
+        """List the networks of the discriminator's side; none for a generator that plays alone."""
+        return []
+
+    def owner(self, name: str) -> Player:
+        """Return the player who owns the module or parameter of that name."""
+        theirs = [of for of, module in self.named_modules() if any(module is other for other in self.opponents())]
+        return "discriminator" if any(inside(name, module) for module in theirs) else "generator"
+
     def players(self) -> dict[Player, list[nn.Parameter]]:
         """Return trainable parameters by owner: the discriminator's, and all others."""
-        theirs = [] if self.discriminator is None else list(self.discriminator.parameters())
+        theirs = [parameter for network in self.opponents() for parameter in network.parameters()]
         identities = {id(parameter) for parameter in theirs}
         ours = [p for p in self.parameters() if p.requires_grad and id(p) not in identities]
         return {"generator": ours, "discriminator": [p for p in theirs if p.requires_grad]}
@@ -134,7 +160,7 @@ class OptimizedModel(EmbeddingModel):
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], limit)
 
     def weight(self, term: str) -> float:
-        """Return the present weight of a term: that of an adversarial one follows the ramp.
+        """Return the present weight of a term: one that aligns follows the ramp, and waits for its share.
 
         Raises:
             UserError: If the method has no such term.
@@ -144,30 +170,47 @@ class OptimizedModel(EmbeddingModel):
                 f"{type(self).__name__}.generator_losses computes {term}, which is none of the class's `terms`; those "
                 f"are {', '.join(self.weights)}."
             )
-        weight = self.weights[term]
-        if self.ramp and weight != 0 and term in self.adversarial_terms:
+        weight = self.weights[term] * self.balance.weight(term)
+        if self.ramp and weight != 0 and term in self.aligning_terms:
             return weight * ramp_height(self.progress)
         return weight
 
     @property
     def progress(self) -> float:
-        """Share of the generator updates of `ramp_span` that are done, 0 to 1; UserError if the training has no end."""
-        first, last = self.ramp_span or (0, total_updates(self.trainer, self.updates_per_epoch))
+        """Share of the generator updates of `span` that are done, 0 to 1; UserError if the training has no end."""
+        first, last = self.span
         return min(1.0, (self.global_step - first) / (last - first))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Generator updates (first, last) of the stage, or of the whole training; UserError if it has no end."""
+        return self.stage_span or (0, total_updates(self.trainer, self.updates_per_epoch))
+
+    @property
+    def needs_end(self) -> bool:
+        """True where the ramp or a share depends on the length of the training."""
+        return any(
+            self.weights.get(term) and (self.ramp or term in self.balance.shares) for term in self.aligning_terms
+        )
 
     @property
     def updates_per_epoch(self) -> int:
         """Generator updates of an epoch in which the generator moves."""
-        return math.ceil(self.trainer.num_training_batches / self.accumulate)
+        return math.ceil(self.trainer.num_training_batches / self.batches_per_update)
+
+    @property
+    def batches_per_update(self) -> int:
+        """Batches from one update of the generator to the next."""
+        return self.discriminator_steps if self.fresh_batches else self.accumulate
 
     def on_fit_start(self) -> None:
         """Refuse what would only fail later in the training.
 
         Raises:
             UserError: If the schedule cannot go on from its start, or waits for a plateau in the wrong mode, as torch's
-                default does for mAP; or if the ramp rises over a training without end.
+                default does for mAP; or if the ramp or a share depends on the length of a training without end.
         """
-        if self.ramp and any(self.weights.get(term) for term in self.adversarial_terms):
+        if self.needs_end:
             total_updates(self.trainer, updates_per_epoch=1)
         if self.schedule is not None:
             try_out(self.schedule, self.trainer.optimizers[0].defaults["lr"], min(self.trainer.max_epochs or 1, _TRIED))
@@ -186,3 +229,8 @@ class OptimizedModel(EmbeddingModel):
         if fitting and self.measurement is not None:
             for plateau in plateaus(self.trainer):
                 plateau.step(self.measurement.metrics[self.protocols[0].id]["mean"])
+
+
+def inside(name: str, module: str) -> bool:
+    """Tell whether `name` is `module`, or something in it."""
+    return name == module or name.startswith(f"{module}.")

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.optimization import inside
 from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.parallel.two_player_precision import Player
 from cmr_lightning.ranges import Checked, Count, LearningRate, NonNegative
@@ -41,9 +42,9 @@ class Stage(Checked):
     weights: dict[str, NonNegative] = field(default_factory=dict)
     ramp: bool = True
 
-    def freezes(self, name: str) -> bool:
-        """Tell whether the module or parameter of that name in the model rests in this stage."""
-        return _owner(name) not in self.players or any(_inside(name, module) for module in self.frozen)
+    def freezes(self, name: str, owner: Player) -> bool:
+        """Tell whether a module or parameter rests in this stage, by its name in the model and the player it is of."""
+        return owner not in self.players or any(inside(name, module) for module in self.frozen)
 
 
 class TrainingStages(pl.Callback):
@@ -104,9 +105,9 @@ class TrainingStages(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the model: everything moves."""
         model = _trained(pl_module)
-        self._freeze(Stage("after the training"))
+        self._freeze(Stage("after the training"), model)
         model.active = {"generator", "discriminator"}
-        model.weights, model.ramp, model.ramp_span = self._weights, self._ramp, None
+        model.weights, model.ramp, model.stage_span = self._weights, self._ramp, None
 
     def _check_length(self, max_epochs: int) -> None:
         if max_epochs < 1:
@@ -131,11 +132,11 @@ class TrainingStages(pl.Callback):
     def _set(self, trainer: pl.Trainer, model: TwoPlayerModel) -> None:
         index = self._index(trainer.current_epoch)
         stage = self.stages[index]
-        self._freeze(stage)
+        self._freeze(stage, model)
         model.active = set(stage.players)
         model.weights = {**self._weights, **stage.weights}
         model.ramp = self._ramp and stage.ramp
-        model.ramp_span = self._updates(index, trainer, model)
+        model.stage_span = self._updates(index, trainer, model)
         if model.schedule is None:
             self._set_rates(trainer.optimizers, stage)
 
@@ -145,11 +146,11 @@ class TrainingStages(pl.Callback):
             for group, own in zip(optimizer.param_groups, configured, strict=True):
                 group["lr"] = own if rate is None else rate * group.get("lr_scale", 1.0)
 
-    def _freeze(self, stage: Stage) -> None:
+    def _freeze(self, stage: Stage, model: TwoPlayerModel) -> None:
         for name, parameter in self._parameters.items():
-            parameter.requires_grad_(not stage.freezes(name))
+            parameter.requires_grad_(not stage.freezes(name, model.owner(name)))
         for name, module in self._modules.items():
-            module.training = not stage.freezes(name)
+            module.training = not stage.freezes(name, model.owner(name))
 
     def _updates(self, index: int, trainer: pl.Trainer, model: TwoPlayerModel) -> tuple[int, int] | None:
         """Count the generator updates before the stage and at its end; None if it has none."""
@@ -172,16 +173,6 @@ def _trained(module: pl.LightningModule) -> TwoPlayerModel:
     return module
 
 
-def _owner(name: str) -> Player:
-    """Return the player who owns the module or parameter of that name in the model."""
-    return "discriminator" if _inside(name, "discriminator") else "generator"
-
-
-def _inside(name: str, module: str) -> bool:
-    """Tell whether `name` is `module`, or something in it."""
-    return name == module or name.startswith(f"{module}.")
-
-
 def _check(stage: Stage, model: TwoPlayerModel) -> None:
     """Raise UserError unless the model has what the stage names."""
     where = f"Stage {stage.name!r} of TrainingStages"
@@ -192,19 +183,23 @@ def _check(stage: Stage, model: TwoPlayerModel) -> None:
                 f"{where} freezes {name}, which is no module of the model; its modules are "
                 f"{', '.join(name for name, _ in model.named_children())}, and those within them."
             )
-    present = {_owner(name) for name, _ in model.named_parameters()}
-    moving = {_owner(name) for name, p in model.named_parameters() if p.requires_grad and not stage.freezes(name)}
+    owners = {name: model.owner(name) for name, _ in model.named_parameters()}
+    present = set(owners.values())
+    moving = {
+        owners[name]
+        for name, p in model.named_parameters()
+        if p.requires_grad and not stage.freezes(name, owners[name])
+    }
     for player in [player for player in stage.players if player in present] or stage.players:
         if player not in moving:
             raise UserError(f"{where} leaves nothing to train of {player}; take it out of the stage's players.")
     for term, weight in stage.weights.items():
-        if term not in model.terms:
+        if term not in model.weights:
+            remedy = "; set model.alignment" if term == "alignment" else ""
             raise UserError(
-                f"{where} gives a weight to {term}, which {type(model).__name__} does not have; its terms are "
-                f"{', '.join(model.terms)}."
+                f"{where} gives a weight to {term}, which this {type(model).__name__} does not have; its terms are "
+                f"{', '.join(model.weights)}{remedy}."
             )
-        if weight != 0 and term in model.adversarial_terms and model.discriminator is None:
-            raise UserError(f"{where} gives {term} a weight, but there is no adversary; set model.discriminator.")
         if weight != 0 and term in model.built_on_demand and model.weights[term] == 0:
             raise UserError(
                 f"{where} gives {term} a weight, but the model was built without it; give it a weight in model.weights "
@@ -212,8 +207,8 @@ def _check(stage: Stage, model: TwoPlayerModel) -> None:
             )
     if "generator" in stage.players and not any({**model.weights, **stage.weights}.values()):
         raise UserError(f"{where} gives the generator nothing to learn: the weights of all terms are 0.")
-    if stage.discriminator_lr is not None and model.discriminator is None:
-        raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.discriminator.")
+    if stage.discriminator_lr is not None and not model.opponents():
+        raise UserError(f"{where} has a discriminator_lr, but there is no adversary; set model.alignment.")
     if model.schedule is not None and (stage.generator_lr, stage.discriminator_lr) != (None, None):
         raise UserError(
             f"{where} sets a learning rate, and so does model.schedule after each epoch; leave one of the two out."

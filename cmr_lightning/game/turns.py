@@ -1,7 +1,8 @@
 """The turns of two players: one training step for every method that is trained by gradients."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import add
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.balance import MEASURED, gradient_norm
 from cmr_lightning.game.loss_log import LossLog, check_embeddings, check_losses
 from cmr_lightning.game.optimization import OptimizedModel
 from cmr_lightning.game.ramp import total_updates
@@ -31,7 +33,8 @@ class TwoPlayerModel(OptimizedModel):
     A training step takes these turns:
 
     1. one forward pass of the encoders serves both players;
-    2. the discriminator is updated `discriminator_steps` times on detached embeddings;
+    2. the discriminator is updated `discriminator_steps` times on detached embeddings, or once on each of so many
+       `fresh_batches`, of which the last is the generator's, too;
     3. the generator is updated once, against the frozen discriminator as it is then;
     4. gradients are clipped per player, learning rates are stepped after each epoch or update;
     5. `global_step`, and with it `max_steps`, checkpoints and the loggers' x-axis, counts generator updates.
@@ -69,9 +72,9 @@ class TwoPlayerModel(OptimizedModel):
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the terms whose sum the discriminator minimises, on detached embeddings."""
 
-    @abstractmethod
-    def discriminator_state(self, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Measure the discriminator on detached embeddings, each value by the name it is logged under."""
+    def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute what the generator minimises beside the method's own terms; by default nothing."""
+        return {}
 
     def after_update(self) -> None:
         """Change parameters after each update of the generator; by default nothing."""
@@ -79,16 +82,23 @@ class TwoPlayerModel(OptimizedModel):
     # Turns -----------------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Let each player move once."""
-        batch, embeddings = self.embed_batch(batch)
+        """Let each player move once, or the discriminator alone on a fresh batch of its own."""
+        last, plays = self.trainer.is_last_batch, bool(self.opponents()) and "discriminator" in self.active
+        alone = self.fresh_batches and not last and (batch_idx + 1) % self.discriminator_steps != 0
+        if alone and not plays:
+            return
+        with torch.set_grad_enabled(not alone):
+            batch, embeddings = self.embed_batch(batch)
         fixed = embeddings.detach()
         if not self._tolerates_overflow:
             check_embeddings(fixed, self.global_step)
         self._window.append((batch, fixed))
-        last = self.trainer.is_last_batch
         complete = len(self._window) == self.accumulate or last
-        if complete and self.discriminator is not None and "discriminator" in self.active:
+        if complete and plays:
             self._update_discriminator()
+        if alone:
+            self._window.clear()
+            return
         if "generator" in self.active:
             self._turn("generator")
             self._generator_backward(batch, embeddings, self._batches_of_update(batch_idx))
@@ -112,7 +122,7 @@ class TwoPlayerModel(OptimizedModel):
     def _update_discriminator(self) -> None:
         self._turn("discriminator")
         optimizer = self._optimizers()[1].optimizer
-        for _ in range(self.discriminator_steps):
+        for _ in range(1 if self.fresh_batches else self.discriminator_steps):
             for batch, embeddings in self._window:
                 losses = self.discriminator_losses(batch, embeddings)
                 self._note("discriminator", losses, "a smaller model.discriminator_optimizer.lr")
@@ -123,16 +133,53 @@ class TwoPlayerModel(OptimizedModel):
 
     def _generator_backward(self, batch: Batch, embeddings: Embeddings, batches: int) -> None:
         """Backpropagate the share of one batch in the mean over the batches of an update."""
-        with frozen(self.discriminator):
-            losses = self.generator_losses(batch, embeddings)
+        with frozen(*self.opponents()):
+            losses = {**self.generator_losses(batch, embeddings), **self.alignment_losses(batch, embeddings)}
         values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
-        weights = {name: self.weight(name) for name in losses}
+        weights = self._present_weights(embeddings, losses)
         weighted = {name: weight * losses[name] for name, weight in weights.items() if weight != 0}
         total = reduce(add, weighted.values()) if weighted else 0 * embeddings.image.sum()
         self.losses.add("generator/total", sum(weights[name] * values[name] for name in weighted))
         self.stake = embeddings, weighted
         self.manual_backward(total / batches)
         self.stake = None
+
+    def _present_weights(self, embeddings: Embeddings, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the weight of each loss; measure what is to have a share, and cut back what has more than its cap."""
+        waiting = [name for name in losses if self.balance.waiting(name) and self.weights[name] != 0]
+        if waiting:
+            self._measure_shares(waiting, embeddings, losses)
+        weights = {name: self.weight(name) for name in losses}
+        for name, cap in self.caps.items():
+            if weights.get(name):
+                norms, own = self._gradient_norms([name], embeddings, losses)
+                weights[name] = min(weights[name], cap / (1 - cap) * own / norms[name]) if norms[name] else 0.0
+        return weights
+
+    def _measure_shares(self, terms: Sequence[str], embeddings: Embeddings, losses: Mapping[str, Tensor]) -> None:
+        """Measure the gradients of terms that wait for their weights, and settle these when it is time."""
+        first, last = self.span
+        begin, end = math.floor(MEASURED[0] * (last - first)), math.ceil(MEASURED[1] * (last - first))
+        update, sums = self.global_step - first, self.balance.sums()
+        if update >= end and len(sums):
+            if self.trainer.world_size > 1:
+                sums = self.trainer.strategy.reduce(sums.float().to(self.device), reduce_op="mean")
+            self.balance.settle(sums)
+            settled = {f"game/weight/{term}": self.balance.weight(term) for term in terms}
+            for logger in self.loggers:
+                logger.log_metrics(settled, step=self.global_step)
+        elif update >= begin:
+            norms, own = self._gradient_norms(terms, embeddings, losses)
+            if all(map(math.isfinite, (*norms.values(), own))):  # otherwise fp16 has overflown
+                self.balance.add(norms, own)
+
+    def _gradient_norms(
+        self, terms: Sequence[str], embeddings: Embeddings, losses: Mapping[str, Tensor]
+    ) -> tuple[dict[str, float], float]:
+        """Measure the gradients of terms at the embeddings, and that of the method's own terms with their weights."""
+        points = [embeddings.tensors()[name] for name in self.points if name in embeddings.tensors()]
+        own = [self.weight(name) * loss for name, loss in losses.items() if name not in self.aligning_terms]
+        return {t: gradient_norm(points, [losses[t]]).item() for t in terms}, gradient_norm(points, own).item()
 
     def _step_generator(self) -> None:
         optimizer = self._optimizers()[0]
@@ -221,19 +268,21 @@ class TwoPlayerModel(OptimizedModel):
         super().on_save_checkpoint(checkpoint)
         checkpoint["random_states"] = gather_objects(random_state(self.device))
         checkpoint["sums"] = self.losses.state_dict()
+        checkpoint["balance"] = self.balance.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the method, and remember the rest until training starts."""
         super().on_load_checkpoint(checkpoint)
+        self.balance.load_state_dict(checkpoint.get("balance", {}))
         self._resumed = {key: checkpoint[key] for key in ("random_states", "sums") if key in checkpoint}
 
     def on_train_start(self) -> None:
         """Restore random states and sums of losses, now that the sanity check has drawn its random numbers.
 
         Raises:
-            UserError: If validations would come in the middle of an update, or the ramp has no end.
+            UserError: If validations would come in the middle of an update, or the ramp or a share knows no end.
         """
-        if self.ramp and any(self.weights.get(term, 0) != 0 for term in self.adversarial_terms):
+        if self.needs_end:
             total_updates(self.trainer, self.updates_per_epoch)
         interval, batches = self.trainer.val_check_batch, self.trainer.num_training_batches  # None where it is a time
         if self.accumulate > 1 and (interval is None or (interval < batches and interval % self.accumulate)):
@@ -253,9 +302,9 @@ class TwoPlayerModel(OptimizedModel):
 
 
 @contextmanager
-def frozen(module: nn.Module | None) -> Iterator[None]:
-    """Let no parameter of `module` require a gradient inside; gradients still flow through it to its input."""
-    parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let no parameter of `modules` require a gradient inside; gradients still flow through them to their input."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

@@ -13,8 +13,10 @@ from cmr_lightning.losses.adversarial import (
     modality_loss,
     rotation_loss,
 )
+from cmr_lightning.losses.conditioning import class_product
 from cmr_lightning.losses.contrastive import batch_classification, info_nce, pairwise_likelihood, soft_triplet
 from cmr_lightning.losses.distances import cross_difference, inter_class, intra_class, pair_distance, paired_difference
+from cmr_lightning.losses.gradient_penalty import unit_slope_penalty, zero_centred_penalty
 from cmr_lightning.losses.hinge import Mining, Reduction, bidirectional_triplet, invariance_triplet
 from cmr_lightning.losses.label import label_calibration, label_loss, label_regression
 from cmr_lightning.losses.mutual_information import (
@@ -37,6 +39,7 @@ __all__ = [
     "batch_classification",
     "bidirectional_triplet",
     "binary_entropy",
+    "class_product",
     "cross_difference",
     "cross_modal_projection",
     "donsker_varadhan",
@@ -59,4 +62,6 @@ __all__ = [
     "same_class",
     "same_image",
     "soft_triplet",
+    "unit_slope_penalty",
+    "zero_centred_penalty",
 ]

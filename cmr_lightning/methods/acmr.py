@@ -9,9 +9,9 @@ the modalities, D the modality classifier's probability of an image:
     label        -1/n Σ_i log p(v_i)[y_i] + log p(t_i)[y_i]
     pair         1/n Σ_i ||v_i - t_i|| + lam mean_k [mu - ||v_i - t_k||]₊     k of other classes
                  + the same with the roles of v and t exchanged
-    adversarial  1/2n Σ_i log D(v_i) + log(1 - D(t_i))
+    alignment    1/2n Σ_i log D(v_i) + log(1 - D(t_i))        by `ModalityAdversary`
 
-    generator:      min  beta label + alpha pair + adversarial
+    generator:      min  beta label + alpha pair + alignment
     discriminator:  min  -1/2n Σ_i log D(v_i) + log(1 - D(t_i))
 
 Where this differs from the paper. The paper's: the three terms and what each is made of, unsquared distances in
@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import invariance_triplet, label_loss
 from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Retriever
@@ -51,22 +52,28 @@ class ACMR(Retriever):
     Args:
         margin: mu >= 0, a distance of unscaled embeddings beyond which items of other classes do not count.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
+        alignment: Class and arguments of the adversary; None for none.
         **kwargs: Options of `Retriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "adversarial": 1.0}
+    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0}
 
-    def __init__(self, margin: NonNegative = 1.0, negatives: NonNegative = 0.05, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        margin: NonNegative = 1.0,
+        negatives: NonNegative = 0.05,
+        alignment: AlignmentFactory | None = ModalityAdversary,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(alignment=alignment, **kwargs)
         self.margin = margin
         self.negatives = negatives
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the three terms of the objective."""
+        """Compute the first two terms of the objective; `alignment` is the third."""
         images, texts = embeddings.pair
         return {
             "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
             "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),
-            "adversarial": self.adversarial_loss(embeddings),
         }

@@ -2,22 +2,20 @@
 
 Zhang, Lu, "Deep Cross-Modal Projection Learning for Image-Text Matching", ECCV 2018, DOI 10.1007/978-3-030-01246-5_42.
 
-Objective, v̄ = v / ||v||, y_i what image and text i are of, D the modality classifier's probability of an image:
+Objective, v̄ = v / ||v||, y_i what image and text i are of:
 
     cmpm         1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(v_i · t̄_j)
                  + the same with the roles of v and t exchanged  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
     cmpc         1/N Σ_i CE(W̄ v̂_i, y_i) + CE(W̄ t̂_i, y_i)         v̂_i = (v_i · t̄_i) t̄_i, t̂_i = (t_i · v̄_i) v̄_i
-    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(t_i))
 
-    generator:  min  cmpm + lambda cmpc [+ mu adversarial]
+    generator:  min  cmpm + lambda cmpc
 
 The rows of W̄, one a class, have length 1, and no class has a bias. Every training image is a class of its own, with its
 captions; on class-level data the classes are the labels, in `cmpm` too.
 
 Where this differs from the paper. The paper's: both terms, their sum with weights 1, and on its benchmarks of captions
 an own class for every image; eps, 1e-8, is its code's, whose q has rows of sum 1 (a port that is often copied has
-not). Ours: the shared target of an item with several labels in `cmpc`, each an equal part of 1. `adversarial` is no
-part of CMPL and weighs 0: with a weight and a `discriminator`, CMPL plays against a modality classifier.
+not). Ours: the shared target of an item with several labels in `cmpc`, each an equal part of 1.
 """
 
 from collections.abc import Mapping
@@ -34,18 +32,17 @@ from cmr_lightning.retriever import Retriever
 class CMPL(Retriever):
     """Each embedding's projections on the other modality, matched and classified; arguments are as in `Retriever`."""
 
-    terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0, "adversarial": 0.0}
+    terms: ClassVar[Mapping[str, float]] = {"cmpm": 1.0, "cmpc": 1.0}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the three terms of the objective."""
+        """Compute the terms of the objective."""
         return {
             "cmpm": cross_modal_projection(*embeddings.pair, self.related(batch)),
             "cmpc": projection_classification(*embeddings.pair, self.classifier.weight, targets(batch, self.spec)),
-            "adversarial": self.adversarial_loss(embeddings),
         }
 
 

@@ -10,9 +10,9 @@ Objective, f the embeddings of one modality m in {v, t}, d² the squared distanc
     inter        Σ_m mean_ij Q_ij [mu - d²(f_i, f_j)]₊     Q: of different classes
     pair         1/n Σ_i ||v_i - t_i||²
     label        cross-entropy of a linear classifier shared by the modalities, on both
-    adversarial  1/2n Σ_i log D(v_i) + log(1 - D(t_i))
+    alignment    1/2n Σ_i log D(v_i) + log(1 - D(t_i))     by `ModalityAdversary`
 
-    generator:      min  intra + alpha inter + beta pair + label' label + lambda adversarial
+    generator:      min  intra + alpha inter + beta pair + label' label + lambda alignment
     discriminator:  min  -1/2n Σ_i log D(v_i) + log(1 - D(t_i))
 
 Where this differs from the paper: the paper says which terms there are, small intra-class and large inter-class
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import cross_difference, inter_class, intra_class, label_loss, paired_difference
 from cmr_lightning.ranges import Count, SquaredMargin
 from cmr_lightning.retriever import Retriever
@@ -42,26 +43,28 @@ class DAML(Retriever):
         margin: mu, a squared distance in 0 to 4 beyond which other classes do not count; null for the unbounded form.
         neighbours: Nearest items of the own and of other classes that count; null for all of the batch.
         pairing: The texts to which `pair` draws an image: its own, or all of its class.
+        alignment: Class and arguments of the adversary; None for none.
         **kwargs: Options of `Retriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"intra": 1.0, "inter": 1.0, "pair": 1.0, "label": 0.0, "adversarial": 1.0}
+    terms: ClassVar[Mapping[str, float]] = {"intra": 1.0, "inter": 1.0, "pair": 1.0, "label": 0.0}
 
     def __init__(
         self,
         margin: SquaredMargin | None = 1.0,
         neighbours: Count | None = None,
         pairing: Literal["own", "class"] = "own",
+        alignment: AlignmentFactory | None = ModalityAdversary,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(alignment=alignment, **kwargs)
         self.margin = margin
         self.neighbours = neighbours
         self.pairing = pairing
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the five terms of the objective."""
+        """Compute the four terms of the objective that are not `alignment`."""
         same, own = self.related(batch), self.pairing == "own"
         images, texts = embeddings.pair
         return {
@@ -70,5 +73,4 @@ class DAML(Retriever):
             + inter_class(texts, same, self.margin, self.neighbours),
             "pair": paired_difference(images, texts) if own else cross_difference(images, texts, same),
             "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
-            "adversarial": self.adversarial_loss(embeddings),
         }

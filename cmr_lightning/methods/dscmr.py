@@ -11,16 +11,14 @@ Objective, y the one-hot class, S_ij whether i and j are of the same class, thet
     label        1/n Σ_i ||P v_i - y_i|| + ||P t_i - y_i||                                J1
     likelihood   Σ over {vv, vt, tt} of 1/n² Σ_ij log(1 + e^theta_ij) - S_ij theta_ij     J2
     pair         1/n Σ_i ||v_i - t_i||                                                    J3
-    adversarial  1/2n Σ_i log D(v_i) + log(1 - D(t_i))
 
-    generator:      min  label + lambda likelihood + mu pair [+ adversarial]
+    generator:  min  label + lambda likelihood + mu pair
 
 Where this differs from the paper. Its norms are the unsquared ones of the authors' code, as are the weights 1, 1e-3
 and 1e-1, the layers that are shared, and the ReLU before the first of them; with `FeatureMLP` without hidden layers as
 encoders, the network is that of the code. Ours: batches are shuffled, where the code reads the items sorted by class
 and so sees two or three classes in a batch; the epoch is chosen on validation, where the code keeps the one that is
-best on test; the y of an item with several labels is multi-hot. `adversarial` is no part of DSCMR and weighs 0: with a
-weight and a `discriminator`, DSCMR plays against a modality classifier.
+best on test; the y of an item with several labels is multi-hot.
 """
 
 from collections.abc import Mapping
@@ -47,7 +45,7 @@ class DSCMR(Retriever):
         **kwargs: Options of `Retriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
+    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1}
 
     def __init__(
         self,
@@ -75,7 +73,7 @@ class DSCMR(Retriever):
         return self.common(relu(self.text_encoder(texts)))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the four terms of the objective."""
+        """Compute the terms of the objective."""
         target = one_hot(batch.label, self.spec.num_classes)
         images, texts = embeddings.pair
         return {
@@ -83,5 +81,4 @@ class DSCMR(Retriever):
             + label_regression(self.classifier(texts), target),
             "likelihood": pairwise_likelihood(images, texts, self.related(batch)),
             "pair": pair_distance(images, texts),
-            "adversarial": self.adversarial_loss(embeddings),
         }

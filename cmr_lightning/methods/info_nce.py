@@ -5,18 +5,16 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 2018, arXiv 1807.03748.
 
 Objective, s_ij the cosine of image i and text j, M_ij whether they match, r = e^a / 0.07 the inverse temperature with a
-learned from 0, D the modality classifier's probability of an image:
+learned from 0:
 
     info_nce     -1/2N Σ_ij q_ij log softmax_j(r s_ij) + q_ji log softmax_j(r s_ji)    q_ij = M_ij / Σ_k M_ik
-    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(t_i))
 
-    generator:  min  info_nce [+ lambda adversarial]
+    generator:  min  info_nce
 
 Where this differs from the paper. The paper's: one match a row, both directions, a learned r that starts at 1 / 0.07
 and does not exceed 100. Ours: where several texts of a batch match an image, of its own captions or on class-level data
 of its class, the target is uniform over them; a is counted from the start, so that weight decay, if there is any,
-draws r there and not to 1. `adversarial` is no part of InfoNCE and weighs 0: with a weight and a `discriminator`,
-InfoNCE plays against a modality classifier.
+draws r there and not to 1.
 """
 
 import math
@@ -46,7 +44,7 @@ class InfoNCE(Retriever):
         UserError: If r would start beyond its cap.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"info_nce": 1.0, "adversarial": 0.0}
+    terms: ClassVar[Mapping[str, float]] = {"info_nce": 1.0}
 
     def __init__(self, temperature: Positive = 0.07, max_scale: Positive = 100.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,11 +63,8 @@ class InfoNCE(Retriever):
         return self.growth.exp() / self.temperature
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the two terms of the objective."""
-        return {
-            "info_nce": info_nce(*embeddings.pair, self.related(batch), self.scale),
-            "adversarial": self.adversarial_loss(embeddings),
-        }
+        """Compute the term of the objective."""
+        return {"info_nce": info_nce(*embeddings.pair, self.related(batch), self.scale)}
 
     def after_update(self) -> None:
         """Cap r here: capped in the loss, it would have no gradient to come down by."""

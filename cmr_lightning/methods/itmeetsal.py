@@ -11,12 +11,12 @@ modalities, D the modality classifier's probability of an image, H(p) = -p log p
     triplet      1/N Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
     label        1/N Σ_i CE(W v_i, y_i) + CE(W t_i, y_i)
     calibration  tau²/N Σ_i KL(softmax(W t_i / tau) || softmax(W v_i / tau))
-    adversarial  -1/2N Σ_i H(D(v_i)) + H(D(t_i))
+    alignment    -1/2N Σ_i H(D(v_i)) + H(D(t_i))                 by `ModalityAdversary`, mode `entropy`
 
-    generator:      min  kl + l1 triplet + l2 label + l3 calibration + l4 adversarial
+    generator:      min  kl + l1 triplet + l2 label + l3 calibration + l4 alignment
     discriminator:  min  -1/2N Σ_i log D(v_i) + log(1 - D(t_i))
 
-The term `adversarial` is the entropy term: the generator does not play for the wrong answer but for the discriminator's
+The term `alignment` is the entropy term: the generator does not play for the wrong answer but for the discriminator's
 greatest doubt, D = 1/2, where the gradient of the term is zero. It vanishes where D is certain, too: a discriminator
 that has won teaches the encoders nothing, and should be kept weak.
 
@@ -39,8 +39,8 @@ from torch import Tensor, nn
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import (
-    AdversarialMode,
     Mining,
     bidirectional_triplet,
     cross_modal_projection,
@@ -53,32 +53,37 @@ from cmr_lightning.ranges import CosineMargin, Positive
 from cmr_lightning.retriever import Retriever
 
 
+def entropy_adversary(dim: int, num_classes: int) -> ModalityAdversary:
+    """Make the paper's adversary: a modality classifier whose entropy the encoders raise."""
+    return ModalityAdversary(dim, num_classes, mode="entropy")
+
+
 class ITMeetsAL(Retriever):
     """Projection matching, triplets and calibrated labels against a modality classifier whose entropy is raised.
 
     Args:
-        adversary: What the generator minimises against the discriminator; `entropy` is the paper's.
         kl_intra: Match images with images and texts with texts in `kl`, too.
         margin: m, a difference of cosines, 0 to 2.
         mining: The negatives that count, all or the hardest.
         label_form: `plain` classifies embeddings, `cmpc` their projections on their partners by weights of length 1.
         temperature: tau > 0, of the calibration.
+        alignment: Class and arguments of the adversary, whose mode `entropy` is the paper's; None for none.
         **kwargs: Options of `Retriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = dict.fromkeys(("kl", "triplet", "label", "calibration", "adversarial"), 1.0)
+    terms: ClassVar[Mapping[str, float]] = dict.fromkeys(("kl", "triplet", "label", "calibration"), 1.0)
 
     def __init__(
         self,
-        adversary: AdversarialMode = "entropy",
         kl_intra: bool = False,
         margin: CosineMargin = 0.2,
         mining: Mining = "hardest",
         label_form: Literal["plain", "cmpc"] = "plain",
         temperature: Positive = 4.0,
+        alignment: AlignmentFactory | None = entropy_adversary,
         **kwargs: Any,
     ) -> None:
-        super().__init__(adversary=adversary, **kwargs)
+        super().__init__(alignment=alignment, **kwargs)
         self.kl_intra = kl_intra
         self.margin = margin
         self.mining = mining
@@ -87,7 +92,7 @@ class ITMeetsAL(Retriever):
         self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the five terms of the objective."""
+        """Compute the four terms of the objective that are not `alignment`."""
         related, target = self.related(batch), targets(batch, self.spec)
         divergence = cross_modal_projection(*embeddings.pair, related)
         if self.kl_intra:
@@ -102,5 +107,4 @@ class ITMeetsAL(Retriever):
                 else label_loss(image_logits, target) + label_loss(text_logits, target)
             ),
             "calibration": label_calibration(image_logits, text_logits, self.temperature),
-            "adversarial": self.adversarial_loss(embeddings),
         }

@@ -7,9 +7,9 @@ Objective, v̄ and t̄ the embeddings scaled to length 1, s their cosine, m the 
 the batch, D the modality classifier's probability of an image:
 
     triplet      1/N Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
-    adversarial  1/2N Σ_i log D(v̄_i) + log(1 - D(t̄_i))
+    alignment    1/2N Σ_i log D(v̄_i) + log(1 - D(t̄_i))    by `ModalityAdversary`
 
-    generator:      min  triplet + lambda adversarial
+    generator:      min  triplet + lambda alignment
     discriminator:  min  -1/2N Σ_i log D(v̄_i) + log(1 - D(t̄_i))
 
 Training, in the stages of the callback `TrainingStages`: first the triplet loss alone, the image network frozen; then
@@ -24,27 +24,27 @@ plays `reversal`, or `flipped`; what the stages are, and how long. On class-leve
 other's negatives.
 """
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any
 
 from torch import Tensor
 
-from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.methods.triplet import Triplet
 
 
 class MIITE(Triplet):
-    """A triplet loss against a modality classifier that sees directions; its arguments are those of `Triplet`."""
+    """A triplet loss against a modality classifier that sees directions.
 
-    terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "adversarial": 1.0}
-    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
+    Args:
+        alignment: Class and arguments of the adversary; None for none.
+        **kwargs: Options of `Triplet`.
+    """
 
-    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the triplet term and the adversary's."""
-        return {**super().generator_losses(batch, embeddings), "adversarial": self.adversarial_loss(embeddings)}
+    def __init__(self, alignment: AlignmentFactory | None = ModalityAdversary, **kwargs: Any) -> None:
+        super().__init__(alignment=alignment, **kwargs)
 
-    def discriminate(self, points: Tensor) -> Tensor:
-        """Return the discriminator's logits `(N,)` for the directions of points `(N, D)`; positive means image."""
-        return super().discriminate(unit(points))
+    def aligned(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
+        """Return the directions of images `(N, D)` and texts `(M, D)`."""
+        return unit(embeddings.image), unit(embeddings.text)

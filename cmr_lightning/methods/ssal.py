@@ -13,10 +13,10 @@ an image, D_r the rotation head's distribution over the four turns:
     label                 -1/n Σ_i log p(v_i)[y_i] + log p(t_i)[y_i]
     pair                  1/n Σ_i ||v_i - t_i|| + lam mean_k [mu - ||v_i - t_k||]₊     k of other classes
                           + the same with the roles of v and t exchanged
-    adversarial_modality  1/2n Σ_i log D_m(v_i) + log(1 - D_m(t_i))
-    adversarial_rotation  1/4n Σ_i Σ_r log D_r(v_i^r)[r]
+    alignment             1/2n Σ_i log D_m(v_i) + log(1 - D_m(t_i))     by `ModalityAdversary`
+    rotation              1/4n Σ_i Σ_r log D_r(v_i^r)[r]
 
-    generator:      min  label + alpha pair + lambda_1 adversarial_modality + lambda_2 adversarial_rotation
+    generator:      min  label + alpha pair + lambda_1 alignment + lambda_2 rotation
     discriminator:  min  -1/2n Σ_i log D_m(v_i) + log(1 - D_m(t_i))  -  1/4n Σ_i Σ_r log D_r(v_i^r)[r]
 
 The projector makes the rotation of an image *un*predictable, the opposite of learning by predicting it: what tells an
@@ -25,7 +25,7 @@ image from its turned copy is something that its text does not speak of.
 Where this differs from the paper. The paper's: a discriminator of two heads, one of which tells the rotation angle from
 image representations and the other the modality from embeddings, and a projector that confuses both. No code of it is
 public. Ours: the four angles; that the rotation head reads the embeddings, and that turned images enter no other term;
-`label` and `pair`, which are ACMR's (Wang et al. 2017); the three modes of `adversary` for both heads, `reversal` by
+`label` and `pair`, which are ACMR's (Wang et al. 2017); the modes of both heads, `reversal` by
 default, and the ramp of both weights; every weight.
 
 Turned copies go through the image encoder together with the upright images, four times as many rows: batch
@@ -39,12 +39,13 @@ import torch
 from torch import Tensor, nn
 
 from cmr_lightning.batch import Batch, DataSpec, Features
-from cmr_lightning.discriminators import RotationClassifier
+from cmr_lightning.discriminators import Discriminator, RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
-from cmr_lightning.losses import adversarial_rotation, invariance_triplet, label_loss, rotation_loss
+from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
+from cmr_lightning.losses import AdversarialMode, adversarial_rotation, invariance_triplet, label_loss, rotation_loss
 from cmr_lightning.ranges import NonNegative
-from cmr_lightning.retriever import Discriminator, Retriever
+from cmr_lightning.retriever import Retriever
 
 QUARTER_TURNS = 4
 
@@ -53,39 +54,42 @@ class SSAL(Retriever):
     """Label prediction and a triplet constraint across modalities against a modality and a rotation classifier.
 
     Args:
-        discriminator: Class and arguments of the modality head; None for no discriminator at all.
         rotation_discriminator: Class and arguments of the rotation head. It is built, and images are turned, only where
-            the term `adversarial_rotation` has a weight.
+            the term `rotation` has a weight.
+        rotation_mode: What the image encoder minimises against the rotation head.
         margin: mu >= 0, a distance of unscaled embeddings beyond which items of other classes do not count.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
+        alignment: Class and arguments of the adversary with the modality head; None for none.
         **kwargs: Options of `Retriever`.
 
     Raises:
-        UserError: If `adversarial_rotation` has a weight and the images come as feature vectors of upright pictures, or
+        UserError: If `rotation` has a weight and the images come as feature vectors of upright pictures, or
             it has none and they come at four rotations.
     """
 
-    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial_modality", "adversarial_rotation")
-    terms: ClassVar[Mapping[str, float]] = dict.fromkeys(("label", "pair", *adversarial_terms), 1.0)
-    built_on_demand: ClassVar[tuple[str, ...]] = ("adversarial_rotation",)
+    terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "rotation": 1.0}
+    aligning_terms: ClassVar[tuple[str, ...]] = ("alignment", "rotation")
+    built_on_demand: ClassVar[tuple[str, ...]] = ("rotation",)
     points: ClassVar[tuple[str, ...]] = ("image", "text", "turned")
 
     def __init__(
         self,
         spec: DataSpec,
-        discriminator: Discriminator | None = None,
         rotation_discriminator: Discriminator = RotationClassifier,
+        rotation_mode: AdversarialMode = "reversal",
         margin: NonNegative = 1.0,
         negatives: NonNegative = 0.05,
         weights: dict[str, NonNegative] | None = None,
+        alignment: AlignmentFactory | None = ModalityAdversary,
         **kwargs: Any,
     ) -> None:
-        turns = {**self.terms, **(weights or {})}["adversarial_rotation"] != 0
+        turns = {**self.terms, **(weights or {})}["rotation"] != 0
         if turns:
             spec = _upright(spec)
-        heads = None if discriminator is None else _heads(discriminator, rotation_discriminator if turns else None)
-        super().__init__(spec=spec, discriminator=heads, weights=weights, **kwargs)
+        super().__init__(spec=spec, weights=weights, alignment=alignment, **kwargs)
         self.turns = turns
+        self.rotation_head = _head(rotation_discriminator, self.dim) if turns else None
+        self.rotation_mode: AdversarialMode = rotation_mode
         self.margin = margin
         self.negatives = negatives
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
@@ -97,33 +101,33 @@ class SSAL(Retriever):
         upright, *turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
         return Embeddings(upright, self.embed_texts(batch.text), {"turned": torch.stack(turned, dim=1)})
 
-    def discriminate(self, points: Tensor) -> Tensor:
-        """Return the modality head's logits `(N,)` for points `(N, D)`; positive means image."""
-        return self.opponent.get_submodule("modality")(points)
-
-    def rotation_logits(self, embeddings: Embeddings) -> Tensor:
-        """Return the rotation head's logits `(N, 4, 4)` for images at the four angles."""
-        angles = torch.cat([embeddings.image[:, None], embeddings.extra["turned"]], dim=1)
-        return self.opponent.get_submodule("rotation")(angles)
+    def opponents(self) -> list[nn.Module]:
+        """List the discriminator of the alignment, if it is an adversary, and the rotation head."""
+        return super().opponents() + ([] if self.rotation_head is None else [self.rotation_head])
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the four terms of the objective, or the first three where nothing is turned."""
+        """Compute the terms of the objective that are not `alignment`, without `rotation` where nothing is turned."""
         images, texts = embeddings.pair
         losses = {
             "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
             "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),
-            "adversarial_modality": self.adversarial_loss(embeddings),
         }
-        if self.turns:
-            losses["adversarial_rotation"] = adversarial_rotation(self.rotation_logits(embeddings), mode=self.adversary)
+        if self.rotation_head is not None:
+            logits = self.rotation_head(_all_angles(embeddings))
+            losses["rotation"] = adversarial_rotation(logits, mode=self.rotation_mode)
         return losses
 
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the cross-entropies of the heads on detached embeddings."""
         losses = super().discriminator_losses(batch, embeddings)
-        if self.turns:
-            losses["rotation"] = rotation_loss(self.rotation_logits(embeddings))
+        if self.rotation_head is not None:
+            losses["rotation"] = rotation_loss(self.rotation_head(_all_angles(embeddings)))
         return losses
+
+
+def _all_angles(embeddings: Embeddings) -> Tensor:
+    """Return the points of images at the four angles, `(N, 4, D)`."""
+    return torch.cat([embeddings.image[:, None], embeddings.extra["turned"]], dim=1)
 
 
 def _upright(spec: DataSpec) -> DataSpec:
@@ -134,26 +138,21 @@ def _upright(spec: DataSpec) -> DataSpec:
         raise UserError(
             "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
             "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature vectors of "
-            "upright images, which cannot be turned; model.weights.adversarial_rotation=0 switches the rotation head "
+            "upright images, which cannot be turned; model.weights.rotation=0 switches the rotation head "
             "off and leaves the rest."
         )
     return spec._replace(image=Features(spec.image.size))
 
 
-def _heads(modality: Discriminator, rotation: Discriminator | None) -> Discriminator:
-    """Combine the makers of the heads into the maker of one discriminator."""
-
-    def make(dim: int) -> nn.ModuleDict:
-        rotation_head = {} if rotation is None else {"rotation": rotation(dim)}
-        for head in rotation_head.values():
-            if isinstance(head, RotationClassifier) and head.angles != QUARTER_TURNS:
-                raise UserError(
-                    f"model.rotation_discriminator tells {head.angles} angles apart, but images are turned by "
-                    f"{QUARTER_TURNS}; leave its angles out."
-                )
-        return nn.ModuleDict({"modality": modality(dim), **rotation_head})
-
-    return make
+def _head(rotation: Discriminator, dim: int) -> nn.Module:
+    """Make the rotation head, which must know as many angles as there are."""
+    head = rotation(dim)
+    if isinstance(head, RotationClassifier) and head.angles != QUARTER_TURNS:
+        raise UserError(
+            f"model.rotation_discriminator tells {head.angles} angles apart, but images are turned by "
+            f"{QUARTER_TURNS}; leave its angles out."
+        )
+    return head
 
 
 def quarter_turns(images: Tensor) -> list[Tensor]:

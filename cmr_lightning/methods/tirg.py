@@ -9,9 +9,8 @@ Objective, x the source image, t the text, v the target image, all in one space,
     metric       1/N Σ_i CE_j(s² q̄_i · v̄_j, i)                        (`loss: batch_classification`), or
                  mean over anchors a, their partners a⁺ and strangers a⁻ in the batch of log(1 + exp(d(a, a⁺) -
                  d(a, a⁻))), d = s² || · - · ||² of vectors of length 1    (`loss: soft_triplet`)
-    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(q_i))
 
-    generator:  min  metric [+ lambda adversarial]
+    generator:  min  metric
 
 The paper trains on Fashion200k by batch classification, on MIT-States and CSS3D by soft triplets. Other fusions make
 its baselines: the image alone, the text alone, both side by side through two layers, and gating on the last feature
@@ -20,9 +19,8 @@ map. Retrieval goes by the cosine, so s matters in training alone.
 Where this differs from the paper and its code. The paper's: fusions, losses, s from 4, a0 and a1 from 1 and 10. Ours:
 soft triplets are a mean over all strangers of the batch, where the code draws three for each anchor; gradients are
 those of the loss, where the code's own backward pass gives half of them (a weight of 0.5 follows its schedule); with
-`mask_repeated`, targets that are right for one query are no negatives of it, off by default as in the code. The
-term `adversarial` is no part of TIRG and weighs 0: with a weight and a `discriminator`, a classifier tries to tell
-targets from queries.
+`mask_repeated`, targets that are right for one query are no negatives of it, off by default as in the code. An
+`alignment`, which is no part of TIRG, aligns targets with queries.
 """
 
 from collections.abc import Mapping
@@ -50,7 +48,7 @@ class TIRG(ComposedRetriever):
         **kwargs: Options of `ComposedRetriever`.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "adversarial": 0.0}
+    terms: ClassVar[Mapping[str, float]] = {"metric": 1.0}
 
     def __init__(
         self,
@@ -66,13 +64,10 @@ class TIRG(ComposedRetriever):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the two terms of the objective."""
+        """Compute the term of the objective."""
         targets, queries = embeddings.pair
         loss = batch_classification if self.loss == "batch_classification" else soft_triplet
-        return {
-            "metric": loss(queries, targets, self.negatives(batch), self.scale),
-            "adversarial": self.adversarial_loss(embeddings),
-        }
+        return {"metric": loss(queries, targets, self.negatives(batch), self.scale)}
 
     def negatives(self, batch: Batch) -> Tensor:
         """Mark the targets that are negatives of each query, `(N, N)` bool; its own never is."""

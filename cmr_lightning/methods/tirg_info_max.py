@@ -10,7 +10,6 @@ the softplus:
     metric       as in TIRG
     text_image   mean_i≠j f(u_ij) + mean_i f(-u_ii) - 2 log 2
     image_query  mean_i≠j,l f(u'_ijl) + mean_i,l f(-u'_iil) - 2 log 2
-    adversarial  as in TIRG
 
     generator:  min  metric + alpha text_image + beta image_query,  over encoders, fusion and critics
 
@@ -23,7 +22,7 @@ meanings overlap without being the same, and between a low layer of the image en
 layer of the fusion; no adversary. No code of it is public, so all else is our choice: TIRG as the base; that the image
 of the first term is the target (`informed_of: source` takes the source), that the layers are the third level of maps
 and the fusion's output; JSD and Deep InfoMax's dot-product critics as defaults, their scores divided by √units; alpha =
-beta = 0.1; that nothing is detached; `adversarial`, which weighs 0.
+beta = 0.1; that nothing is detached.
 """
 
 from collections.abc import Mapping
@@ -56,7 +55,7 @@ class TIRGInfoMax(TIRG):
         UserError: If `image_query` has a weight and the image encoder makes no feature maps.
     """
 
-    terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "text_image": 0.1, "image_query": 0.1, "adversarial": 0.0}
+    terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "text_image": 0.1, "image_query": 0.1}
     built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "image_query")
 
     def __init__(

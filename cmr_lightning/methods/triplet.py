@@ -1,4 +1,4 @@
-"""Bidirectional triplet loss: the retriever without an adversary.
+"""Bidirectional triplet loss: the baseline of methods with an adversary.
 
 Faghri, Fleet, Kiros, Fidler, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018, arXiv
 1707.05612.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cmr_lightning.batch import Batch
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.losses import Mining, bidirectional_triplet
+from cmr_lightning.losses import Mining, Reduction, bidirectional_triplet
 from cmr_lightning.ranges import CosineMargin
 from cmr_lightning.retriever import Retriever
 
@@ -35,7 +35,7 @@ class Triplet(Retriever):
     """
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0}
-    adversarial_terms: ClassVar[tuple[str, ...]] = ()
+    reduction: ClassVar[Reduction] = "mean"
 
     def __init__(self, margin: CosineMargin = 0.2, mining: Mining = "hardest", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,6 +45,4 @@ class Triplet(Retriever):
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the triplet term."""
         negatives = ~self.related(batch)
-        return {
-            "triplet": bidirectional_triplet(*embeddings.pair, negatives, self.margin, self.mining, reduction="mean")
-        }
+        return {"triplet": bidirectional_triplet(*embeddings.pair, negatives, self.margin, self.mining, self.reduction)}

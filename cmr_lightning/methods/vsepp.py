@@ -3,13 +3,9 @@
 Faghri, Fleet, Kiros, Fidler, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018, arXiv
 1707.05612.
 
-Objective, s the cosine similarity, m the margin, j over the negatives of pair i in the batch, D the modality
-classifier's probability of an image:
+Objective, s the cosine similarity, m the margin, j over the negatives of pair i in the batch:
 
     triplet      Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
-    adversarial  1/2N Σ_i log D(v_i) + log(1 - D(t_i))
-
-    generator:  min  triplet [+ lambda adversarial]
 
 With `mining: sum`, VSE0, both max_j are Σ_j.
 
@@ -17,34 +13,18 @@ Where this differs from the paper. The paper's: both forms of the loss, m = 0.2,
 that of its code and on which its clipping of gradients at norm 2 acts; the mean over the batch is the method
 `Triplet`. Ours: two captions of one image are not each other's negatives, nor, on class-level data, are items of one
 class; VSE0 differs from VSE++ in its negatives alone, where the code's VSE0 also leaves the images unscaled.
-`adversarial` is no part of VSE++ and weighs 0: with a weight and a `discriminator`, VSE++ plays against a modality
-classifier.
 
 Image networks that are trained from scratch can stall under the hardest negatives, with all embeddings in one
 direction, where each of them violates the margin by just m and the loss stays at 2 N m; all negatives do not stall.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-from torch import Tensor
-
-from cmr_lightning.batch import Batch
-from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.losses import bidirectional_triplet
+from cmr_lightning.losses import Reduction
 from cmr_lightning.methods.triplet import Triplet
 
 
 class VSEpp(Triplet):
     """Two encoders trained by the triplet loss summed over the batch; the arguments are those of `Triplet`."""
 
-    terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "adversarial": 0.0}
-    adversarial_terms: ClassVar[tuple[str, ...]] = ("adversarial",)
-
-    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the two terms of the objective."""
-        negatives = ~self.related(batch)
-        return {
-            "triplet": bidirectional_triplet(*embeddings.pair, negatives, self.margin, self.mining, reduction="sum"),
-            "adversarial": self.adversarial_loss(embeddings),
-        }
+    reduction: ClassVar[Reduction] = "sum"
