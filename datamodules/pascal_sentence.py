@@ -54,6 +54,7 @@ _SIZES = {
     "800/200": "800/200, 100 of the 800 carved for validation",
     "800/200-all": "800/200, the 100 validation images trained on too",
 }
+_TUNING = "320/100/100 of images in no test part, for tuning"
 
 
 class PascalSentence(ListedData):
@@ -77,7 +78,8 @@ class PascalSentence(ListedData):
         sizes: `800/100/100` has 40 training, 5 validation and 5 test images of each class. `800/200` tests on 10 of
             each class and holds 5 of the 40 training images out for validation, so 700 are trained on. `800/200-all`
             trains on all 800, as published results do; its validation part is the same 100 images, by then seen, so
-            only methods that choose nothing on validation may be measured on it.
+            only methods that choose nothing on validation may be measured on it. `tuning` is one more split, of
+            images that no test part of the five has under `800/100/100`: to choose settings for all of them on.
         image: What image encoders are fed with; None for `StoredImages("mobilenetv2")`.
         text: What text encoders are fed with; None for tf-idf without English stop words, counts 1 + ln n, words of at
             least two training texts.
@@ -87,7 +89,7 @@ class PascalSentence(ListedData):
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
 
     Raises:
-        UserError: If there is no split of that number.
+        UserError: If there is no split of that number, or `sizes` is `tuning` and a number is given.
     """
 
     facts = _FACTS
@@ -101,7 +103,7 @@ class PascalSentence(ListedData):
         self,
         root: Name,
         split: Annotated[CountFromZero, Lt(_SPLITS)] = 0,
-        sizes: Literal["800/100/100", "800/200", "800/200-all"] = "800/100/100",
+        sizes: Literal["800/100/100", "800/200", "800/200-all", "tuning"] = "800/100/100",
         image: ImageInput | None = None,
         text: TextInput | None = None,
         joined: bool = True,
@@ -117,6 +119,8 @@ class PascalSentence(ListedData):
             eval_batch_size,
             epoch_of,
         )
+        if sizes == "tuning" and split != 0:
+            raise UserError(f"data.split is {split}, but there is one split for tuning; leave it out.")
         self.sizes = sizes
         self.joined = joined
         self._number = split
@@ -124,7 +128,7 @@ class PascalSentence(ListedData):
     @property
     def split_name(self) -> str:
         """Number and sizes of the split."""
-        return f"{self._number} of {_SPLITS}, {_SIZES[self.sizes]}"
+        return _TUNING if self.sizes == "tuning" else f"{self._number} of {_SPLITS}, {_SIZES[self.sizes]}"
 
     @property
     def features(self) -> str:
@@ -164,8 +168,8 @@ class PascalSentence(ListedData):
     @cached_property
     def _committed(self) -> dict[str, dict[str, list[str]]]:
         """File names by part and class."""
-        sizes = "" if self.sizes == "800/100/100" else "800_200_"
-        return read_split(f"pascal_sentence_{sizes}{self._number}")["parts"]
+        lists = {"800/100/100": self._number, "tuning": "tuning"}
+        return read_split(f"pascal_sentence_{lists.get(self.sizes, f'800_200_{self._number}')}")["parts"]
 
     @cached_property
     def _in_folders(self) -> bool:

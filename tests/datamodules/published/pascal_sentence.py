@@ -27,6 +27,15 @@ SPLITS = [
     for sizes, (name, images, shared) in _SPLITS.items()
     for number, checksum in enumerate(_CHECKSUMS[sizes])
 ]
+SPLITS.append(
+    Expected(
+        {"sizes": "tuning"},
+        "320/100/100 of images in no test part, for tuning",
+        "0c23eccd61039770",
+        (320, 100, 100),
+        "",
+    )
+)
 FEATURES = 64
 _COUNTS = {100: 4, 400: 4, 700: 4, 900: 6}
 """Rows with another number of sentences than five."""
