@@ -48,10 +48,32 @@ class _RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(_RunCheckpoint):
-    """`checkpoints/best.ckpt`, the largest or smallest by a validation score `val/<protocol id>/mean`."""
+    """`checkpoints/best.ckpt`, the largest or smallest by a validation score `val/<protocol id>/mean`.
+
+    Scores from before the game is `under_way` count only until there is a later one.
+    """
 
     def __init__(self, run: Run, monitor: str, mode: Literal["max", "min"]) -> None:
         super().__init__(run.best, monitor, mode)
+        self._under_way = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save a better checkpoint, the first one of a game that is under way in any case."""
+        under_way = bool(getattr(pl_module, "under_way", True))
+        if under_way and not self._under_way and not trainer.sanity_checking:
+            self.best_model_score, self.best_model_path, self.kth_best_model_path = None, "", ""
+            self.best_k_models, self._under_way = {}, True
+        if under_way or not self._under_way:
+            super().on_validation_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what Lightning keeps, and whether the scores so far are those of a game under way."""
+        return {**super().state_dict(), "under_way": self._under_way}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the scores so far, and whether they are those of a game under way."""
+        super().load_state_dict(state_dict)
+        self._under_way = state_dict["under_way"]
 
     def selection(self) -> dict[str, Any]:
         """Return by which score the checkpoint was selected, and after which epoch and update.

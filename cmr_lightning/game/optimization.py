@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cmr_lightning.batch import DataSpec
 from cmr_lightning.embedding_model import EmbeddingModel
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.balance import GradientBalance
+from cmr_lightning.game.balance import MEASURED, GradientBalance
 from cmr_lightning.game.ramp import ramp_height, total_updates
 from cmr_lightning.game.schedules import check_options, made_from, parameter_groups, plateaus, try_out
 from cmr_lightning.parallel.two_player_precision import Player
@@ -52,6 +52,7 @@ class OptimizedModel(EmbeddingModel):
         balance: The factors by which terms get their share.
         active: The players that move; training stages may leave one out.
         stage_span: Generator updates (first, last) of the present stage; None for the whole training.
+        preparing: True in a stage before all players move.
         player: The player whose turn it is.
     """
 
@@ -104,6 +105,7 @@ class OptimizedModel(EmbeddingModel):
         self.caps = caps or {}
         self.active: set[Player] = {"generator", "discriminator"}
         self.stage_span: tuple[int, int] | None = None
+        self.preparing = False
         self.player: Player = "generator"
 
     def lr_scales(self) -> dict[nn.Parameter, float]:
@@ -185,6 +187,18 @@ class OptimizedModel(EmbeddingModel):
     def span(self) -> tuple[int, int]:
         """Generator updates (first, last) of the stage, or of the whole training; UserError if it has no end."""
         return self.stage_span or (0, total_updates(self.trainer, self.updates_per_epoch))
+
+    @property
+    def under_way(self) -> bool:
+        """False while stages or the measuring of shares prepare the game: no checkpoint is chosen from that time."""
+        return not (self.preparing or (self.balance.shares and self.global_step < self.measured_updates[1]))
+
+    @property
+    def measured_updates(self) -> tuple[int, int]:
+        """Generator updates (from, to) in which shares are measured, the second not included."""
+        first, last = self.span
+        begin, end = (part * (last - first) for part in MEASURED)
+        return first + math.floor(begin), first + math.ceil(end)
 
     @property
     def needs_end(self) -> bool:

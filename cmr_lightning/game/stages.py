@@ -55,7 +55,8 @@ class TrainingStages(pl.Callback):
     length. Optimizers hold all parameters in every stage; the frozen ones have no gradients, so that neither steps nor
     weight decay move them.
 
-    While only the discriminator moves, `global_step` stands still, for it counts the generator's updates.
+    While only the discriminator moves, `global_step` stands still, for it counts the generator's updates. The best
+    checkpoint is chosen from the first stage on in which all players move.
 
     Args:
         stages: The stages, in their order.
@@ -87,6 +88,8 @@ class TrainingStages(pl.Callback):
             _check(stage, model)
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._modules = {name: m for name, m in model.named_modules() if m.training and m is not model}
+        players = {player for player, parameters in model.players().items() if parameters}
+        self._whole = next((index for index, stage in enumerate(self.stages) if players <= set(stage.players)), 0)
         self._weights = dict(model.weights)
         self._ramp = model.ramp
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in trainer.optimizers]
@@ -106,7 +109,7 @@ class TrainingStages(pl.Callback):
         """Restore the model: everything moves."""
         model = _trained(pl_module)
         self._freeze(Stage("after the training"), model)
-        model.active = {"generator", "discriminator"}
+        model.active, model.preparing = {"generator", "discriminator"}, False
         model.weights, model.ramp, model.stage_span = self._weights, self._ramp, None
 
     def _check_length(self, max_epochs: int) -> None:
@@ -134,6 +137,7 @@ class TrainingStages(pl.Callback):
         stage = self.stages[index]
         self._freeze(stage, model)
         model.active = set(stage.players)
+        model.preparing = index < self._whole
         model.weights = {**self._weights, **stage.weights}
         model.ramp = self._ramp and stage.ramp
         model.stage_span = self._updates(index, trainer, model)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.balance import MEASURED, gradient_norm
+from cmr_lightning.game.balance import gradient_norm
 from cmr_lightning.game.loss_log import LossLog, check_embeddings, check_losses
 from cmr_lightning.game.optimization import OptimizedModel
 from cmr_lightning.game.ramp import total_updates
@@ -158,17 +158,16 @@ class TwoPlayerModel(OptimizedModel):
 
     def _measure_shares(self, terms: Sequence[str], embeddings: Embeddings, losses: Mapping[str, Tensor]) -> None:
         """Measure the gradients of terms that wait for their weights, and settle these when it is time."""
-        first, last = self.span
-        begin, end = math.floor(MEASURED[0] * (last - first)), math.ceil(MEASURED[1] * (last - first))
-        update, sums = self.global_step - first, self.balance.sums()
-        if update >= end and len(sums):
+        begin, end = self.measured_updates
+        sums = self.balance.sums()
+        if self.global_step >= end and len(sums):
             if self.trainer.world_size > 1:
                 sums = self.trainer.strategy.reduce(sums.float().to(self.device), reduce_op="mean")
             self.balance.settle(sums)
             settled = {f"game/weight/{term}": self.balance.weight(term) for term in terms}
             for logger in self.loggers:
                 logger.log_metrics(settled, step=self.global_step)
-        elif update >= begin:
+        elif self.global_step >= begin:
             norms, own = self._gradient_norms(terms, embeddings, losses)
             if all(map(math.isfinite, (*norms.values(), own))):  # otherwise fp16 has overflown
                 self.balance.add(norms, own)
