@@ -203,9 +203,7 @@ class OptimizedModel(EmbeddingModel):
     @property
     def needs_end(self) -> bool:
         """True where the ramp or a share depends on the length of the training."""
-        return any(
-            self.weights.get(term) and (self.ramp or term in self.balance.shares) for term in self.aligning_terms
-        )
+        return bool(self.balance.shares) or (self.ramp and any(map(self.weights.get, self.aligning_terms)))
 
     @property
     def updates_per_epoch(self) -> int:

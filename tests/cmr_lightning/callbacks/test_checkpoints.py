@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
 
@@ -16,9 +17,15 @@ from tests.toy import Toy, toy_model
 Mode = Literal["max", "min"]
 
 
-def fit(run: Run, mode: Mode, *scores: float, resume: bool = False) -> BestCheckpoint:
+def fit(run: Run, mode: Mode, *scores: float, resume: bool = False, prepared_after: int = 0) -> BestCheckpoint:
+    """Let epochs have these scores, and the game be under way after some of them."""
     data, best = Toy(), BestCheckpoint(run, "given", mode)
-    log = LambdaCallback(on_validation_epoch_end=lambda fit, model: model.log("given", scores[fit.current_epoch]))
+
+    def log_score(fit: pl.Trainer, model: pl.LightningModule) -> None:
+        model.preparing = fit.current_epoch < prepared_after  # type: ignore[assignment]
+        model.log("given", scores[fit.current_epoch])
+
+    log = LambdaCallback(on_validation_epoch_end=log_score)
     settings = {"max_epochs": len(scores), "limit_val_batches": None, "num_sanity_val_steps": 0}
     fitting = trainer(enable_checkpointing=True, callbacks=[log, best, LastCheckpoint(run, {})], **settings)
     fitting.fit(toy_model(Triplet, data), data, ckpt_path=run.last if resume else None, weights_only=True)
@@ -40,6 +47,18 @@ def test_best_and_newest_have_fixed_names(tmp_path: Path, mode: Mode, scores: tu
     assert epochs(run) == {"best.ckpt": best, "last.ckpt": len(scores) - 1}
     assert (selection["value"], selection["epoch"]) == (pytest.approx(scores[best]), best)
     assert torch.load(run.best, weights_only=True)["method"] == "Triplet"
+
+
+@pytest.mark.parametrize(("prepared_after", "best"), [(1, 3), (2, 3), (5, 0)])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_best_is_one_of_a_game_under_way(tmp_path: Path, prepared_after: int, best: int, interrupted: bool) -> None:
+    """Or, in a training that ends before, the best so far."""
+    run, scores = Run(tmp_path), (0.9, 0.1, 0.2, 0.5)
+    if interrupted:
+        fit(run, "max", *scores[:3], prepared_after=prepared_after)
+    found = fit(run, "max", *scores, prepared_after=prepared_after, resume=interrupted)
+    assert epochs(run)["best.ckpt"] == found.selection()["epoch"] == best
+    assert found.best_model_score == pytest.approx(scores[best])
 
 
 @pytest.mark.parametrize(("later", "best"), [((), 1), ((0.5,), 1), ((0.5, 0.95), 3)])
