@@ -59,8 +59,10 @@ class BestCheckpoint(_RunCheckpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save a better checkpoint, the first one of a game that is under way in any case."""
+        if trainer.sanity_checking:  # before the length of the training is known
+            return
         under_way = bool(getattr(pl_module, "under_way", True))
-        if under_way and not self._under_way and not trainer.sanity_checking:
+        if under_way and not self._under_way:
             self.best_model_score, self.best_model_path, self.kth_best_model_path = None, "", ""
             self.best_k_models, self._under_way = {}, True
         if under_way or not self._under_way:
