@@ -2,7 +2,8 @@
 
 A term that is meant to hurt a discriminator already carries its sign. Every term computes in float32 at least, also
 under autocast, and stays finite for half-precision inputs. Embeddings are `(N, D)`, and row i of the images and row i
-of the texts are a pair; relations are `(N, N)` bool, in which own pairs always match and are never negatives.
+of the texts are a pair; relations are `(N, N)` bool, in which own pairs always match and are never negatives. Terms
+that compare the modalities as a whole take images `(N, D)` and texts `(M, D)` in any order.
 """
 
 from cmr_lightning.losses.adversarial import (
@@ -13,12 +14,15 @@ from cmr_lightning.losses.adversarial import (
     modality_loss,
     rotation_loss,
 )
-from cmr_lightning.losses.conditioning import class_product
+from cmr_lightning.losses.centring import centring, class_centring
+from cmr_lightning.losses.conditioning import class_product, entropy_weights
 from cmr_lightning.losses.contrastive import batch_classification, info_nce, pairwise_likelihood, soft_triplet
+from cmr_lightning.losses.coral import coral
 from cmr_lightning.losses.distances import cross_difference, inter_class, intra_class, pair_distance, paired_difference
 from cmr_lightning.losses.gradient_penalty import unit_slope_penalty, zero_centred_penalty
 from cmr_lightning.losses.hinge import Mining, Reduction, bidirectional_triplet, invariance_triplet
 from cmr_lightning.losses.label import label_calibration, label_loss, label_regression
+from cmr_lightning.losses.mmd import maximum_mean_discrepancy
 from cmr_lightning.losses.mutual_information import (
     Estimator,
     donsker_varadhan,
@@ -28,6 +32,7 @@ from cmr_lightning.losses.mutual_information import (
 )
 from cmr_lightning.losses.projection import cross_modal_projection, projection_classification
 from cmr_lightning.losses.relations import same_class, same_image
+from cmr_lightning.losses.sinkhorn import sinkhorn_divergence
 
 __all__ = [
     "AdversarialMode",
@@ -39,10 +44,14 @@ __all__ = [
     "batch_classification",
     "bidirectional_triplet",
     "binary_entropy",
+    "centring",
+    "class_centring",
     "class_product",
+    "coral",
     "cross_difference",
     "cross_modal_projection",
     "donsker_varadhan",
+    "entropy_weights",
     "info_nce",
     "inter_class",
     "intra_class",
@@ -51,6 +60,7 @@ __all__ = [
     "label_calibration",
     "label_loss",
     "label_regression",
+    "maximum_mean_discrepancy",
     "modality_loss",
     "mutual_information",
     "noise_contrastive",
@@ -61,6 +71,7 @@ __all__ = [
     "rotation_loss",
     "same_class",
     "same_image",
+    "sinkhorn_divergence",
     "soft_triplet",
     "unit_slope_penalty",
     "zero_centred_penalty",

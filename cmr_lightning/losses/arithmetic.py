@@ -55,3 +55,20 @@ def unit(embeddings: Tensor) -> Tensor:
 def cosine(first: Tensor, second: Tensor) -> Tensor:
     """Compare each row of `first` `(N, D)` with each of `second` `(M, D)`: cosines `(N, M)`, 0 for a zero vector."""
     return unit(first) @ unit(second).T
+
+
+def squared_distances(first: Tensor, second: Tensor) -> Tensor:
+    """Compare each row of `first` `(N, D)` with each of `second` `(M, D)` by ||a - b||², `(N, M)`.
+
+    By a matrix product, which is some thirty times quicker than differences for many long rows. It is exact to rounding
+    relative to the spread of all rows: a distance that is 0 may come out as a tiny number of either sign.
+
+    Examples:
+        >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 3.0]]))
+        tensor([[18.],
+                [ 9.]])
+    """
+    # Around their common centre little cancels, also where all rows lie far from the origin.
+    centre = torch.cat([first, second]).mean(0).detach()
+    first, second = first - centre, second - centre
+    return first.square().sum(1)[:, None] + second.square().sum(1) - 2 * first @ second.T

@@ -1,8 +1,9 @@
 """Every loss as a loop over plain numbers: what the tensor forms must equal, under the same names and arguments."""
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from math import exp, log, log1p, sqrt
-from statistics import fmean
+from statistics import fmean, median_low
 
 Row = Sequence[float]
 Rows = Sequence[Row]
@@ -234,3 +235,78 @@ def donsker_varadhan(scores: Sequence[Rows], negatives: Relation) -> float:
 
 def mutual_information(scores: Sequence[Rows], negatives: Relation, estimator: str) -> float:
     return {"jsd": jensen_shannon, "nce": noise_contrastive, "dv": donsker_varadhan}[estimator](scores, negatives)
+
+
+def column_means(points: Rows) -> list[float]:
+    return [mean(column) for column in zip(*points, strict=True)]
+
+
+def maximum_mean_discrepancy(images: Rows, texts: Rows, unbiased: bool = False) -> float:
+    median = median_low(squared_distance(a, b) for a, b in combinations([*images, *texts], 2))
+
+    def kernel(a: Row, b: Row) -> float:
+        return sum(exp(-squared_distance(a, b) / (s * median)) for s in (1 / 4, 1 / 2, 1, 2, 4))
+
+    def within(points: Rows) -> float:
+        return mean(kernel(a, b) for i, a in enumerate(points) for j, b in enumerate(points) if i != j or not unbiased)
+
+    return within(images) + within(texts) - 2 * mean(kernel(v, t) for v in images for t in texts)
+
+
+def coral(images: Rows, texts: Rows, means: bool) -> float:
+    dims = range(len(images[0]))
+
+    def covariance(points: Rows, d: int, e: int) -> float:
+        centre = column_means(points)
+        return sum((x[d] - centre[d]) * (x[e] - centre[e]) for x in points) / (len(points) - 1)
+
+    differences = [(covariance(images, d, e) - covariance(texts, d, e)) ** 2 for d in dims for e in dims]
+    apart = squared_distance(column_means(images), column_means(texts)) / len(dims)
+    return apart + mean(differences) if means else sum(differences) / (4 * len(dims) ** 2)
+
+
+def sinkhorn_divergence(images: Rows, texts: Rows, smoothing: float) -> float:
+    eps = smoothing * mean(squared_distance(v, t) / 2 for v in images for t in texts)
+
+    def transport(first: Rows, second: Rows) -> float:
+        costs = [[squared_distance(a, b) / 2 for b in second] for a in first]
+        kernel = [[exp(-c / eps) for c in row] for row in costs]
+        u, v = [1.0] * len(first), [1.0] * len(second)
+        for _ in range(300):
+            u = [1 / len(first) / dot(row, v) for row in kernel]
+            v = [1 / len(second) / dot(column, u) for column in zip(*kernel, strict=True)]
+        plan = [[x * k * y for k, y in zip(row, v, strict=True)] for x, row in zip(u, kernel, strict=True)]
+        uniform = 1 / len(first) / len(second)
+        moved = [(p, c) for ps, cs in zip(plan, costs, strict=True) for p, c in zip(ps, cs, strict=True)]
+        return sum(p * c + eps * p * log(p / uniform) for p, c in moved)
+
+    return transport(images, texts) - transport(images, images) / 2 - transport(texts, texts) / 2
+
+
+def centring(images: Rows, texts: Rows) -> float:
+    return squared_distance(column_means(images), column_means(texts))
+
+
+def class_centring(images: Rows, texts: Rows, image_classes: Rows, text_classes: Rows) -> float:
+    def mean_of(points: Rows, p: Row) -> list[float]:
+        return [dot(column, p) / sum(p) for column in zip(*points, strict=True)]
+
+    weights = zip(transposed(image_classes), transposed(text_classes), strict=True)
+    shared = [(p, q) for p, q in weights if sum(p) > 0.5 and sum(q) > 0.5]
+    return mean(squared_distance(mean_of(images, p), mean_of(texts, q)) for p, q in shared)
+
+
+def class_product(points: Rows, classes: Rows) -> float:
+    return sum(sqrt(len(p)) * x * y for point, p in zip(points, classes, strict=True) for x in p for y in point)
+
+
+def zero_centred_penalty(weight: Rows, points: Rows) -> float:
+    rows = []
+    for point in points:
+        slopes = [sigmoid(dot(w, point)) * sigmoid(-dot(w, point)) for w in weight]
+        rows.append(sum(dot(column, slopes) ** 2 for column in zip(*weight, strict=True)))
+    return mean(rows)
+
+
+def unit_slope_penalty(weight: Rows, images: Rows, texts: Rows) -> float:
+    return (sqrt(dot(weight[0], weight[0])) - 1) ** 2
