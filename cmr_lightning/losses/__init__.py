@@ -20,7 +20,7 @@ from cmr_lightning.losses.contrastive import batch_classification, info_nce, pai
 from cmr_lightning.losses.coral import coral
 from cmr_lightning.losses.distances import cross_difference, inter_class, intra_class, pair_distance, paired_difference
 from cmr_lightning.losses.gradient_penalty import unit_slope_penalty, zero_centred_penalty
-from cmr_lightning.losses.hinge import Mining, Reduction, bidirectional_triplet, invariance_triplet
+from cmr_lightning.losses.hinge import Mining, Positives, Reduction, bidirectional_triplet, invariance_triplet
 from cmr_lightning.losses.label import label_calibration, label_loss, label_regression
 from cmr_lightning.losses.mmd import maximum_mean_discrepancy
 from cmr_lightning.losses.mutual_information import (
@@ -38,6 +38,7 @@ __all__ = [
     "AdversarialMode",
     "Estimator",
     "Mining",
+    "Positives",
     "Reduction",
     "adversarial_modality",
     "adversarial_rotation",

@@ -1,4 +1,4 @@
-"""Hinge terms: an item's own partner nearer than its negatives, by a margin."""
+"""Hinge terms: what belongs to an item nearer than its negatives, by a margin."""
 
 from typing import Literal
 
@@ -8,6 +8,9 @@ from torch.nn.functional import relu
 
 from cmr_lightning.losses.arithmetic import cosine, full_precision
 from cmr_lightning.losses.relations import mean_over_pairs, own_pairs
+
+Positives = Literal["own", "class"]
+"""What belongs to an item: its own partner alone, or every item of its class, its image's captions included."""
 
 Mining = Literal["hardest", "sum"]
 """The negatives of an item that count: the one that violates the margin most, or all of them."""
@@ -24,15 +27,19 @@ def bidirectional_triplet(
     margin: float = 0.2,
     mining: Mining = "hardest",
     reduction: Reduction = "sum",
+    positives: Positives = "own",
 ) -> Tensor:
-    """Own partner nearer than any negative, by a margin, from images to texts and from texts to images; >= 0.
+    """Let what belongs together be nearer than any negative, by a margin, from images to texts and back; >= 0.
 
-    Σ_i over negatives j of [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊, s the cosine, m a
-    difference of cosines in 0..2; `hardest` takes the maximum over j in each of the two brackets in place of the sum.
+    Σ_i mean_p Σ_j [m - s(v_i, t_p) + s(v_i, t_j)]₊ + Σ_i mean_p Σ_j [m - s(v_p, t_i) + s(v_j, t_i)]₊, s the cosine, m a
+    difference of cosines in 0..2, j over the negatives of anchor i, p over its positives: its own partner, or with
+    `positives="class"` every item that is no negative. `hardest` takes the maximum over j in place of the sum; it is
+    the same j for all positives of an anchor, and each of them counts. An item counts alike however many positives the
+    batch happens to hold for it.
 
     Source: Faghri, Fleet, Kiros, Fidler, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018,
-    with their m = 0.2 and their sum over the batch; `mean` divides by N (choice). Gradient clipping acts on the sum or
-    the mean, so the two do not train alike.
+    with their m = 0.2, their one positive, and their sum over the batch; `mean` divides by N, and `class` averages over
+    positives (choices). Gradient clipping acts on the sum or the mean, so the two do not train alike.
 
     Examples:
         >>> points, strangers = torch.eye(2), ~torch.eye(2, dtype=torch.bool)
@@ -42,15 +49,22 @@ def bidirectional_triplet(
         tensor(4.8000)
     """
     similarity = cosine(images, texts)
-    own = similarity.diagonal()
-    excluded = ~negatives | own_pairs(negatives)
-    image_costs = relu(margin - own[:, None] + similarity).masked_fill(excluded, 0)
-    text_costs = relu(margin - own[None, :] + similarity).masked_fill(excluded, 0).T
-    if mining == "hardest":
-        costs = image_costs.max(1).values + text_costs.max(1).values
-    else:
-        costs = image_costs.sum(1) + text_costs.sum(1)
-    return costs.sum() if reduction == "sum" else costs.mean()
+    own = own_pairs(negatives)
+    negatives = negatives & ~own
+    belonging = own if positives == "own" else ~negatives
+    image_costs = _violations(similarity, belonging, negatives, margin, mining)
+    text_costs = _violations(similarity.T, belonging.T, negatives.T, margin, mining)
+    total = image_costs + text_costs
+    return total if reduction == "sum" else total / len(images)
+
+
+def _violations(similarity: Tensor, positives: Tensor, negatives: Tensor, margin: float, mining: Mining) -> Tensor:
+    """Sum over the rows, the anchors, what their negatives cost, on average over an anchor's positives."""
+    anchors, chosen = positives.nonzero(as_tuple=True)  # a row each, so that memory is the positives' number times N
+    costs = relu(margin - similarity[anchors, chosen][:, None] + similarity[anchors])
+    costs = costs.masked_fill(~negatives[anchors], 0)
+    costs = costs.max(1).values if mining == "hardest" else costs.sum(1)
+    return (costs / positives.sum(1)[anchors]).sum()
 
 
 @full_precision

@@ -87,14 +87,21 @@ def pair_distance(images: Rows, texts: Rows) -> float:
 
 
 def bidirectional_triplet(
-    images: Rows, texts: Rows, negatives: Relation, margin: float = 0.2, mining: str = "hardest", reduction: str = "sum"
+    images: Rows,
+    texts: Rows,
+    negatives: Relation,
+    margin: float = 0.2,
+    mining: str = "hardest",
+    reduction: str = "sum",
+    positives: str = "own",
 ) -> float:
     total = 0.0
     for queries, gallery, strangers in both_ways(images, texts, negatives):
         for i, query in enumerate(queries):
-            own = cosine(query, gallery[i])
-            costs = [max(0.0, margin - own + cosine(query, x)) for j, x in enumerate(gallery) if strangers[i][j]]
-            total += max(costs) if mining == "hardest" else sum(costs)
+            rivals = [cosine(query, x) for j, x in enumerate(gallery) if strangers[i][j]]
+            mates = [i] if positives == "own" else [p for p in range(len(gallery)) if not strangers[i][p]]
+            by_mate = [[max(0.0, margin - cosine(query, gallery[p]) + rival) for rival in rivals] for p in mates]
+            total += mean(max(costs) if mining == "hardest" else sum(costs) for costs in by_mate)
     return total / len(images) if reduction == "mean" else total
 
 

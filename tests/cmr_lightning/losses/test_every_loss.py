@@ -54,6 +54,11 @@ TERMS = [
     *varied("bidirectional_triplet", "images texts negatives", "mining", "hardest", "sum"),
     Term("bidirectional_triplet", "images texts negatives", {"reduction": "mean", "mining": "sum", "margin": 0.7}),
     *(
+        Term("bidirectional_triplet", "images texts negatives", {"positives": "class", "margin": m, "mining": mining})
+        for m in (0.2, 1.5)  # with 1.5 all triplets count
+        for mining in ("hardest", "sum")
+    ),
+    *(
         Term("invariance_triplet", "images texts same", {"margin": m, "weight": w})
         for m in (1.0, 4.0)
         for w in (0, 0.5)
@@ -152,7 +157,8 @@ EXTREMES = {
 
 
 def test_no_public_loss_is_left_out() -> None:
-    not_losses = {"AdversarialMode", "Estimator", "Mining", "Reduction", "entropy_weights", "same_class", "same_image"}
+    not_losses = {"AdversarialMode", "Estimator", "Mining", "Positives", "Reduction"}
+    not_losses |= {"entropy_weights", "same_class", "same_image"}
     assert {term.name for term in TERMS} == set(losses.__all__) - not_losses
 
 

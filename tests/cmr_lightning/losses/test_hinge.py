@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cmr_lightning.losses import Mining, bidirectional_triplet
+from cmr_lightning.losses import Mining, Positives, bidirectional_triplet
 
 from .loops import cosine
 
@@ -27,3 +27,16 @@ def test_only_the_hardest_negative_gets_a_gradient() -> None:
     assert value.item() == pytest.approx(0.2 + cosine([1.0, 0.0], [1.0, 1.0]))
     assert texts.grad[1].any()
     assert not texts.grad[2].any()
+
+
+@pytest.mark.parametrize(
+    ("positives", "cost"), [("own", 0.1 + 0.3), ("class", (0.1 + 0.6) / 2 + (0.3 + 1.1) / 2)], ids=["own", "class"]
+)
+def test_all_of_a_class_attract_an_item_or_its_partner_alone(positives: Positives, cost: float) -> None:
+    images = torch.eye(3)
+    texts = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.0, 0.75**0.5], [0.6, 0.0, 0.8]], requires_grad=True)
+    first_from_third = torch.tensor([[False, False, True], [False] * 3, [False] * 3])
+    value = bidirectional_triplet(images, texts, first_from_third, margin=0.5, positives=positives)
+    value.backward()
+    assert value.item() == pytest.approx(cost)
+    assert texts.grad[1].any() == (positives == "class")
