@@ -79,13 +79,14 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         centred = input - mean.view(shape)
         # The second pass over the data avoids the cancellation of E[x^2] - E[x]^2.
         variance = all_reduce(centred.square().sum(dims)) / count
-        self._update_statistics(mean.detach(), variance.detach() * count / (count - 1))
+        if self.track_running_stats:
+            self._update_statistics(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * (variance + self.eps).rsqrt().view(shape)
         return normalised * self.weight.view(shape) + self.bias.view(shape) if self.affine else normalised
 
     def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return  # the layer tracks none
+            return  # the layer has none
         self.num_batches_tracked.add_(1)
         step = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, step)
