@@ -95,7 +95,7 @@ class EmbeddingModel(Checked, pl.LightningModule, ABC):
         if isinstance(spec.image, Features) and spec.image.turns != 1:
             raise UserError(
                 f"The data set serves each training image at {spec.image.turns} rotations, for which "
-                f"{type(self).__name__}, with its weights as they are, has no use; set data.image.rotations to false."
+                f"{type(self).__name__}, as it is set, has no use; set data.image.rotations to false."
             )
         self.spec = spec
         self.measurement: Measurement | None = None

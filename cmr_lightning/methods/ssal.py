@@ -25,14 +25,20 @@ image from its turned copy is something that its text does not speak of.
 Where this differs from the paper. The paper's: a discriminator of two heads, one of which tells the rotation angle from
 image representations and the other the modality from embeddings, and a projector that confuses both. No code of it is
 public. Ours: the four angles; that the rotation head reads the embeddings, and that turned images enter no other term;
-`label` and `pair`, which are ACMR's (Wang et al. 2017); the modes of both heads, `reversal` by
-default, and the ramp of both weights; every weight.
+`label` and `pair`, which are ACMR's (Wang et al. 2017); the modes of both heads, `reversal` by default, and the ramp of
+both weights; every weight.
 
-Turned copies go through the image encoder together with the upright images, four times as many rows: batch
-normalisation in the encoder sees all of them in training, and the upright ones alone in evaluation.
+Turned copies touch the encoders through the term `rotation` alone. They go through the image encoder after the upright
+images, in a pass of their own, in which batch normalisation normalises them by their own statistics and leaves its
+running ones, those of evaluation, to the upright images. So with `rotation` at 0 the encoders learn what they learn
+without turned copies, while the rotation head goes on learning: it watches. (With gradient checkpointing the layers run
+once more in the backward pass, and count the turned copies there.)
+
+Features of upright pictures cannot be turned. On them, with `turns: false`, SSAL is ACMR.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -54,8 +60,9 @@ class SSAL(Retriever):
     """Label prediction and a triplet constraint across modalities against a modality and a rotation classifier.
 
     Args:
-        rotation_discriminator: Class and arguments of the rotation head. It is built, and images are turned, only where
-            the term `rotation` has a weight.
+        turns: Turn images and let the rotation head play, or watch where the term `rotation` weighs 0; without, there
+            is no such term.
+        rotation_discriminator: Class and arguments of the rotation head.
         rotation_mode: What the image encoder minimises against the rotation head.
         margin: mu >= 0, a distance of unscaled embeddings beyond which items of other classes do not count.
         negatives: lam >= 0, weight of the items of other classes within `pair`.
@@ -63,18 +70,18 @@ class SSAL(Retriever):
         **kwargs: Options of `Retriever`.
 
     Raises:
-        UserError: If `rotation` has a weight and the images come as feature vectors of upright pictures, or
-            it has none and they come at four rotations.
+        UserError: If images are to be turned and come as feature vectors of upright pictures, or are not and come at
+            four rotations or `rotation` has a weight.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "rotation": 1.0}
     aligning_terms: ClassVar[tuple[str, ...]] = ("alignment", "rotation")
-    built_on_demand: ClassVar[tuple[str, ...]] = ("rotation",)
     points: ClassVar[tuple[str, ...]] = ("image", "text", "turned")
 
     def __init__(
         self,
         spec: DataSpec,
+        turns: bool = True,
         rotation_discriminator: Discriminator = RotationClassifier,
         rotation_mode: AdversarialMode = "reversal",
         margin: NonNegative = 1.0,
@@ -83,23 +90,31 @@ class SSAL(Retriever):
         alignment: AlignmentFactory | None = ModalityAdversary,
         **kwargs: Any,
     ) -> None:
-        turns = {**self.terms, **(weights or {})}["rotation"] != 0
-        if turns:
-            spec = _upright(spec)
-        super().__init__(spec=spec, weights=weights, alignment=alignment, **kwargs)
-        self.turns = turns
-        self.rotation_head = _head(rotation_discriminator, self.dim) if turns else None
-        self.rotation_mode: AdversarialMode = rotation_mode
+        super().__init__(
+            spec=_upright(spec) if turns else spec,
+            weights=weights if turns else {"rotation": 0.0, **(weights or {})},
+            alignment=alignment,
+            **kwargs,
+        )
         self.margin = margin
         self.negatives = negatives
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
+        self.rotation_head = _head(rotation_discriminator, self.dim) if turns else None
+        self.rotation_mode: AdversarialMode = rotation_mode
+        if not turns:
+            if self.weights.pop("rotation") != 0:
+                raise UserError("model.weights.rotation is not 0, but model.turns is false; change one of the two.")
+            self._check_shares()  # a term that is not there can have none
 
     def embed(self, batch: Batch) -> Embeddings:
-        """Embed the pairs of a batch and, if the rotation head plays, images `turned` by 90 to 270°, `(N, 3, D)`."""
-        if not self.turns:
+        """Embed the pairs of a batch and, for the rotation head, images `turned` by 90 to 270°, `(N, 3, D)`."""
+        if self.rotation_head is None:
             return super().embed(batch)
-        upright, *turned = self.embed_images(torch.cat(quarter_turns(batch.image))).chunk(QUARTER_TURNS)
-        return Embeddings(upright, self.embed_texts(batch.text), {"turned": torch.stack(turned, dim=1)})
+        upright, *turned = quarter_turns(batch.image)
+        pairs = super().embed(batch._replace(image=upright))
+        with untracked(self.image_encoder):
+            points = self.embed_images(torch.cat(turned)).chunk(len(turned))
+        return Embeddings(*pairs.pair, {"turned": torch.stack(points, dim=1)})
 
     def opponents(self) -> list[nn.Module]:
         """List the discriminator of the alignment, if it is an adversary, and the rotation head."""
@@ -138,8 +153,8 @@ def _upright(spec: DataSpec) -> DataSpec:
         raise UserError(
             "SSAL's rotation head needs pictures, or features extracted from pictures at four rotations "
             "(`extract --rotations=true`, then data.image.rotations=true), but the data set serves feature vectors of "
-            "upright images, which cannot be turned; model.weights.rotation=0 switches the rotation head "
-            "off and leaves the rest."
+            "upright images, which cannot be turned; model.turns=false leaves the rotation head out, and what remains "
+            "is ACMR."
         )
     return spec._replace(image=Features(spec.image.size))
 
@@ -153,6 +168,19 @@ def _head(rotation: Discriminator, dim: int) -> nn.Module:
             f"{QUARTER_TURNS}; leave its angles out."
         )
     return head
+
+
+@contextmanager
+def untracked(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation in a network leave its running statistics as they are inside, in training, too."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
 
 
 def quarter_turns(images: Tensor) -> list[Tensor]:
