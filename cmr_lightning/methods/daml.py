@@ -20,7 +20,8 @@ variation, a small difference of the modalities of a pair, an adversarial regula
 else is our choice: all pairs of a batch where deep coupled metric learning (Liong et al. 2017), on which the metric
 part is modelled, takes the k nearest (`neighbours`); the hinge of `inter` (`margin: null` is the unbounded -d²);
 embeddings scaled to length 1 inside the metric terms; every weight. The paper's regulariser Σ ||W||² is
-`generator_optimizer.weight_decay`. `label` is not in its abstract and weighs 0 by default.
+`generator_optimizer.weight_decay`. `label` is not in its abstract and weighs 0 by default, but 1 in the experiments,
+whose scores rest on it: benchmarks run DAML once with it and once without (`no_label`).
 """
 
 from collections.abc import Mapping
