@@ -26,11 +26,12 @@ Where this differs from the paper. The paper's: the three terms and what each is
   `generator_optimizer.weight_decay`.
 
 Where the public code differs from the paper; none of it is repeated here. Its adversary never reaches the encoders:
-only the discriminator minimises the domain loss, the gradient reversal is never called. Its label classifier is in no
-optimizer, so that labels act through a random matrix. Its hinge is taken of sums over the batch, not per triplet. Its
-negatives are mined by cosine in the input space. A variant's `similar` is one norm over the whole batch, and its
-squared distances, made of sums in place of squared norms, can be negative. Batches come in one fixed order, and in
-testing, too, an incomplete last batch is dropped: 640 of 693 Wikipedia items are measured.
+the gradient reversal stands before the discriminator, but of the two optimizers that run, the discriminator's alone
+minimises the domain loss, and the third, which would carry the reversed gradient on, is made and never run. No
+optimizer that runs holds the label classifier, so that labels act through a random matrix. Its hinge is taken of sums
+over the batch, not per triplet. Its negatives are mined by cosine in the input space. A variant's `similar` is one norm
+over the whole batch, and its squared distances, made of sums in place of squared norms, can be negative. Batches come
+in one fixed order, and in testing, too, an incomplete last batch is dropped: 640 of 693 Wikipedia items are measured.
 """
 
 from collections.abc import Mapping
