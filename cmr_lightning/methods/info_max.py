@@ -6,28 +6,27 @@ Bu, Zhou, Yao, Ma, Yu, Yan, "Cross-modal Image Retrieval with Deep Mutual Inform
 2103.06032, where an image with a text asks for another image. This is the same term for images and texts that ask for
 each other; the short name is ours.
 
-Objective, s the cosine similarity, m the margin, j over the negatives of pair i in the batch, m_l the vector at place
-l of a low-level feature map of the image, T and T' critics, u_ij = T(t_i, v_j) and u'_ijl = T'(t_i, m_jl) their scores,
-f the softplus:
+Objective, m_l the vector at place l of a low-level feature map of the image, T and T' critics, u_ij = T(t_i, v_j) and
+u'_ijl = T'(t_i, m_jl) their scores, f the softplus:
 
-    triplet     1/N Σ_i Σ_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + [m - s(v_i, t_i) + s(v_j, t_i)]₊
+    triplet     as in `Triplet`
     text_image  mean_i≠j f(u_ij) + mean_i f(-u_ii) - 2 log 2
     text_map    mean_i≠j,l f(u'_ijl) + mean_i,l f(-u'_iil) - 2 log 2
 
     generator:  min  triplet + alpha text_image + beta text_map,  over encoders and critics
 
-or, with `mining: hardest`, the largest summand of each bracket in place of its sum over j; with `estimator: nce` or
-`dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
+or, with `estimator: nce` or `dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
 
 The critics are no adversaries: they minimise what the encoders minimise, in one optimizer.
 Retrieval goes by the cosine of the embeddings, without the critics.
 
 Where this differs from the papers. Deep InfoMax's: estimators and critics, whose JSD and dot product are our defaults.
 Gu et al.'s: that such terms stand beside a metric loss, one between text and image, one with a low layer of the image
-encoder. Ours: the triplet loss, that of VSE++ as a mean over the batch, in place of that of TIRG; that the low layer is
-to tell of the text, in place of a fused query; alpha = 0.1, and beta = 0, since features have no maps; critics see the
-embeddings as they are, not scaled to length 1, and divide the dot product by √units; texts of one image, and on
-class-level data items of one class, are not each other's negatives.
+encoder. Ours: the triplet loss, that of VSE++ as a mean over the batch, in place of that of TIRG; that the low layer,
+the second of four levels of maps, is to tell of the text, in place of a fused query; alpha = 0.1, and beta = 0, since
+features have no maps; critics see the embeddings as they are, not scaled to length 1, and divide the dot product by
+√units; texts of one image, and on class-level data items of one class, are not each other's negatives, and in the terms
+of the critics an item's own partner is its one positive.
 """
 
 from collections.abc import Mapping
@@ -63,7 +62,7 @@ class InfoMax(Triplet):
     built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
 
     def __init__(
-        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: CountFromZero = 3, **kwargs: Any
+        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: CountFromZero = 2, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.estimator: Estimator = estimator

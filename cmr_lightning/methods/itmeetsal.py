@@ -8,7 +8,7 @@ modalities, D the modality classifier's probability of an image, H(p) = -p log p
 
     kl           1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(v_i · t̄_j)
                  + the same with the roles of v and t exchanged  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
-    triplet      1/N Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
+    triplet      as in `Triplet`
     label        1/N Σ_i CE(W v_i, y_i) + CE(W t_i, y_i)
     calibration  tau²/N Σ_i KL(softmax(W t_i / tau) || softmax(W v_i / tau))
     alignment    -1/2N Σ_i H(D(v_i)) + H(D(t_i))                 by `ModalityAdversary`, mode `entropy`
@@ -23,13 +23,14 @@ that has won teaches the encoders nothing, and should be kept weak.
 The classes are the labels, or, on instance-level data, the training images with their captions. Texts of one class are
 no negatives of its images.
 
-Where this differs from the paper: the paper says which terms there are, the entropy of a modality classifier that the
-encoders maximise, a KL divergence and a bidirectional triplet loss for similarities within and across modalities, and
-a KL regulariser with temperature that calibrates a label classifier; no code of it is public. All else is our choice:
-that `kl` has the form of CMPM (Zhang and Lu 2018), and is across modalities alone (`kl_intra` adds it within each);
-hardest negatives and m = 0.2; plain classification, not that of CMPC (`label_form`); direction, tau and tau² of the
-calibration, and that it detaches neither side; one logit of D for a softmax over two; one update of each player in
-turn; the ramp; every weight.
+Where this differs from the paper. The paper's, from its abstract: the entropy of a modality classifier, which the
+encoders maximise; a KL divergence and a bidirectional triplet loss that tie similarities within and across modalities;
+a KL regulariser with temperature that calibrates a label classifier; four deep image models. No code of it is public.
+All else is our choice: that `kl` has the form of CMPM (Zhang and Lu 2018), and is across modalities alone
+(`kl_intra` adds it within each); hardest negatives and m = 0.2; plain classification,
+not that of CMPC (`label_form`); direction, tau and tau² of the calibration, and that it detaches neither side; one
+logit of D for a softmax over two; one update of each player in turn; the ramp; every weight; the positives of a class
+on class-level data, of which the paper has none.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import (
     Mining,
+    Positives,
     bidirectional_triplet,
     cross_modal_projection,
     label_calibration,
@@ -49,6 +51,7 @@ from cmr_lightning.losses import (
     projection_classification,
 )
 from cmr_lightning.methods.cmpl import number_of_targets, targets
+from cmr_lightning.methods.triplet import usual_positives
 from cmr_lightning.ranges import CosineMargin, Positive
 from cmr_lightning.retriever import Retriever
 
@@ -65,6 +68,7 @@ class ITMeetsAL(Retriever):
         kl_intra: Match images with images and texts with texts in `kl`, too.
         margin: m, a difference of cosines, 0 to 2.
         mining: The negatives that count, all or the hardest.
+        positives: What belongs to an item in `triplet`, as in `Triplet`.
         label_form: `plain` classifies embeddings, `cmpc` their projections on their partners by weights of length 1.
         temperature: tau > 0, of the calibration.
         alignment: Class and arguments of the adversary, whose mode `entropy` is the paper's; None for none.
@@ -78,6 +82,7 @@ class ITMeetsAL(Retriever):
         kl_intra: bool = False,
         margin: CosineMargin = 0.2,
         mining: Mining = "hardest",
+        positives: Positives | None = None,
         label_form: Literal["plain", "cmpc"] = "plain",
         temperature: Positive = 4.0,
         alignment: AlignmentFactory | None = entropy_adversary,
@@ -86,7 +91,8 @@ class ITMeetsAL(Retriever):
         super().__init__(alignment=alignment, **kwargs)
         self.kl_intra = kl_intra
         self.margin = margin
-        self.mining = mining
+        self.mining: Mining = mining
+        self.positives = positives or usual_positives(self.spec)
         self.label_form = label_form
         self.temperature = temperature
         self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
@@ -100,7 +106,9 @@ class ITMeetsAL(Retriever):
         image_logits, text_logits = (self.classifier(f) for f in embeddings.pair)
         return {
             "kl": divergence,
-            "triplet": bidirectional_triplet(*embeddings.pair, ~related, self.margin, self.mining, reduction="mean"),
+            "triplet": bidirectional_triplet(
+                *embeddings.pair, ~related, self.margin, self.mining, "mean", self.positives
+            ),
             "label": (
                 projection_classification(*embeddings.pair, self.classifier.weight, target)
                 if self.label_form == "cmpc"

@@ -3,10 +3,9 @@
 Liu, Zhao, Wei, Zheng, Yang, "Modality-Invariant Image-Text Embedding for Image-Sentence Matching", ACM Transactions on
 Multimedia Computing, Communications, and Applications 15(1), 2019, DOI 10.1145/3300939. The short name is ours.
 
-Objective, v̄ and t̄ the embeddings scaled to length 1, s their cosine, m the margin, j over the negatives of pair i in
-the batch, D the modality classifier's probability of an image:
+Objective, v̄ and t̄ the embeddings scaled to length 1, D the modality classifier's probability of an image:
 
-    triplet      1/N Σ_i max_j [m - s(v_i, t_i) + s(v_i, t_j)]₊ + max_j [m - s(v_i, t_i) + s(v_j, t_i)]₊
+    triplet      as in `Triplet`
     alignment    1/2N Σ_i log D(v̄_i) + log(1 - D(t̄_i))    by `ModalityAdversary`
 
     generator:      min  triplet + lambda alignment
@@ -14,14 +13,18 @@ the batch, D the modality classifier's probability of an image:
 
 Training, in the stages of the callback `TrainingStages`: first the triplet loss alone, the image network frozen; then
 the discriminator alone, both encoders at rest; then both in turn, lambda growing from 0; at last, if wanted, the same
-with the image network unfrozen.
+with the image network unfrozen. Before the third stage MIITE is `Triplet`: a checkpoint that was chosen there says
+nothing of the adversary.
 
 Where this differs from the paper: the paper says that a modality classifier and an adversarial loss stand on top of a
-triplet-loss baseline, and that a multi-stage training combines the two; no code of it is public. All else is our
-choice: the triplet loss is that of VSE++ (`mining: sum` for all negatives), as a mean over the batch, so that lambda
-means the same in batches of any size; D sees directions alone, since the triplet loss and retrieval do; the generator
-plays `reversal`, or `flipped`; what the stages are, and how long. On class-level data, items of one class are not each
-other's negatives.
+triplet-loss baseline, and that a multi-stage training combines similarity constraints and the alignment of
+distributions; no code of it is public. All else is our choice: the triplet loss is that of VSE++ (`mining: sum` for all
+negatives), as a mean over the batch, so that lambda means the same in batches of any size; D sees directions alone,
+since the triplet loss and retrieval do; the generator plays `reversal`, or `flipped`; what the stages are, and how
+long; and class-level data, of which the paper has none.
+
+What the adversary adds is the difference to the same settings with `weights.alignment: 0`, the baseline of the paper;
+`Triplet` and `VSEpp` as they are committed have encoders and rates of their own search.
 """
 
 from typing import Any
