@@ -6,8 +6,8 @@ Recognition 117, 2021, arXiv 2104.04991, DOI 10.1016/j.patcog.2021.107983.
 Objective, v̄ = v / ||v||, s the cosine similarity, y_i the class of pair i, W a linear classifier shared by the
 modalities, D the modality classifier's probability of an image, H(p) = -p log p - (1 - p) log(1 - p) its entropy:
 
-    kl           1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(v_i · t̄_j)
-                 + the same with the roles of v and t exchanged  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
+    kl           1/N Σ_ij p_ij log(eps + p_ij / (q_ij + eps))    p_ij = softmax_j(a_i · b̄_j)
+                 summed over (a, b) = (v, t), (t, v), (v, v), (t, t)  q_ij = [y_i = y_j] / Σ_k [y_i = y_k]
     triplet      as in `Triplet`
     label        1/N Σ_i CE(W v_i, y_i) + CE(W t_i, y_i)
     calibration  tau²/N Σ_i KL(softmax(W t_i / tau) || softmax(W v_i / tau))
@@ -26,8 +26,8 @@ no negatives of its images.
 Where this differs from the paper. The paper's, from its abstract: the entropy of a modality classifier, which the
 encoders maximise; a KL divergence and a bidirectional triplet loss that tie similarities within and across modalities;
 a KL regulariser with temperature that calibrates a label classifier; four deep image models. No code of it is public.
-All else is our choice: that `kl` has the form of CMPM (Zhang and Lu 2018), and is across modalities alone
-(`kl_intra` adds it within each); hardest negatives and m = 0.2; plain classification,
+All else is our choice: that `kl` has the form of CMPM (Zhang and Lu 2018); that it, and not `triplet`, is what ties
+similarities within a modality (`kl_intra: false` leaves them out); hardest negatives and m = 0.2; plain classification,
 not that of CMPC (`label_form`); direction, tau and tau² of the calibration, and that it detaches neither side; one
 logit of D for a softmax over two; one update of each player in turn; the ramp; every weight; the positives of a class
 on class-level data, of which the paper has none.
@@ -65,7 +65,7 @@ class ITMeetsAL(Retriever):
     """Projection matching, triplets and calibrated labels against a modality classifier whose entropy is raised.
 
     Args:
-        kl_intra: Match images with images and texts with texts in `kl`, too.
+        kl_intra: Match images with images and texts with texts in `kl`, too: the last two (a, b).
         margin: m, a difference of cosines, 0 to 2.
         mining: The negatives that count, all or the hardest.
         positives: What belongs to an item in `triplet`, as in `Triplet`.
@@ -79,7 +79,7 @@ class ITMeetsAL(Retriever):
 
     def __init__(
         self,
-        kl_intra: bool = False,
+        kl_intra: bool = True,
         margin: CosineMargin = 0.2,
         mining: Mining = "hardest",
         positives: Positives | None = None,
@@ -102,7 +102,7 @@ class ITMeetsAL(Retriever):
         related, target = self.related(batch), targets(batch, self.spec)
         divergence = cross_modal_projection(*embeddings.pair, related)
         if self.kl_intra:
-            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair)
+            divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair) / 2
         image_logits, text_logits = (self.classifier(f) for f in embeddings.pair)
         return {
             "kl": divergence,
