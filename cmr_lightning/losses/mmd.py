@@ -1,5 +1,8 @@
 """Maximum mean discrepancy: the difference of two sets of points as a Gaussian kernel sees it."""
 
+from functools import reduce
+from operator import add
+
 import torch
 from torch import Tensor
 
@@ -29,7 +32,7 @@ def maximum_mean_discrepancy(images: Tensor, texts: Tensor, unbiased: bool = Fal
     points = torch.cat([images, texts])
     distances = squared_distances(points, points)
     median = median_distance(distances)
-    kernel = torch.stack([(-distances / (multiple * median)).exp() for multiple in BANDWIDTHS]).sum(0)
+    kernel = reduce(add, [(-distances / (multiple * median)).exp() for multiple in BANDWIDTHS])
     of_images, of_texts = kernel[: len(images), : len(images)], kernel[len(images) :, len(images) :]
     across = kernel[: len(images), len(images) :]
     return _mean(of_images, unbiased) + _mean(of_texts, unbiased) - 2 * across.mean()
