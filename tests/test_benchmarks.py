@@ -30,4 +30,4 @@ def test_all_are_run_unless_some_are_named(monkeypatch):
 
 def test_an_unknown_name_is_told(capsys):
     assert command.main(["rankings"]) == 2
-    assert "there is no measurement rankings; there are extraction" in capsys.readouterr().err
+    assert "there is no measurement rankings; there are alignments" in capsys.readouterr().err
