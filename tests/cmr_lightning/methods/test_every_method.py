@@ -51,8 +51,17 @@ class Sight:
     def modality(self, mode: losses.AdversarialMode) -> Tensor:
         return losses.adversarial_modality(*map(self.model.alignment.discriminator, self.pair), mode)
 
-    def triplet(self, margin: float, mining: losses.Mining, reduction: losses.Reduction) -> Tensor:
-        return losses.bidirectional_triplet(*self.pair, ~self.related, margin, mining, reduction)
+    def triplet(
+        self,
+        margin: float,
+        mining: losses.Mining,
+        reduction: losses.Reduction,
+        positives: losses.Positives | None = None,
+    ) -> Tensor:
+        usual: losses.Positives = "class" if self.model.spec.relevance == "label" else "own"
+        return losses.bidirectional_triplet(
+            *self.pair, ~self.related, margin, mining, reduction, positives=positives or usual
+        )
 
     def kl(self, images: Tensor, texts: Tensor) -> Tensor:
         return losses.cross_modal_projection(images, texts, self.related)
@@ -132,7 +141,7 @@ TERMS = [
     case(
         ITMeetsAL,
         {},
-        kl=lambda at: at.kl(*at.pair),
+        kl=lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)) / 2,
         triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
         label=lambda at: at.classified(losses.label_loss, at.group),
         calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 4.0),
@@ -140,9 +149,9 @@ TERMS = [
     ),
     case(
         ITMeetsAL,
-        {"kl_intra": True, "label_form": "cmpc", "mining": "sum", "margin": 0.5, "temperature": 2.0},
-        kl=lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)),
-        triplet=lambda at: at.triplet(0.5, "sum", "mean"),
+        {"kl_intra": False, "positives": "own", "label_form": "cmpc", "mining": "sum", "margin": 0.5, "temperature": 2},
+        kl=lambda at: at.kl(*at.pair),
+        triplet=lambda at: at.triplet(0.5, "sum", "mean", "own"),
         label=lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
         calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 2.0),
     ),
@@ -153,6 +162,8 @@ TERMS = [
         alignment=lambda at: replace(at, pair=(normalize(at.pair[0]), normalize(at.pair[1]))).modality("flipped"),
     ),
     case(Triplet, {}, triplet=lambda at: at.triplet(0.2, "hardest", "mean")),
+    case(Triplet, {"positives": "own"}, triplet=lambda at: at.triplet(0.2, "hardest", "mean", "own")),
+    case(Triplet, {"positives": "class"}, triplet=lambda at: at.triplet(0.2, "hardest", "mean", "class")),
     case(Triplet, {"margin": 0.3, "mining": "sum"}, triplet=lambda at: at.triplet(0.3, "sum", "mean")),
     case(VSEpp, {}, triplet=lambda at: at.triplet(0.2, "hardest", "sum")),
     case(VSEpp, {"mining": "sum", "margin": 0.5}, triplet=lambda at: at.triplet(0.5, "sum", "sum")),

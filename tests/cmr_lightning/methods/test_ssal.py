@@ -12,13 +12,12 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.game.diagnostics import gradient_share
 from cmr_lightning.losses import rotation_loss
+from cmr_lightning.methods.acmr import ACMR
 from cmr_lightning.methods.ssal import SSAL, quarter_turns
 from datamodules.shapes import Shapes
 from tests.building import trainer
 from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, picture_method, reached, toy_method
 from tests.toy import Toy
-
-UPRIGHT = {"rotation": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +69,12 @@ def test_four_quarter_turns_are_none() -> None:
     assert once[0, 0, 0, 0] == pictures[0, 0, 0, -1]  # counter-clockwise: the right edge comes up
 
 
-def test_turned_images_are_embedded_in_one_pass_with_the_upright_ones(shapes: Shapes) -> None:
+def test_turned_images_are_embedded_after_the_upright_ones(shapes: Shapes) -> None:
     model = ssal(shapes).eval()
     seen = Seen(model.image_encoder)
     batch = first_batch(shapes)
     embeddings = model.embed(batch)
-    assert seen.rows == [240]
+    assert seen.rows == [60, 180]
     assert embeddings.extra["turned"].shape == (60, 3, 16)
     for turns, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         alone = model.embed_images(torch.rot90(batch.image, turns, dims=(2, 3)))
@@ -129,16 +128,33 @@ def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> 
     assert high > low
 
 
-def test_rotation_head_off_leaves_the_rest(data: Toy) -> None:
-    model, batch = toy_method(SSAL, data, weights=UPRIGHT), first_batch(data)
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_turned_images_touch_the_encoders_through_their_own_term_alone(shapes: Shapes, weight: float) -> None:
+    """Without its weight nothing else changes; with it the running statistics are still those of upright images."""
+    ended = []
+    for settings in ({"turns": False}, {"weights": {"rotation": weight}}):
+        model = picture_method(SSAL, shapes, **settings)
+        heads = [parameter.detach().clone() for parameter in model.players()["discriminator"]]
+        torch.manual_seed(0)
+        trainer(max_steps=2 if weight == 0 else 1).fit(model, shapes)
+        assert not any(map(torch.equal, heads, model.players()["discriminator"]))  # they play, or watch
+        ended.append(model)
+    without, turned = (dict(model.named_buffers() if weight else model.state_dict()) for model in ended)
+    assert any(name.endswith("running_mean") for name in without)
+    assert all(torch.equal(turned[name], value) for name, value in without.items())
+    assert ended[1].image_encoder.backbone.bn1.track_running_stats
+
+
+def test_without_turns_the_rest_is_there(data: Toy) -> None:
+    model, batch = toy_method(SSAL, data, turns=False), first_batch(data)
     assert set(losses(model, batch)) == {"label", "pair", "alignment"}
     assert set(model.discriminator_losses(batch, model.embed(batch).detach())) == {"modality"}
     assert not any(isinstance(module, RotationClassifier) for module in model.modules())
     trainer(max_epochs=1).fit(model, data)
 
 
-def test_rotation_head_off_turns_no_picture(shapes: Shapes) -> None:
-    model = ssal(shapes, weights=UPRIGHT)
+def test_without_turns_no_picture_is_turned(shapes: Shapes) -> None:
+    model = ssal(shapes, turns=False)
     seen = Seen(model.image_encoder)
     model.embed(first_batch(shapes))
     assert seen.rows == [60]
@@ -170,8 +186,24 @@ def test_the_rotation_head_plays_without_the_modality_head(shapes: Shapes) -> No
 
 
 def test_a_rotation_head_needs_pictures() -> None:
-    with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.rotation=0"):
+    with pytest.raises(UserError, match=r"needs pictures.*model\.turns=false"):
         toy_method(SSAL, Toy())
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights", 0.1), ("shares", 0.2)])
+def test_without_turns_there_is_no_rotation_term(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"model\.{key}.*rotation"):
+        toy_method(SSAL, Toy(), turns=False, **{key: {"rotation": value}})
+
+
+def test_without_turns_it_is_acmr_to_the_last_bit() -> None:
+    models = [toy_method(ACMR, Toy()), toy_method(SSAL, Toy(), turns=False)]
+    for model in models:
+        torch.manual_seed(0)
+        trainer(max_epochs=1).fit(model.train(), Toy())
+    acmr, ssal_without = (model.state_dict() for model in models)
+    assert acmr.keys() == ssal_without.keys()
+    assert all(torch.equal(value, ssal_without[name]) for name, value in acmr.items())
 
 
 def test_a_rotation_head_tells_the_four_turns(shapes: Shapes) -> None:
