@@ -120,7 +120,7 @@ model:
     text_encoder:
       class_path: FeatureMLP
       init_args: {hidden: [16], dropout: "${model.init_args.image_encoder.init_args.dropout}"}
-    discriminator: {class_path: ModalityClassifier}
+    alignment: {class_path: ModalityAdversary}
     generator_optimizer: {class_path: Adam, init_args: {lr: 1.0e-2}}
 data: {class_path: tests.toy.Toy}
 trainer: {max_epochs: 2, log_every_n_steps: 4, accelerator: cpu}

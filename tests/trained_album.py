@@ -17,7 +17,7 @@ model:
     dim: 8
     image_encoder: {{class_path: FeatureMLP, init_args: {{hidden: [16], dropout: 0}}}}
     text_encoder: {text_encoder}
-    discriminator: {{class_path: ModalityClassifier}}
+    alignment: {{class_path: ModalityAdversary}}
     generator_optimizer: {{class_path: Adam, init_args: {{lr: 1.0e-2}}}}
 data:
   class_path: Pairs

@@ -31,8 +31,8 @@ both weights; every weight.
 Turned copies touch the encoders through the term `rotation` alone. They go through the image encoder after the upright
 images, in a pass of their own, in which batch normalisation normalises them by their own statistics and leaves its
 running ones, those of evaluation, to the upright images. So with `rotation` at 0 the encoders learn what they learn
-without turned copies, while the rotation head goes on learning: it watches. (With gradient checkpointing the layers run
-once more in the backward pass, and count the turned copies there.)
+without turned copies, but for the numbers that dropout draws, while the rotation head goes on learning: it watches.
+(With gradient checkpointing the layers run once more in the backward pass, and count the turned copies there.)
 
 Features of upright pictures cannot be turned. On them, with `turns: false`, SSAL is ACMR.
 """

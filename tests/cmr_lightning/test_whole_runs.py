@@ -164,7 +164,7 @@ def test_other_labels_are_refused(album: Album, said: Said) -> None:
     ("option", "words"),
     [
         ("--model.generator_optimizer.lr=1e-6", "model.generator_optimizer.lr was 0.01 and is 1e-06"),
-        ("--model.weights.adversarial=0", "model.weights.adversarial was None and is 0"),
+        ("--model.weights.alignment=0", "model.weights.alignment was None and is 0"),
         ("--model.dim=9", "model.dim was 8 and is 9"),
         ("--data.split_seed=5", "data.split_seed was 0 and is 5"),
         ("--data.batch_size=4", "data.batch_size was 8 and is 4"),
@@ -201,7 +201,7 @@ def test_a_longer_training_is_recorded_and_the_old_result_kept(album: Album) -> 
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("--model.dim=9", "model.dim was 8 and is 9"), ("--model.weights.adversarial=3", "model.weights.adversarial")],
+    [("--model.dim=9", "model.dim was 8 and is 9"), ("--model.weights.alignment=3", "model.weights.alignment")],
 )
 def test_a_model_of_other_settings_is_refused(option: str, words: str, tested: Album, said: Said) -> None:
     said()

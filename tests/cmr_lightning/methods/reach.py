@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import TimmEncoder, WordRNN
 from cmr_lightning.game.turns import frozen
 from cmr_lightning.retriever import Retriever
@@ -20,9 +19,9 @@ ENCODERS = {"image_encoder", "text_encoder"}
 
 
 def toy_method(method: type[R], data: CrossModalData, **kwargs: Any) -> R:
-    """The method on toy data, against a modality classifier."""
+    """The method on toy data, with the alignment that it has by itself."""
     torch.manual_seed(1)
-    return toy_model(method, data, **{"discriminator": ModalityClassifier, **kwargs}).eval()
+    return toy_model(method, data, **kwargs).eval()
 
 
 def picture_method(method: type[R], data: CrossModalData, model: str = "test_resnet", **kwargs: Any) -> R:
@@ -40,8 +39,9 @@ def first_batch(data: CrossModalData) -> Batch:
 
 def losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     """The generator's terms, computed as in the training step."""
-    with frozen(model.discriminator):
-        return model.generator_losses(batch, model.embed(batch))
+    embeddings = model.embed(batch)
+    with frozen(*model.opponents()):
+        return {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
 
 
 def reached(model: Retriever, batch: Batch, term: str) -> set[str]:

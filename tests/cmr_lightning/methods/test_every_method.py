@@ -14,6 +14,7 @@ from torch.optim import Adam
 from cmr_lightning import losses
 from cmr_lightning.discriminators import ConcatCritic, DotProductCritic
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.acmr import ACMR
 from cmr_lightning.methods.cmpl import CMPL, targets
@@ -48,10 +49,19 @@ class Sight:
         return self.both(lambda points: loss(self.model.classifier(points), target))
 
     def modality(self, mode: losses.AdversarialMode) -> Tensor:
-        return losses.adversarial_modality(*map(self.model.discriminator, self.pair), mode)
+        return losses.adversarial_modality(*map(self.model.alignment.discriminator, self.pair), mode)
 
-    def triplet(self, margin: float, mining: losses.Mining, reduction: losses.Reduction) -> Tensor:
-        return losses.bidirectional_triplet(*self.pair, ~self.related, margin, mining, reduction)
+    def triplet(
+        self,
+        margin: float,
+        mining: losses.Mining,
+        reduction: losses.Reduction,
+        positives: losses.Positives | None = None,
+    ) -> Tensor:
+        usual: losses.Positives = "class" if self.model.spec.relevance == "label" else "own"
+        return losses.bidirectional_triplet(
+            *self.pair, ~self.related, margin, mining, reduction, positives=positives or usual
+        )
 
     def kl(self, images: Tensor, texts: Tensor) -> Tensor:
         return losses.cross_modal_projection(images, texts, self.related)
@@ -63,6 +73,7 @@ class Sight:
 
 Expected = Callable[[Sight], Tensor]
 Case = tuple[Any, dict[str, Any], dict[str, Expected]]
+FLIPPED = partial(ModalityAdversary, mode="flipped")
 DOT, CONCAT = partial(DotProductCritic, units=16), partial(ConcatCritic, hidden=16)
 
 
@@ -74,7 +85,7 @@ def case(method: Any, settings: dict[str, Any], **terms: Expected) -> Case:
 def info_max(critic: Callable[..., torch.nn.Module], estimator: losses.Estimator = "jsd") -> Case:
     return case(
         InfoMax,
-        {"critic": critic, "estimator": estimator, "discriminator": None},
+        {"critic": critic, "estimator": estimator},
         triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
         text_image=lambda at: at.information(estimator),
     )
@@ -83,10 +94,10 @@ def info_max(critic: Callable[..., torch.nn.Module], estimator: losses.Estimator
 TERMS = [
     case(
         ACMR,
-        {"adversary": "flipped"},
+        {"alignment": FLIPPED},
         label=lambda at: at.classified(losses.label_loss, at.label),
         pair=lambda at: losses.invariance_triplet(*at.pair, at.related, 1.0, 0.05),
-        adversarial=lambda at: at.modality("flipped"),
+        alignment=lambda at: at.modality("flipped"),
     ),
     case(
         ACMR,
@@ -98,7 +109,6 @@ TERMS = [
         {},
         cmpm=lambda at: at.kl(*at.pair),
         cmpc=lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
-        adversarial=lambda at: at.modality("reversal"),
     ),
     case(
         DAML,
@@ -107,7 +117,7 @@ TERMS = [
         inter=lambda at: at.both(losses.inter_class, at.related, 1.0),
         pair=lambda at: losses.paired_difference(*at.pair),
         label=lambda at: at.classified(losses.label_loss, at.label),
-        adversarial=lambda at: at.modality("reversal"),
+        alignment=lambda at: at.modality("reversal"),
     ),
     case(
         DAML,
@@ -122,46 +132,40 @@ TERMS = [
         label=lambda at: at.classified(losses.label_regression, one_hot(at.label, CLASSES).float()),
         likelihood=lambda at: losses.pairwise_likelihood(*at.pair, at.related),
         pair=lambda at: losses.pair_distance(*at.pair),
-        adversarial=lambda at: at.modality("reversal"),
     ),
     info_max(CONCAT),
     info_max(DOT),
     info_max(DOT, "nce"),
     info_max(DOT, "dv"),
-    case(
-        InfoNCE,
-        {"temperature": 0.1},
-        info_nce=lambda at: losses.info_nce(*at.pair, at.related, 10.0),
-        adversarial=lambda at: at.modality("reversal"),
-    ),
+    case(InfoNCE, {"temperature": 0.1}, info_nce=lambda at: losses.info_nce(*at.pair, at.related, 10.0)),
     case(
         ITMeetsAL,
         {},
-        kl=lambda at: at.kl(*at.pair),
+        kl=lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)) / 2,
         triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
         label=lambda at: at.classified(losses.label_loss, at.group),
         calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 4.0),
-        adversarial=lambda at: at.modality("entropy"),
+        alignment=lambda at: at.modality("entropy"),
     ),
     case(
         ITMeetsAL,
-        {"kl_intra": True, "label_form": "cmpc", "mining": "sum", "margin": 0.5, "temperature": 2.0},
-        kl=lambda at: at.kl(*at.pair) + at.both(lambda points: at.kl(points, points)),
-        triplet=lambda at: at.triplet(0.5, "sum", "mean"),
+        {"kl_intra": False, "positives": "own", "label_form": "cmpc", "mining": "sum", "margin": 0.5, "temperature": 2},
+        kl=lambda at: at.kl(*at.pair),
+        triplet=lambda at: at.triplet(0.5, "sum", "mean", "own"),
         label=lambda at: losses.projection_classification(*at.pair, at.model.classifier.weight, at.group),
         calibration=lambda at: losses.label_calibration(*map(at.model.classifier, at.pair), 2.0),
     ),
     case(
         MIITE,
-        {"adversary": "flipped"},
+        {"alignment": FLIPPED},
         triplet=lambda at: at.triplet(0.2, "hardest", "mean"),
-        adversarial=lambda at: replace(at, pair=(normalize(at.pair[0]), normalize(at.pair[1]))).modality("flipped"),
+        alignment=lambda at: replace(at, pair=(normalize(at.pair[0]), normalize(at.pair[1]))).modality("flipped"),
     ),
-    case(Triplet, {"discriminator": None}, triplet=lambda at: at.triplet(0.2, "hardest", "mean")),
+    case(Triplet, {}, triplet=lambda at: at.triplet(0.2, "hardest", "mean")),
+    case(Triplet, {"positives": "own"}, triplet=lambda at: at.triplet(0.2, "hardest", "mean", "own")),
+    case(Triplet, {"positives": "class"}, triplet=lambda at: at.triplet(0.2, "hardest", "mean", "class")),
     case(Triplet, {"margin": 0.3, "mining": "sum"}, triplet=lambda at: at.triplet(0.3, "sum", "mean")),
-    case(
-        VSEpp, {}, triplet=lambda at: at.triplet(0.2, "hardest", "sum"), adversarial=lambda at: at.modality("reversal")
-    ),
+    case(VSEpp, {}, triplet=lambda at: at.triplet(0.2, "hardest", "sum")),
     case(VSEpp, {"mining": "sum", "margin": 0.5}, triplet=lambda at: at.triplet(0.5, "sum", "sum")),
 ]
 
@@ -242,29 +246,30 @@ def test_supervised_methods_learn(method: Any, multi_label: bool) -> None:
     assert model.measurement.metrics["map@all/cos/label"]["mean"] > 0.7
 
 
-@pytest.mark.parametrize("method", [CMPL, DSCMR, InfoNCE, VSEpp])
+@pytest.mark.parametrize("method", [CMPL, DSCMR, InfoNCE, Triplet, VSEpp])
 def test_some_play_against_an_adversary_only_if_asked_to(method: Any) -> None:
-    model = toy_method(method, Toy(), discriminator=None)
-    assert model.weights["adversarial"] == 0
+    model = toy_method(method, Toy())
+    assert "alignment" not in model.weights
     assert len(model.configure_optimizers()[0]) == 1
-    with pytest.raises(UserError, match=r"gives adversarial a weight but has no adversary; set model\.discriminator"):
-        toy_method(method, Toy(), discriminator=None, weights={"adversarial": 1.0})
-    model = toy_method(method, Toy(), weights={"adversarial": 0.1}, adversary="entropy")
-    before = [p.detach().clone() for p in model.discriminator.parameters()]
+    with pytest.raises(UserError, match=r"names alignment, which \w+ without an alignment does not have"):
+        toy_method(method, Toy(), weights={"alignment": 1.0})
+    model = toy_method(method, Toy(), weights={"alignment": 0.1}, alignment=partial(ModalityAdversary, mode="entropy"))
+    discriminator = model.alignment.discriminator
+    before = [p.detach().clone() for p in discriminator.parameters()]
     trainer(max_epochs=1).fit(model.train(), Toy())
-    assert not any(torch.equal(a, b) for a, b in zip(before, model.discriminator.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, discriminator.parameters(), strict=True))
 
 
 def test_default_weights_of_dscmr_and_daml() -> None:
-    assert DSCMR.terms == {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1, "adversarial": 0.0}
-    assert DAML.terms == {"intra": 1.0, "inter": 1.0, "pair": 1.0, "label": 0.0, "adversarial": 1.0}
+    assert DSCMR.terms == {"label": 1.0, "likelihood": 1e-3, "pair": 1e-1}
+    assert DAML.terms == {"intra": 1.0, "inter": 1.0, "pair": 1.0, "label": 0.0}
+    assert toy_method(DAML, Toy()).weights == {**DAML.terms, "alignment": 1.0}
 
 
 def test_without_the_critic_info_max_is_the_triplet_loss_to_the_last_bit() -> None:
     torch.manual_seed(0)
-    settings = {"discriminator": None}
-    with_critic = toy_method(InfoMax, Toy(level="instance"), weights={"text_image": 0.0}, **settings).train()
-    plain = toy_method(Triplet, Toy(level="instance"), **settings).train()
+    with_critic = toy_method(InfoMax, Toy(level="instance"), weights={"text_image": 0.0}).train()
+    plain = toy_method(Triplet, Toy(level="instance")).train()
     plain.load_state_dict(with_critic.state_dict(), strict=False)
     for model in (with_critic, plain):
         torch.manual_seed(0)

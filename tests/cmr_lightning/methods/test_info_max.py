@@ -56,13 +56,13 @@ def test_detached_embeddings_keep_their_map(on_pictures: tuple[InfoMax, Batch]) 
 
 def test_features_have_no_map() -> None:
     with pytest.raises(UserError, match=r"FeatureMLP makes none; set model\.weights\.text_map to 0"):
-        toy_method(InfoMax, Toy(), discriminator=None, weights={"text_map": 0.1})
+        toy_method(InfoMax, Toy(), weights={"text_map": 0.1})
 
 
 def test_training_raises_the_mutual_information() -> None:
     data = Toy(level="instance")
     weights, critic = {"triplet": 0.0, "text_image": 1.0}, partial(DotProductCritic, units=16)
-    model = toy_method(InfoMax, data, discriminator=None, critic=critic, weights=weights)
+    model = toy_method(InfoMax, data, critic=critic, weights=weights)
     batch = first_batch(data)
     before = losses(model, batch)["text_image"].item()
     trainer(max_epochs=20).fit(model.train(), data)

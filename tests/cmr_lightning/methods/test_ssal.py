@@ -6,19 +6,18 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.discriminators import ModalityClassifier, RotationClassifier
+from cmr_lightning.discriminators import RotationClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.game.diagnostics import gradient_share
 from cmr_lightning.losses import rotation_loss
+from cmr_lightning.methods.acmr import ACMR
 from cmr_lightning.methods.ssal import SSAL, quarter_turns
 from datamodules.shapes import Shapes
 from tests.building import trainer
 from tests.cmr_lightning.methods.reach import ENCODERS, first_batch, losses, picture_method, reached, toy_method
 from tests.toy import Toy
-
-UPRIGHT = {"adversarial_rotation": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def shapes() -> Shapes:
 
 
 def ssal(data: Shapes, **kwargs: Any) -> SSAL:
-    return picture_method(SSAL, data, "test_convnext", **{"discriminator": ModalityClassifier, **kwargs})
+    return picture_method(SSAL, data, "test_convnext", **kwargs)
 
 
 class Seen:
@@ -43,21 +42,21 @@ class Seen:
     [
         ("label", {*ENCODERS, "classifier"}),
         ("pair", ENCODERS),
-        ("adversarial_modality", ENCODERS),
-        ("adversarial_rotation", {"image_encoder"}),
+        ("alignment", ENCODERS),
+        ("rotation", {"image_encoder"}),
     ],
 )
 def test_each_term_reaches_its_part_of_the_generator(shapes: Shapes, term: str, parts: set[str]) -> None:
     assert reached(ssal(shapes), first_batch(shapes), term) == parts
 
 
-@pytest.mark.parametrize("term", ["modality", "rotation"])
-def test_each_head_learns_from_its_own_loss(shapes: Shapes, term: str) -> None:
+@pytest.mark.parametrize(("term", "head"), [("modality", "alignment.discriminator"), ("rotation", "rotation_head")])
+def test_each_head_learns_from_its_own_loss(shapes: Shapes, term: str, head: str) -> None:
     model = ssal(shapes)
     batch = first_batch(shapes)
     model.discriminator_losses(batch, model.embed(batch).detach())[term].backward()
     moved = {n.rsplit(".", 3)[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert moved == {f"discriminator.{term}"}
+    assert moved == {head}
 
 
 def test_four_quarter_turns_are_none() -> None:
@@ -70,30 +69,28 @@ def test_four_quarter_turns_are_none() -> None:
     assert once[0, 0, 0, 0] == pictures[0, 0, 0, -1]  # counter-clockwise: the right edge comes up
 
 
-def test_turned_images_are_embedded_in_one_pass_with_the_upright_ones(shapes: Shapes) -> None:
+def test_turned_images_are_embedded_after_the_upright_ones(shapes: Shapes) -> None:
     model = ssal(shapes).eval()
     seen = Seen(model.image_encoder)
     batch = first_batch(shapes)
     embeddings = model.embed(batch)
-    assert seen.rows == [240]
+    assert seen.rows == [60, 180]
     assert embeddings.extra["turned"].shape == (60, 3, 16)
     for turns, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         alone = model.embed_images(torch.rot90(batch.image, turns, dims=(2, 3)))
         torch.testing.assert_close(embedded, alone, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("adversarial", [("adversarial_modality", "adversarial_rotation"), ("adversarial_rotation",)])
-def test_share_of_both_heads_is_the_same_with_the_batch_of_all_processes(
-    shapes: Shapes, adversarial: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("term", ["alignment", "rotation"])
+def test_share_of_a_head_is_the_same_with_the_batch_of_all_processes(shapes: Shapes, term: str) -> None:
     model, batch = ssal(shapes).eval(), first_batch(shapes)
     own = model.embed(batch)
     cut_apart = own.with_tensors([t.detach().requires_grad_() for t in own.tensors().values()])  # as gathering does
 
     def share(embeddings: Embeddings, *others: str) -> float:
-        terms = model.generator_losses(batch, embeddings)
+        terms = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
         points = [embeddings.tensors()[name] for name in model.points]
-        return gradient_share(points, {name: terms[name] for name in (*others, *adversarial)}, adversarial).item()
+        return gradient_share(points, terms[term], [terms[name] for name in others]).item()
 
     assert 0 < share(own, "pair") < 1
     assert share(cut_apart, "pair") == pytest.approx(share(own, "pair"))
@@ -102,44 +99,62 @@ def test_share_of_both_heads_is_the_same_with_the_batch_of_all_processes(
 
 def test_rotation_head_learns_and_the_projector_unteaches_it(shapes: Shapes) -> None:
     model = ssal(shapes)
-    batch = first_batch(shapes)
+    batch, head = first_batch(shapes), model.rotation_head
+    assert head is not None
 
     def state() -> tuple[float, float]:
         with torch.no_grad():
-            rows = model.rotation_logits(model.embed(batch))
+            embeddings = model.embed(batch)
+            rows = head(torch.cat([embeddings.image[:, None], embeddings.extra["turned"]], dim=1))
         right = rows.argmax(2) == torch.arange(4)
         return right.float().mean().item(), rotation_loss(rows).item()
 
     embeddings = model.embed(batch).detach()
-    head = torch.optim.Adam(model.discriminator.parameters(), lr=1e-2)  # type: ignore[union-attr]
+    teacher = torch.optim.Adam(head.parameters(), lr=1e-2)
     for _ in range(80):
-        head.zero_grad()
+        teacher.zero_grad()
         model.discriminator_losses(batch, embeddings)["rotation"].backward()
-        head.step()
+        teacher.step()
     taught, low = state()
     assert taught > 0.6
 
     projector = torch.optim.Adam(model.players()["generator"], lr=1e-3)
     for _ in range(5):
         projector.zero_grad()
-        losses(model, batch)["adversarial_rotation"].backward()
+        losses(model, batch)["rotation"].backward()
         projector.step()
     untaught, high = state()
     assert untaught < (taught + 0.25) / 2
     assert high > low
 
 
-def test_rotation_head_off_leaves_the_rest(data: Toy) -> None:
-    model, batch = toy_method(SSAL, data, weights=UPRIGHT), first_batch(data)
-    embeddings = model.embed(batch)
-    assert set(model.generator_losses(batch, embeddings)) == {"label", "pair", "adversarial_modality"}
-    assert set(model.discriminator_losses(batch, embeddings.detach())) == {"modality"}
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_turned_images_touch_the_encoders_through_their_own_term_alone(shapes: Shapes, weight: float) -> None:
+    """Without its weight nothing else changes; with it the running statistics are still those of upright images."""
+    ended = []
+    for settings in ({"turns": False}, {"weights": {"rotation": weight}}):
+        model = picture_method(SSAL, shapes, **settings)
+        heads = [parameter.detach().clone() for parameter in model.players()["discriminator"]]
+        torch.manual_seed(0)
+        trainer(max_steps=2 if weight == 0 else 1).fit(model, shapes)
+        assert not any(map(torch.equal, heads, model.players()["discriminator"]))  # they play, or watch
+        ended.append(model)
+    without, turned = (dict(model.named_buffers() if weight else model.state_dict()) for model in ended)
+    assert any(name.endswith("running_mean") for name in without)
+    assert all(torch.equal(turned[name], value) for name, value in without.items())
+    assert ended[1].image_encoder.backbone.bn1.track_running_stats
+
+
+def test_without_turns_the_rest_is_there(data: Toy) -> None:
+    model, batch = toy_method(SSAL, data, turns=False), first_batch(data)
+    assert set(losses(model, batch)) == {"label", "pair", "alignment"}
+    assert set(model.discriminator_losses(batch, model.embed(batch).detach())) == {"modality"}
     assert not any(isinstance(module, RotationClassifier) for module in model.modules())
     trainer(max_epochs=1).fit(model, data)
 
 
-def test_rotation_head_off_turns_no_picture(shapes: Shapes) -> None:
-    model = ssal(shapes, weights=UPRIGHT)
+def test_without_turns_no_picture_is_turned(shapes: Shapes) -> None:
+    model = ssal(shapes, turns=False)
     seen = Seen(model.image_encoder)
     model.embed(first_batch(shapes))
     assert seen.rows == [60]
@@ -162,11 +177,33 @@ def test_accumulated_batches_keep_their_turned_images() -> None:
     assert terms == [{"modality", "rotation"}] * 2
 
 
-def test_a_rotation_head_needs_pictures_and_a_discriminator(shapes: Shapes) -> None:
-    with pytest.raises(UserError, match=r"needs pictures.*model\.weights\.adversarial_rotation=0"):
+def test_the_rotation_head_plays_without_the_modality_head(shapes: Shapes) -> None:
+    model = ssal(shapes, alignment=None, rotation_mode="flipped")
+    batch = first_batch(shapes)
+    assert set(losses(model, batch)) == {"label", "pair", "rotation"}
+    assert set(model.discriminator_losses(batch, model.embed(batch).detach())) == {"rotation"}
+    assert model.players()["discriminator"] == list(model.rotation_head.parameters())  # type: ignore[union-attr]
+
+
+def test_a_rotation_head_needs_pictures() -> None:
+    with pytest.raises(UserError, match=r"needs pictures.*model\.turns=false"):
         toy_method(SSAL, Toy())
-    with pytest.raises(UserError, match=r"adversarial_modality, adversarial_rotation a weight but has no adversary"):
-        ssal(shapes, discriminator=None)
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights", 0.1), ("shares", 0.2)])
+def test_without_turns_there_is_no_rotation_term(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"model\.{key}.*rotation"):
+        toy_method(SSAL, Toy(), turns=False, **{key: {"rotation": value}})
+
+
+def test_without_turns_it_is_acmr_to_the_last_bit() -> None:
+    models = [toy_method(ACMR, Toy()), toy_method(SSAL, Toy(), turns=False)]
+    for model in models:
+        torch.manual_seed(0)
+        trainer(max_epochs=1).fit(model.train(), Toy())
+    acmr, ssal_without = (model.state_dict() for model in models)
+    assert acmr.keys() == ssal_without.keys()
+    assert all(torch.equal(value, ssal_without[name]) for name, value in acmr.items())
 
 
 def test_a_rotation_head_tells_the_four_turns(shapes: Shapes) -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.losses import soft_triplet
 from cmr_lightning.methods.tirg import TIRG
 from tests.building import trainer
@@ -12,10 +13,11 @@ OWN = {*ENCODERS, "fusion"}
 
 
 @pytest.mark.parametrize("loss", ["batch_classification", "soft_triplet"])
-@pytest.mark.parametrize(("term", "expected"), [("metric", OWN | {"scale"}), ("adversarial", OWN)])
+@pytest.mark.parametrize(("term", "expected"), [("metric", OWN | {"scale"}), ("alignment", OWN)])
 def test_which_term_reaches_which_parameters(loss: str, term: str, expected: set[str]) -> None:
     data = ToyComposed()
-    assert reached(toy_method(TIRG, data, loss=loss), first_batch(data), term) == expected
+    model = toy_method(TIRG, data, loss=loss, alignment=ModalityAdversary)
+    assert reached(model, first_batch(data), term) == expected
 
 
 def test_batch_classification_is_that_of_vectors_of_length_s() -> None:

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from cmr_lightning.discriminators import DotProductCritic, ModalityClassifier
+from cmr_lightning.discriminators import DotProductCritic
 from cmr_lightning.encoders import Concatenation
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.losses import mutual_information
 from cmr_lightning.methods.tirg import TIRG
 from cmr_lightning.methods.tirg_info_max import TIRGInfoMax
@@ -30,11 +31,11 @@ def on_shapes(method: type[TIRG], data: ShapesComposed, **arguments: Any) -> Any
 
 
 def test_which_term_reaches_which_parameters(shapes: ShapesComposed) -> None:
-    model, batch = on_shapes(TIRGInfoMax, shapes, discriminator=ModalityClassifier), first_batch(shapes)
+    model, batch = on_shapes(TIRGInfoMax, shapes, alignment=ModalityAdversary), first_batch(shapes)
     assert reached(model, batch, "metric") == {*ENCODERS, "fusion", "scale"}
     assert reached(model, batch, "text_image") == {*ENCODERS, "text_image"}
     assert reached(model, batch, "image_query") == {*ENCODERS, "fusion", "image_query"}
-    assert reached(model, batch, "adversarial") == {*ENCODERS, "fusion"}
+    assert reached(model, batch, "alignment") == {*ENCODERS, "fusion"}
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -94,7 +94,8 @@ def of_experiments(folder: Path) -> dict[str, Callable[[int], dict[str, Any]]]:
         cli = build(paths[name], folder / name, sizes)
         if isinstance(cli.model, Retriever):
             without_dropout(cli.model)
-            cli.model.generator_optimizer = cli.model.discriminator_optimizer = sgd(0.01)
+            # with larger steps the early, steep terms multiply rounding errors by ten an update
+            cli.model.generator_optimizer = cli.model.discriminator_optimizer = sgd(0.003)
             cli.model.schedule, cli.model.accumulate = None, 1
         trainings[name] = lambda together, cli=cli: train(cli.model, cli.datamodule, together)
     return trainings
