@@ -15,7 +15,7 @@ from cmr_lightning.losses.adversarial import (
     rotation_loss,
 )
 from cmr_lightning.losses.centring import centring, class_centring
-from cmr_lightning.losses.conditioning import class_product, entropy_weights
+from cmr_lightning.losses.conditioning import class_product
 from cmr_lightning.losses.contrastive import batch_classification, info_nce, pairwise_likelihood, soft_triplet
 from cmr_lightning.losses.coral import coral
 from cmr_lightning.losses.distances import cross_difference, inter_class, intra_class, pair_distance, paired_difference
@@ -52,7 +52,6 @@ __all__ = [
     "cross_difference",
     "cross_modal_projection",
     "donsker_varadhan",
-    "entropy_weights",
     "info_nce",
     "inter_class",
     "intra_class",

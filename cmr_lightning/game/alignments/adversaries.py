@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cmr_lightning.discriminators import Discriminator, ModalityClassifier
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.alignments.alignment import Adversary, Classes, ClassSource, Space
+from cmr_lightning.game.alignments.alignment import Adversary, Classes, ClassSource, Space, check_classes
 from cmr_lightning.losses import (
     AdversarialMode,
     adversarial_modality,
@@ -187,7 +187,8 @@ class WassersteinAdversary(Adversary):
 
     def discriminate(self, points: Tensor, classes: Tensor | None) -> Tensor:
         """Return the critic's scores `(N,)` of points `(N, D)` of classes `(N, C)`."""
-        return self.discriminator(points if classes is None else conditioned(points, classes, "product"))
+        told = self.class_source is not None
+        return self.discriminator(conditioned(points, classes, "product") if told else points)
 
     def outputs(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> tuple[Tensor, Tensor]:
         """Return the scores of images `(N,)` and of texts `(M,)`."""
@@ -220,15 +221,6 @@ def conditioned(points: Tensor, classes: Tensor | None, condition: Condition) ->
     if classes is None:
         raise UserError("A conditional adversary was given no classes; it needs a data set with labels.")
     return class_product(points, classes) if condition == "product" else torch.cat([points, classes], dim=1)
-
-
-def check_classes(alignment: str, num_classes: int) -> None:
-    """Raise UserError if an alignment that is told of classes would be given none."""
-    if num_classes == 0:
-        raise UserError(
-            f"model.alignment is {alignment}, which is told the classes of items, but the data set is used without "
-            f"classes; choose another alignment, such as ModalityAdversary."
-        )
 
 
 def _told(of_images: Tensor, of_texts: Tensor) -> Tensor:

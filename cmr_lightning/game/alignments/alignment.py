@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from cmr_lightning.errors import UserError
 from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.ranges import Checked, CountFromZero, Width
 
@@ -75,3 +76,12 @@ class Adversary(Alignment):
 
 AlignmentFactory = Callable[[int, int], Alignment]
 """Makes an alignment from the size D of the common space and the number C of classes."""
+
+
+def check_classes(alignment: str, num_classes: int) -> None:
+    """Raise UserError if an alignment that is told of classes would be given none."""
+    if num_classes == 0:
+        raise UserError(
+            f"model.alignment is {alignment}, which is told the classes of items, but the data set is used without "
+            f"classes; choose another alignment, such as ModalityAdversary."
+        )

@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.game.alignments.adversaries import check_classes
-from cmr_lightning.game.alignments.alignment import Alignment, Classes, ClassSource, Space
+from cmr_lightning.game.alignments.alignment import Alignment, Classes, ClassSource, Space, check_classes
 from cmr_lightning.losses import centring, class_centring, coral, maximum_mean_discrepancy, sinkhorn_divergence
 from cmr_lightning.ranges import CountFromZero, Positive, Width
 

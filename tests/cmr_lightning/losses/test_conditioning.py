@@ -1,11 +1,7 @@
-from math import exp
-
-import pytest
 import torch
 
-from cmr_lightning.losses import class_product, entropy_weights
+from cmr_lightning.losses import class_product
 
-from .loops import entropy, mean
 from .samples import sample
 
 BATCH = sample()
@@ -30,22 +26,3 @@ def test_a_flat_distribution_leaves_points_their_length_and_gets_no_gradient() -
     product.sum().backward()
     assert flat.grad is None
     assert points.grad.all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-def test_sure_items_weigh_more_and_unknown_ones_nothing(dtype: torch.dtype) -> None:
-    classes = torch.cat([BATCH.unpaired_classes, BATCH.classes]).to(dtype).requires_grad_()
-    weights = entropy_weights(classes)
-    tops = [1 + exp(-entropy([x for x in row if x])) if any(row) else 0.0 for row in classes.tolist()]
-    expected = torch.tensor([top / mean(t for t in tops if t) for top in tops], dtype=weights.dtype)
-    torch.testing.assert_close(weights, expected)
-    assert weights.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert not weights.requires_grad
-    assert weights[0].item() == 0
-    assert weights[1:].mean().item() == pytest.approx(1)
-    assert weights[-1] == weights.max()
-
-
-def test_weights_of_one_hot_classes_are_1_and_of_unknown_ones_0() -> None:
-    assert entropy_weights(BATCH.one_hot).tolist() == [1] * 6
-    assert entropy_weights(torch.zeros(4, 3)).tolist() == [0] * 4

@@ -158,7 +158,7 @@ EXTREMES = {
 
 def test_no_public_loss_is_left_out() -> None:
     not_losses = {"AdversarialMode", "Estimator", "Mining", "Positives", "Reduction"}
-    not_losses |= {"entropy_weights", "same_class", "same_image"}
+    not_losses |= {"same_class", "same_image"}
     assert {term.name for term in TERMS} == set(losses.__all__) - not_losses
 
 
