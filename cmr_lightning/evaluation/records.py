@@ -63,6 +63,7 @@ class Record:
         weights: What tells the weights from others, see `Trained.fingerprint`; None in records that predate it.
         changes: Settings that resuming has changed, each after how many `updates`, and their values before and after.
         differences: How those conditions were in the training that were others in the test.
+        pictures: Number of pictures of the training, validation and test part; empty in records that predate it.
         unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
     """
@@ -87,6 +88,7 @@ class Record:
     created: str
     config: dict[str, Any]
     peak_memory: dict[str, int] = field(default_factory=dict)
+    pictures: dict[str, int] = field(default_factory=dict)
     weights: str | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)

@@ -32,6 +32,7 @@ def test_record_says_what_was_measured_and_how(tmp_path: Path) -> None:
     assert (record.experiment, record.method, record.dataset, record.seed) == ("toys/triplet", "Triplet", "Toy", 7)
     assert record.split == {"name": "toy", "checksum": "0" * 16}
     assert record.data_checksum == Toy().checksum()
+    assert record.pictures == {part: Toy().part(part).num_images for part in ("train", "val", "test")}
     assert record.protocol == "map@all/cos/label"
     assert record.selection == SELECTION
     assert record.encoders == {"image": "FeatureMLP", "text": "FeatureMLP", "features": "toy features"}

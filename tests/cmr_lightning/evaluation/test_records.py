@@ -24,10 +24,10 @@ def test_records_come_back_and_a_failed_write_keeps_the_old_file(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
-def test_records_from_before_memory_was_measured_are_read(tmp_path):
+def test_records_from_before_memory_was_measured_and_pictures_were_counted_are_read(tmp_path):
     path = tmp_path / "record.json"
-    path.write_text(json.dumps({key: value for key, value in CONTENT.items() if key != "peak_memory"}))
-    assert Record.read(path) == MEASURED
+    path.write_text(json.dumps({key: CONTENT[key] for key in CONTENT.keys() - {"peak_memory", "pictures"}}))
+    assert Record.read(path) == dataclasses.replace(MEASURED, pictures={})
     assert RECORD.peak_memory == {}
 
 
