@@ -10,7 +10,8 @@ from statistics import mean
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Record
 from cmr_lightning.reports.claims import Claim, agreeing
-from cmr_lightning.reports.comparison import Comparison, compare
+from cmr_lightning.reports.comparison import Comparison, Comparisons, compare, overlap
+from cmr_lightning.reports.difference import Difference
 from cmr_lightning.reports.evidence import Evidence, evidence_of
 from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
@@ -96,9 +97,11 @@ class Row:
 
     @property
     def summaries(self) -> dict[str, Summary]:
-        """The main metric over the runs, by direction."""
+        """The main metric over the runs, by direction; without an interval if several runs share one of the splits."""
         columns = Protocol.parse(self.record.protocol).columns
-        return {direction: summary([run.value(direction) for run in self.runs]) for direction in columns}
+        splits = len(self.conditions.splits)
+        shared = overlap([run.record for run in self.runs]) if splits in (1, len(self.runs)) else None
+        return {direction: summary([run.value(direction) for run in self.runs], shared) for direction in columns}
 
     @property
     def fit_seconds(self) -> float:
@@ -140,7 +143,7 @@ class Row:
             return ""
         if comparison.p_holm > LEVEL:
             return "="
-        return "▲" if comparison.difference > 0 else "▼"
+        return "▲" if comparison.difference.mean > 0 else "▼"
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Board:
         reference: The experiment that the others are compared with.
         refusal: Why they, or some of them, were not compared, if so.
         other_claims: Published numbers of its methods on its data set under other conditions.
+        typical: How much noise separates two of them, see `Comparisons.typical`; None if none were compared.
     """
 
     conditions: Conditions
@@ -158,6 +162,7 @@ class Board:
     reference: str | None
     refusal: str | None
     other_claims: tuple[Claim, ...]
+    typical: Difference | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -273,13 +278,13 @@ def _board(
     splits = len(conditions.splits)
     compared, refusal = _compare_complete(rows, reference, splits)
     finished = tuple(
-        replace(row, comparisons=compared.get(row.experiment), published=_published(row, claims), splits=splits)
+        replace(row, comparisons=compared.rows.get(row.experiment), published=_published(row, claims), splits=splits)
         for row in rows
     )
     methods = {row.record.method for row in rows}
     shown = [published.claim for row in finished for published in row.published]
     others = [c for c in claims if c.dataset == conditions.dataset and c.method in methods and c not in shown]
-    return Board(conditions, finished, reference, refusal, tuple(others))
+    return Board(conditions, finished, reference, refusal, tuple(others), compared.typical)
 
 
 def _with_distinct_names(rows: Sequence[Row]) -> list[Row]:
@@ -293,24 +298,35 @@ def _with_distinct_names(rows: Sequence[Row]) -> list[Row]:
     return [row if count[row.experiment] == 1 else replace(row, experiment=full(row)) for row in rows]
 
 
-def _compare_complete(
-    rows: Sequence[Row], reference: str | None, splits: int
-) -> tuple[Mapping[str, Mapping[str, Comparison]], str | None]:
-    """Compare the experiments that have all splits and all ranks; say why there are none, or not all."""
+def _compare_complete(rows: Sequence[Row], reference: str | None, splits: int) -> tuple[Comparisons, str | None]:
+    """Compare the experiments that have all splits, all ranks and several seeds; say why there are none, or not all."""
     have = {row.experiment: len(row.conditions.splits) for row in rows}
     lacking = ", ".join(f"{name} ({count} of {splits} splits)" for name, count in have.items() if count < splits)
-    refusal = f"{lacking}, as tests need all splits; finish the missing runs and report again." if lacking else None
+    refusals = [f"{lacking}, as tests need all splits; finish the missing runs and report again."] if lacking else []
     scored = {
         row.experiment: [run.evidence.scored for run in row.runs if run.evidence is not None]
         for row in rows
         if have[row.experiment] == splits and all(run.evidence is not None for run in row.runs)
     }
-    if len(scored) < 2:
-        return {}, refusal
-    try:
-        return compare(scored, reference if reference in scored else None), refusal
-    except UserError as error:
-        return {}, " ".join(filter(None, [refusal, str(error)]))
+    compared = Comparisons({}, None)
+    if len(scored) > 1:
+        try:
+            compared = compare(scored, reference if reference in scored else None)
+            refusals += _of_one_seed([name for name, runs in scored.items() if len(runs) == 1], len(rows))
+        except UserError as error:
+            refusals.append(str(error))
+    return compared, " ".join(refusals) or None
+
+
+def _of_one_seed(names: Sequence[str], of: int) -> list[str]:
+    """Say that experiments with one seed were not tested, and how to run more; empty if there are none."""
+    if not names:
+        return []
+    who = "each experiment" if len(names) == of else ", ".join(names)
+    return [
+        f"{who} has one seed, and one seed says nothing about others; list more in the benchmark's file, as "
+        f"`seeds: [0, 1, 2, 3, 4]`, run it again, and report again."
+    ]
 
 
 def _published(row: Row, claims: Sequence[Claim]) -> tuple[PublishedResult, ...]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from rich.table import Table
 
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.reports.board import Board, PublishedResult, Row
-from cmr_lightning.reports.statistics import Summary
+from cmr_lightning.reports.statistics import LEVEL, Summary
 
 LEGEND = (
-    "± is the standard deviation over runs, brackets hold the 95 % confidence interval of their mean, somewhat too "
-    "short where runs are on several splits, whose training parts overlap. Rows that share a letter do not differ "
-    "significantly at 5 %; ▲ and ▼ are significantly better and worse than the reference, = neither (paired "
-    "permutation test over queries, corrected by Holm)."
+    "± is the standard deviation over runs, brackets hold the 95 % confidence interval of their mean over other seeds, "
+    "and over other splits where each seed has its own. Rows that share a letter do not differ significantly at 5 %; ▲ "
+    "and ▼ are significantly better and worse than the reference, = neither: a test over seeds and queries, corrected "
+    "by Holm, so that it holds for other seeds and other queries."
 )
 
 
@@ -82,9 +83,26 @@ def title(board: Board) -> str:
 
 
 def remarks(board: Board) -> list[str]:
-    """Name the reference of a board, and the reason why rows were not compared."""
+    """Name the reference of a board, the reason why rows were not compared, and which differences are found."""
     reference = [] if board.reference is None else [f"Reference: {board.reference}."]
-    return reference if board.refusal is None else [*reference, f"Not compared: {board.refusal}"]
+    refusal = [] if board.refusal is None else [f"Not compared: {board.refusal}"]
+    return [*reference, *refusal, *power_in_words(board)]
+
+
+def power_in_words(board: Board) -> list[str]:
+    """Say in one sentence which differences the seeds of a board find; none where nothing was compared."""
+    if board.typical is None:
+        return []
+    pairs = math.comb(sum(row.comparisons is not None for row in board.rows), 2)
+    seeds = seeds_in_words(board, board.typical.seeds)
+    alone = f"{seeds} find a true difference of {number(board.typical.detectable())} four times in five"
+    corrected = f", and one of {number(board.typical.detectable(LEVEL / pairs))} after Holm's correction for {pairs}"
+    return [f"{alone}{corrected + ' pairs' if pairs > 1 else ''}."]
+
+
+def seeds_in_words(board: Board, number: int) -> str:
+    """Count the seeds of a board, or its splits, if it has several."""
+    return f"{number} {'seeds' if len(board.conditions.splits) == 1 else 'splits'}"
 
 
 def terminal(board: Board) -> Table:
@@ -145,6 +163,8 @@ def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
     conditions, record, found = board.conditions, row.record, row.summaries[direction]
     low, high = found.interval or (None, None)
     compared = row.comparisons[direction] if row.comparisons else None
+    apart = compared and compared.difference
+    apart_low, apart_high = apart.interval if apart else (None, None)
     return {
         "dataset": conditions.dataset,
         "splits": "; ".join(f"{name} ({checksum})" for name, checksum, _ in conditions.splits),
@@ -163,8 +183,10 @@ def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
         "high": high,
         "letters": compared and compared.letters,
         "reference": board.reference,
-        "difference": compared and compared.difference,
-        "p_value": compared and compared.p_value,
+        "difference": apart and apart.mean,
+        "difference_low": apart_low,
+        "difference_high": apart_high,
+        "p_value": apart and apart.p_value,
         "p_holm": compared and compared.p_holm,
         "fit_s": round(row.fit_seconds, 3),
         "test_s": round(row.test_seconds, 3),

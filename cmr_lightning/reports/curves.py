@@ -37,7 +37,7 @@ Points = dict[float, list[float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """One experiment in a chart: the mean over its runs, with their smallest and largest value, each `(n,)`."""
+    """One line of a chart, usually an experiment: the mean over its runs, with their smallest and largest, `(n,)`."""
 
     experiment: str
     x: tuple[float, ...]

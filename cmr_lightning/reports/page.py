@@ -18,6 +18,7 @@ from cmr_lightning.reports.curves import ranking_charts, training_charts
 from cmr_lightning.reports.galleries import InlinedPictures, differing, gallery
 from cmr_lightning.reports.maps import SIZE, pca_map, tsne_map
 from cmr_lightning.reports.per_class import class_scores
+from cmr_lightning.reports.power import power_drawing
 
 _TSNE_MAPS = 12
 """A map takes about a second, so only the first experiments of a report have one."""
@@ -84,6 +85,8 @@ def _sections(boards: Sequence[Board], pictures: InlinedPictures, notes: list[st
         yield {
             "board": board,
             "styles": styles,
+            "power": power_drawing(board),
+            "power_in_words": " ".join(tables.power_in_words(board)),
             "charts": {name: [draw(c, styles) for c in found if c.curves] for name, found in charts.items()},
             "maps": maps,
             "classes": next((of_run.classes for _, of_run in runs.values()), ()),

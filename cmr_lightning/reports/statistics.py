@@ -1,8 +1,8 @@
-"""Statistics of scores: confidence intervals over runs, permutation tests over queries, compact letter displays."""
+"""Statistics of scores: confidence intervals over runs, many tests at once, compact letter displays."""
 
 import math
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,6 @@ from scipy import stats
 
 LEVEL = 0.05
 """Significance level of the tests; intervals cover the mean with a confidence of 1 minus it."""
-
-RESAMPLES = 10_000
-"""Random sign flips of a test: the standard error of a p-value of 0.05 is then 0.002."""
-
-_BLOCK = 2**22
-"""Signs drawn at once: about 40 MB."""
 
 Floats = NDArray[np.float64]
 
@@ -31,11 +25,14 @@ class Summary:
     interval: tuple[float, float] | None = None
 
 
-def summary(values: Sequence[float]) -> Summary:
+def summary(values: Sequence[float], overlap: float | None = 0.0) -> Summary:
     """Compute mean, standard deviation and Student's t interval of the mean, with n - 1 degrees of freedom.
 
-    The interval treats the runs as independent. Runs on several random splits share training data, so their interval is
-    somewhat too short (Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003).
+    Args:
+        values: A metric of n runs.
+        overlap: For runs on as many random splits the number of test items by that of training items: the splits share
+            items, so the variance of the mean is (1 / n + overlap) times that of a run (Nadeau and Bengio, "Inference
+            for the generalization error", Machine Learning 52, 2003). None if it is unknown: there is no interval then.
 
     Examples:
         >>> found = summary([0.3, 0.4, 0.5])
@@ -46,59 +43,10 @@ def summary(values: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(n, mean)
     std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * std / math.sqrt(n)
+    if overlap is None:
+        return Summary(n, mean, std)
+    half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * std * math.sqrt(1 / n + overlap)
     return Summary(n, mean, std, (mean - half, mean + half))
-
-
-def pairwise_permutation_test(scores: Floats, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """Test every pair of E systems for equal means by a two-sided paired permutation test.
-
-    If two systems do not differ, the two scores of a query are exchangeable, so the sign of their difference is random.
-    The p-value is the share of sign flips whose mean difference is at least as far from 0 as the observed one (Smucker,
-    Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation", CIKM
-    2007). All 2**Q flips are enumerated if they are at most `resamples`. Otherwise that many random ones are drawn, and
-    the observed one counts as one of them, so no p-value is 0 (Phipson and Smyth, "Permutation p-values should never be
-    zero", 2010).
-
-    Args:
-        scores: Scores of each system on the same queries, averaged over its seeds, `(E, Q)`.
-        rng: Source of the random sign flips, which all pairs share.
-        resamples: Number of random sign flips.
-
-    Returns:
-        Symmetric `(E, E)` in (0, 1], with 1 on the diagonal.
-
-    Examples:
-        >>> better_everywhere = np.array([[0.5, 0.6, 0.7, 0.8, 0.9], [0.1, 0.2, 0.3, 0.4, 0.5]])
-        >>> pairwise_permutation_test(better_everywhere, np.random.default_rng()).tolist()  # 2 of 2**5 flips
-        [[1.0, 0.0625], [0.0625, 1.0]]
-    """
-    # Not `scipy.stats.permutation_test`: it tests one pair at a time, and here the flips of one pair serve all.
-    exact = scores.shape[1] <= math.log2(resamples)
-    # A flipped sum of differences is a difference of flipped sums, so a product with E columns serves all pairs.
-    centred = (scores - scores.mean(axis=0)).T
-    total = centred.sum(axis=0)
-    observed = np.abs(total[:, None] - total)
-    observed -= 1e-10 * np.abs(centred).sum(axis=0).max()  # sums that are equal but for rounding count as equal
-    as_far, drawn = np.zeros(observed.shape, dtype=np.int64), 2 ** len(centred) if exact else resamples
-    for chosen in _subsets(len(centred), drawn, None if exact else rng):
-        sums = 2 * (chosen.astype(np.float64) @ centred) - total
-        for i in range(len(observed)):
-            as_far[i, i:] += (np.abs(sums[:, i, None] - sums[:, i:]) >= observed[i, i:]).sum(axis=0)
-    p = np.triu(as_far / drawn if exact else (as_far + 1) / (drawn + 1))
-    return np.maximum(p, p.T)
-
-
-def _subsets(n: int, number: int, rng: np.random.Generator | None) -> Iterator[NDArray]:
-    """Yield the first `number` subsets of n things, or as many random ones, as 0 and 1 in blocks `(b, n)`."""
-    step = max(1, _BLOCK // n)
-    for start in range(0, number, step):
-        end = min(start + step, number)
-        if rng is None:
-            yield np.arange(start, end)[:, None] >> np.arange(n) & 1
-        else:
-            octets = rng.integers(256, size=(end - start, -(-n // 8)), dtype=np.uint8)
-            yield np.unpackbits(octets, axis=1, count=n)
 
 
 def holm(p_values: ArrayLike) -> Floats:

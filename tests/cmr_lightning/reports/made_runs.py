@@ -45,6 +45,7 @@ RECORD = Record(
     wall_time={"fit_s": 10.0, "test_s": 1.0},
     created="2026-01-01T00:00:00+00:00",
     config={"seed_everything": 0},
+    pictures={"train": 8 * ITEMS, "val": ITEMS, "test": ITEMS},
 )
 
 

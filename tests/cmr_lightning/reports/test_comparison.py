@@ -10,8 +10,9 @@ from scipy import stats
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Protocol, Ranks, Record, Relevance, measure, per_query, rank, score
-from cmr_lightning.reports.comparison import ScoredRun, check_comparable, compare, score_run
-from cmr_lightning.reports.statistics import LEVEL, pairwise_permutation_test
+from cmr_lightning.reports.comparison import Comparisons, ScoredRun, check_comparable, compare, differences, score_run
+from cmr_lightning.reports.difference import over_splits, paired, unpaired
+from cmr_lightning.reports.statistics import LEVEL
 from tests.cmr_lightning.evaluation.test_measurement import captioned_images
 from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split
 
@@ -48,21 +49,23 @@ def recorded(ranks: dict[str, Ranks], protocol: Protocol) -> Record:
 
 def test_captions_of_one_image_are_not_taken_for_independent():
     """Equal methods, with luck that an image's five captions share: as single queries they would often differ."""
-    rng, trials, protocol = np.random.default_rng(7), 200, Protocol.parse("recall@1/cos/instance")
+    rng, trials, protocol = np.random.default_rng(7), 150, Protocol.parse("recall@1/cos/instance")
 
-    def test(scores: list[np.ndarray]) -> float:
-        return pairwise_permutation_test(np.stack(scores), rng, 499)[0, 1]
-
-    by_unit = by_caption = 0
-    for _ in range(trials):
+    def experiment(luck: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scores of three seeds, `(S, Q)`, by unit and by caption."""
         units, captions = [], []
-        for _system in range(2):
-            hit = np.repeat(rng.random(40) < 0.5, 5) ^ (rng.random(200) < 0.1)
+        for _seed in range(3):
+            hit = np.repeat(luck, 5) ^ (rng.random(200) < 0.1)
             ranks = {"i2t/cos/instance": answered(rng.random(40) < 0.5), "t2i/cos/instance": answered(hit)}
             units.append(score_run(recorded(ranks, protocol), ranks).scores["t2i"])
-            captions.append(per_query(ranks["t2i/cos/instance"], protocol))
-        by_unit += test(units) <= LEVEL
-        by_caption += test(captions) <= LEVEL
+            captions.append(100 * per_query(ranks["t2i/cos/instance"], protocol))
+        return np.stack(units), np.stack(captions)
+
+    rejected = np.zeros(2)
+    for _ in range(trials):
+        one, other = (experiment(rng.random(40) < 0.5) for _ in range(2))
+        rejected += [unpaired(a, b).p_value <= LEVEL for a, b in zip(one, other, strict=True)]
+    by_unit, by_caption = rejected.astype(int).tolist()
     assert stats.binomtest(by_unit, trials, LEVEL).pvalue > 0.01, f"{by_unit / trials:.3f} rejected"
     assert by_caption / trials > 0.2
 
@@ -113,53 +116,90 @@ def test_a_planted_difference_is_found_and_a_null_is_not():
 
     def runs(name: str, i2t: float, t2i: float) -> list[ScoredRun]:
         def noisy(gain: float) -> np.ndarray:
-            return difficulty + gain + 0.2 * rng.normal(size=300)
+            return difficulty + gain + 0.01 * rng.normal() + 0.2 * rng.normal(size=300)
 
-        return [scored(noisy(i2t), noisy(t2i), experiment=name, seed=seed) for seed in range(5)]
+        return [scored(noisy(i2t), noisy(t2i), experiment=name, method=name, seed=seed) for seed in range(5)]
 
-    experiments = {"ours": runs("ours", 0.05, 0), "same": runs("same", 0, 0), "random": runs("random", -0.3, -0.3)}
-    found = compare(experiments, "same")
+    experiments = {"ours": runs("ours", 0.06, 0), "same": runs("same", 0, 0), "random": runs("random", -0.3, -0.3)}
+    compared = compare(experiments, "same")
+    found = compared.rows
     assert list(found) == list(experiments)
     gain = found["ours"]["i2t"]
-    assert gain.p_holm is not None and gain.p_holm <= LEVEL
-    assert gain.difference == pytest.approx(0.05, abs=0.02)
-    assert found["ours"]["t2i"].p_value > LEVEL
+    assert gain.p_holm is not None
+    assert gain.p_holm <= LEVEL
+    assert gain.difference is not None
+    assert gain.difference.mean == pytest.approx(0.06, abs=0.03)
+    assert found["ours"]["t2i"].difference.p_value > LEVEL
     assert [found[name]["i2t"].letters for name in experiments] == ["a", "b", "c"]
     assert [found[name]["t2i"].letters for name in experiments] == ["a", "a", "b"]
-    assert found["random"]["mean"].p_holm <= 2 * found["random"]["mean"].p_value
-    assert (found["same"]["i2t"].difference, found["same"]["i2t"].p_value, found["same"]["i2t"].p_holm) == (None,) * 3
-    assert compare(experiments, "same") == found
+    assert found["random"]["mean"].p_holm <= 2 * found["random"]["mean"].difference.p_value
+    assert found["random"]["mean"].difference == differences(experiments["random"], experiments["same"])["mean"]
+    assert (found["same"]["i2t"].difference, found["same"]["i2t"].p_holm) == (None, None)
+    assert compared.typical is not None
+    assert compared.typical.seeds == 5
+    assert compared.typical.seed_variance == pytest.approx(2 * (0.01**2 + 0.04 / 600), rel=0.8)
 
 
-def test_seeds_are_averaged_before_the_test():
-    """Noise over seeds that hides a gain in each of them is averaged out."""
+def test_a_method_and_its_variant_are_paired_by_seed_and_different_methods_are_not():
     rng = np.random.default_rng(10)
-    base = rng.normal(size=100)
-    noise = rng.normal(size=(4, 100))
-    ours = [scored(base + 0.02 + n - noise.mean(axis=0), base, experiment="ours", seed=s) for s, n in enumerate(noise)]
-    found = compare({"base": [scored(base, base, experiment="base")], "ours": ours}, "base")["ours"]["i2t"]
-    assert found.difference == pytest.approx(0.02)
-    assert found.p_value == 1 / 10_001
-
-
-def test_units_of_several_splits_are_pooled():
-    """Three units on each of three splits are tested as nine: of 2**9 flips two are as far."""
-    zeros, ones = np.zeros(3), np.ones(3)
-    experiments = {
-        "a": [scored(zeros, zeros, experiment="a", seed=s, split=s_) for s, s_ in enumerate("xyz")],
-        "b": [scored(ones, zeros, experiment="b", seed=s, split=s_) for s, s_ in enumerate("zyx")],
+    scores = {name: rng.normal(size=(3, 20)) for name in ("a", "a_less", "b", "of_other_seeds")}
+    seeds = {"a": (0, 1, 2), "a_less": (2, 0, 1), "b": (0, 1, 2), "of_other_seeds": (3, 4, 5)}
+    runs = {
+        name: [
+            scored(scores[name][seed % 3], scores[name][seed % 3], seed=seed, method=name.replace("_less", "")[:1])
+            for seed in of_experiment
+        ]
+        for name, of_experiment in seeds.items()
     }
-    found = compare(experiments, "a")["b"]
-    assert found["i2t"].p_value == 2 / 2**9
-    assert found["t2i"].p_value == 1
+    runs["of_other_seeds"] = [replace(run, record=replace(run.record, method="a")) for run in runs["of_other_seeds"]]
+    assert differences(runs["a"], runs["a_less"])["i2t"] == paired(scores["a"], scores["a_less"])
+    for other in ("b", "of_other_seeds"):
+        assert differences(runs["a"], runs[other])["t2i"] == unpaired(scores["a"], scores[other])
 
 
-def test_one_experiment_alone():
-    alone = {"a": [scored(np.ones(20), np.zeros(20), experiment="a")]}
-    found = compare(alone)["a"]["mean"]
-    assert (found.letters, found.difference) == ("a", None)
+def on_splits(name: str, seeds: str, values: list[float], **changes) -> list[ScoredRun]:
+    """Runs on the splits x, y and z, with seeds and scores in that order."""
+    pictures = {"train": 80, "val": 10, "test": 10}
+    return [
+        scored(
+            np.full(4, value),
+            np.full(4, value),
+            experiment=name,
+            seed=int(seed),
+            split=split,
+            pictures=pictures,
+            **changes,
+        )
+        for seed, split, value in zip(seeds, "xyz", values, strict=True)
+    ]
+
+
+def test_several_splits_are_paired_whatever_their_seeds():
+    """Each split has units of its own; the mean of a split is that of its seeds."""
+    ours, theirs = on_splits("a", "012", [0.5, 0.7, 0.6]), on_splits("b", "210", [0.4, 0.5, 0.5], method="Triplet")
+    theirs += on_splits("b", "345", [0.2, 0.5, 0.3], method="Triplet")
+    found = compare({"a": ours, "b": theirs}, "b").rows["a"]["mean"]
+    assert found.difference.p_value == over_splits(np.array([0.2, 0.2, 0.2]), 4, 1 / 8).p_value
+    ours[0].scores["i2t"][:] = 0.6
+    expected = over_splits(np.array([0.3, 0.2, 0.2]), 4, 1 / 8)
+    assert vars(differences(ours, theirs)["i2t"]) == pytest.approx(vars(expected))
+    unknown = [replace(run, record=replace(run.record, pictures={})) for run in ours]
+    with pytest.raises(UserError, match="records of a or b do not say how many pictures each part has; run `test`"):
+        differences(unknown, theirs)
+
+
+def test_one_seed_is_no_basis_for_any_claim():
+    rng = np.random.default_rng(11)
+    several = {name: [scored(*rng.random((2, 20)), experiment=name, seed=seed) for seed in (0, 1)] for name in "ab"}
+    single = {name: [scored(np.full(20, 9.0), np.zeros(20), experiment=name)] for name in "cd"}
+    assert compare(single, "c") == compare({"a": several["a"]}) == Comparisons({}, None)
+    found = compare({**several, **single}, "c").rows
+    assert list(found) == ["a", "b"]
+    assert all((of["mean"].difference, of["mean"].p_holm) == (None, None) for of in found.values())
     with pytest.raises(UserError, match="The reference triplet is not among the experiments a"):
-        compare(alone, "triplet")
+        compare(several, "triplet")
+    with pytest.raises(UserError, match="a has one query, which says nothing about others"):
+        compare({name: [scored(np.ones(1), np.ones(1), experiment=name, seed=s) for s in (0, 1)] for name in "ab"})
 
 
 BOTH = [record("a", 0, "x"), record("a", 1, "y")]

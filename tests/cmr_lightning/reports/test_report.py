@@ -104,7 +104,8 @@ def test_page_has_every_section_and_each_picture_once() -> None:
     headings = ("Training", "The adversarial game", "Rankings of the test part", "The common space", "Scores by class")
     for heading in (*headings, "Queries and what was found", "How the runs were made"):
         assert f"<h3>{heading}</h3>" in html
-    assert "▲" in html
+    assert "Not compared: each experiment has one seed" in html
+    assert "Which differences are found" not in html
     assert "toys/triplet<small>reference</small>" in html
     assert "Where toys/daml and toys/triplet differ most" in html
     assert "--run_dir=runs/daml/seed0-again" in html
@@ -146,7 +147,6 @@ def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.Captur
         assert heading in page.text
     assert "c2i: image asks with a text that says what to change, images answer" in page.text
     assert page.text.count("asked for") > 6
-    assert "▲" in page.text
     markdown = Path("report/report.md").read_text(encoding="utf-8")
     assert "| experiment | method | encoders | c2i | seeds | fit | memory |" in markdown
     assert "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |" in markdown
@@ -185,6 +185,9 @@ def test_sixty_runs_stay_below_15_megabytes() -> None:
     html = written("--reference", "m3")
     assert len(html.encode()) < 15e6
     assert html.count("<h2>") == 1
+    assert "<h3>Which differences are found</h3>" in html
+    assert "5 splits, as here" in html
+    assert html.count('class="better" title="+') > 0
     assert html.count("Repeat it:") == 60
     lines = list(csv.DictReader(Path("report/report.csv").read_text().splitlines()))
     assert len(lines) == 12 * 3
@@ -196,11 +199,12 @@ def test_sixty_runs_stay_below_15_megabytes() -> None:
 
 def test_terminal_shows_the_table_its_legend_and_where_the_report_is(capsys: pytest.CaptureFixture) -> None:
     for name, noise in (("good", 0.5), ("bad", 5.0)):
-        make_run(Path("runs") / name, noise=noise, experiment=f"toys/{name}")
+        for seed in range(3):
+            make_run(Path("runs") / name / str(seed), noise=noise, experiment=f"toys/{name}", seed=seed)
     main(["report", "runs", "runs/good", "--output", "elsewhere", "--reference=bad"])
     printed = capsys.readouterr().out
     assert printed.count("toys/good") == 1  # the same run given twice is one run
-    assert "▲" in printed.partition("Reference: toys/bad.\n")[0]
+    assert "▲" in printed.partition("Reference: toys/bad.\n3 seeds find a true difference of")[0]
     assert f"\n{LEGEND}\n" in printed
     assert str(Path("elsewhere/report.html")) in printed
     assert Path("elsewhere/report.csv").exists()

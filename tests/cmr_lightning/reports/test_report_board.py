@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cmr_lightning.reports.board import Board, boards, find_runs
-from cmr_lightning.reports.board_tables import memory
+from cmr_lightning.reports.board_tables import memory, power_in_words
 from cmr_lightning.reports.claims import Claim
+from cmr_lightning.reports.power import power_chart, power_drawing
+from cmr_lightning.reports.statistics import LEVEL, summary
 from tests.cmr_lightning.reports.made_runs import MAP, make_run, on_split
 
 
@@ -38,9 +41,62 @@ def test_seeds_on_one_of_five_splits_keep_their_table_and_its_tests(tmp_path: Pa
             make_run(tmp_path / experiment / str(seed), experiment=experiment, seed=seed, **on_split(split))
     one_split, five_splits = sorted(made(tmp_path), key=lambda board: len(board.conditions.splits))
     assert sorted(row.seeds for row in one_split.rows) == ["0", "0, 1, 2, 3, 4"]
-    assert all(row.comparisons for row in one_split.rows)
     assert five_splits.rows[0].summaries["mean"].n == 5
-    assert one_split.refusal is five_splits.refusal is None
+    assert five_splits.refusal is None
+    assert one_split.refusal is not None
+    assert "toys/c has one seed, and one seed says nothing about others; list more in the" in one_split.refusal
+
+
+def test_one_seed_each_makes_no_claim(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/a", 0.1), ("toys/b", 50.0), ("toys/c", 1.0)):
+        make_run(tmp_path / experiment, noise, experiment=experiment)
+    (board,) = made(tmp_path, references=("a",))
+    assert board.refusal is not None
+    assert "each experiment has one seed" in board.refusal
+    assert "as `seeds: [0, 1, 2, 3, 4]`" in board.refusal
+    assert {(row.comparisons, row.mark("mean")) for row in board.rows} == {(None, "")}
+    assert (board.typical, power_in_words(board), power_drawing(board)) == (None, [], None)
+
+
+def test_power_of_a_board_is_drawn_and_said_for_its_own_number_of_seeds(tmp_path: Path) -> None:
+    for experiment, noise in (("toys/a", 0.5), ("toys/b", 0.6), ("toys/c", 0.7)):
+        for seed in range(4):
+            make_run(tmp_path / experiment / str(seed), noise, experiment=experiment, method=experiment, seed=seed)
+    (board,) = made(tmp_path)
+    assert board.typical is not None
+    alone, corrected = (f"{board.typical.detectable(level):.3f}" for level in (LEVEL, LEVEL / 3))
+    said = f"4 seeds find a true difference of {alone} four times in five, and one of {corrected} after Holm's"
+    assert power_in_words(board) == [f"{said} correction for 3 pairs."]
+    chart, drawing = power_chart(board), power_drawing(board)
+    assert chart is not None
+    assert drawing is not None
+    assert [line.experiment for line in drawing.lines] == ["3 seeds", "4 seeds", "5 seeds", "10 seeds", "20 seeds"]
+    assert [line.experiment for line in drawing.lines if line.style.endswith(" own")] == ["4 seeds"]
+    fewest, own, *_, most = chart.curves
+    assert fewest.x[0] == 0
+    assert own.y[0] < LEVEL * 1.1
+    assert fewest.y[-1] == pytest.approx(0.8)
+    assert np.interp(board.typical.detectable(), own.x, own.y) == pytest.approx(0.8, abs=0.01)
+    assert (np.diff([curve.y for curve in chart.curves], axis=0) >= -1e-3).all(), "more seeds find more"
+    assert most.y[-1] > 0.999
+
+
+def test_mean_over_splits_has_an_interval_if_it_is_known_how_much_they_share(tmp_path: Path) -> None:
+    sizes = {"train": 100, "val": 10, "test": 50}
+    for seed in range(3):
+        for name, pictures in (("a", sizes), ("b", {})):
+            folder = tmp_path / name / str(seed)
+            make_run(folder, experiment=f"toys/{name}", seed=seed, pictures=pictures, **on_split(str(seed)))
+    (board,) = made(tmp_path)
+    found = {row.experiment: row.summaries["mean"] for row in board.rows}
+    values = [run.value("mean") for row in board.rows for run in row.runs if row.experiment == "toys/a"]
+    assert found["toys/a"] == summary(values, 0.5)
+    assert found["toys/b"].interval is None
+    assert board.refusal is not None
+    assert "do not say how many pictures each part has; run `test` again" in board.refusal
+    make_run(tmp_path / "a" / "again", experiment="toys/a", seed=3, pictures=sizes, **on_split("0"))
+    (board,) = made(tmp_path / "a")
+    assert board.rows[0].summaries["mean"].interval is None, "two runs on one split are not two splits"
 
 
 @pytest.mark.parametrize(
@@ -60,10 +116,15 @@ def test_what_differs_in_its_conditions_has_a_table_of_its_own(changes: dict, tm
 
 
 def test_rows_are_best_first_by_encoder_with_marks_against_the_reference(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", noise=0.1, experiment="toys/random", method="Random", encoders=named("Random"))
-    for experiment, noise in (("weak", 50.0), ("middle", 1.0), ("twin", 1.0), ("strong", 0.1)):
-        make_run(tmp_path / experiment, noise, experiment=f"toys/{experiment}")
-    make_run(tmp_path / "d", noise=0.5, experiment="toys/timm", encoders=named("Timm"))
+    for seed in range(3):
+        others = {
+            "toys/random": {"method": "Random", "encoders": named("Random")},
+            "toys/timm": {"encoders": named("Timm")},
+        }
+        for experiment, changes in others.items():
+            make_run(tmp_path / experiment / str(seed), noise=0.5, experiment=experiment, seed=seed, **changes)
+        for experiment, noise in (("weak", 50.0), ("middle", 1.0), ("twin", 1.0), ("strong", 0.1)):
+            make_run(tmp_path / experiment / str(seed), noise, experiment=f"toys/{experiment}", seed=seed)
     (board,) = made(tmp_path, references=("middle",))
     by_encoder = {encoder: [row.experiment for row in rows] for encoder, rows in board.encoders.items()}
     mlp = ["toys/strong", "toys/middle", "toys/twin", "toys/weak"]

@@ -1,4 +1,4 @@
-"""The statistics against SciPy's and ranx's, under a simulated null, and against loops by hand."""
+"""Intervals against SciPy's, Holm's correction and letters by hand."""
 
 import math
 from itertools import product
@@ -7,19 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmr_lightning.reports.statistics import (
-    LEVEL,
-    Summary,
-    holm,
-    letter_groups,
-    letters,
-    pairwise_permutation_test,
-    summary,
-)
-
-
-def paired_permutation_test(a, b, rng: np.random.Generator, resamples: int = 10_000) -> float:
-    return pairwise_permutation_test(np.stack([a, b]), rng, resamples)[0, 1]
+from cmr_lightning.reports.statistics import Summary, holm, letter_groups, letters, summary
 
 
 def test_interval_of_the_mean_is_students():
@@ -32,65 +20,11 @@ def test_interval_of_the_mean_is_students():
     assert summary([0.25, 0.25, 0.25]) == Summary(3, 0.25, 0.0, (0.25, 0.25))
 
 
-@pytest.mark.parametrize("discrete", [False, True])
-def test_few_queries_are_tested_exactly_as_by_scipy(discrete):
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        a, b = rng.integers(0, 4, (2, 9)) if discrete else rng.normal(size=(2, 9))
-        expected = stats.permutation_test(
-            (a, b), lambda x, y, axis: (x - y).sum(axis), permutation_type="samples", n_resamples=np.inf
-        ).pvalue
-        assert paired_permutation_test(a, b, rng) == pytest.approx(min(expected, 1))
-
-
-def test_many_queries_are_tested_as_by_scipy_and_ranx():
-    from ranx.statistical_tests import fisher_randomization_test
-
-    rounds, rng = 10_000, np.random.default_rng(2)
-    a, b = rng.beta(1, 2, size=(2, 200)).round(2)
-    p = paired_permutation_test(a, b + 0.02, rng, rounds)
-    options = {"permutation_type": "samples", "vectorized": True, "n_resamples": rounds, "batch": 1000, "rng": rng}
-    scipys = stats.permutation_test((a, b + 0.02), lambda x, y, axis: (x - y).mean(axis), **options).pvalue
-    ranxs, _ = fisher_randomization_test(a, b + 0.02, n_permutations=rounds)
-    assert 0.001 < p < 0.9, "p-values at the ends would agree by themselves"
-    standard_error = math.sqrt(2 * p * (1 - p) / rounds)
-    assert p == pytest.approx(scipys, abs=4 * standard_error)
-    assert p == pytest.approx(ranxs, abs=4 * standard_error)
-
-
-def test_no_p_value_is_zero_and_equal_systems_have_one():
-    rng = np.random.default_rng(3)
-    a = rng.normal(size=400)
-    assert paired_permutation_test(a, a - 5, rng, resamples=999) == 1 / 1000
-    assert paired_permutation_test(a, a, rng, resamples=999) == 1
-    assert paired_permutation_test(a[:5], a[:5], rng) == 1
-
-
-def test_all_pairs_at_once_are_the_pairs_one_by_one():
-    scores = np.random.default_rng(4).normal(size=(4, 10))
-    p = pairwise_permutation_test(scores, np.random.default_rng())
-    for i, j in product(range(4), repeat=2):
-        assert p[i, j] == paired_permutation_test(scores[i], scores[j], np.random.default_rng())
-
-
-def test_blocks_do_not_change_the_test(monkeypatch):
-    scores = np.random.default_rng(5).normal(size=(3, 12))
-    whole = pairwise_permutation_test(scores, np.random.default_rng())
-    monkeypatch.setattr("cmr_lightning.reports.statistics._BLOCK", 100)
-    np.testing.assert_array_equal(pairwise_permutation_test(scores, np.random.default_rng()), whole)
-    many = np.random.default_rng(5).normal(size=(3, 200))
-    assert pairwise_permutation_test(many, np.random.default_rng(), 99)[0, 1] * 100 % 1 == pytest.approx(0)
-
-
-def test_false_positives_under_the_null():
-    """Heavy tails and queries unlike each other, but no difference: it is found in 5 % of the trials."""
-    rng, trials = np.random.default_rng(6), 1500
-    rejected = 0
-    for _ in range(trials):
-        difficulty = rng.uniform(0, 5, 60)
-        a, b = difficulty + rng.standard_t(3, (2, 60)) * rng.uniform(0.1, 2, 60)
-        rejected += paired_permutation_test(a, b, rng, resamples=499) <= LEVEL
-    assert stats.binomtest(rejected, trials, LEVEL).pvalue > 0.01, f"{rejected / trials:.3f} rejected"
+def test_interval_over_splits_is_wider_as_they_share_items_and_none_if_it_is_not_known_how_many():
+    values = [0.31, 0.28, 0.35, 0.30, 0.33]
+    half = stats.t.isf(0.025, 4) * stats.tstd(values) * math.sqrt(1 / 5 + 1 / 8)
+    assert summary(values, 1 / 8).interval == pytest.approx((0.314 - half, 0.314 + half))
+    assert summary(values, None) == Summary(5, summary(values).mean, summary(values).std)
 
 
 @pytest.mark.parametrize(
