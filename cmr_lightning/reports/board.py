@@ -187,29 +187,19 @@ def find_runs(folder: Path, notes: list[str]) -> list[MeasuredRun]:
         UserError: There is none.
     """
     runs = []
-    for path, record in find_records(folder, notes):
+    for path in records_below(folder):
         run, evidence = Run(path.parent), None
+        try:
+            record = Record.read(path)
+        except UserError as error:
+            notes.append(f"{run.path} is left out: {error}")
+            continue
         try:
             evidence = evidence_of(run, record)
         except UserError as error:
             notes.append(f"{run.path} has no comparison, curves of its ranking and scores by class: {error}")
         runs.append(MeasuredRun(run, record, evidence))
     return runs
-
-
-def find_records(folder: Path, notes: list[str]) -> list[tuple[Path, Record]]:
-    """Read every record at or below a folder; `notes` collects which are damaged, and left out.
-
-    Raises:
-        UserError: There is none.
-    """
-    records = []
-    for path in records_below(folder):
-        try:
-            records.append((path, Record.read(path)))
-        except UserError as error:
-            notes.append(f"{path.parent} is left out: {error}")
-    return records
 
 
 def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Sequence[str] = ()) -> list[Board]:

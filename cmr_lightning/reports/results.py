@@ -1,7 +1,8 @@
 """`results`: committed records of finished runs, and the tables that are written from them.
 
 `experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so a diff shows which
-results changed. `experiments/README.md` and the table in the project's README are written from these files alone.
+results changed. Beside it `<benchmark>.differences.json` holds what tables need of the ranks, which are not kept.
+`experiments/README.md` and the table in the project's README are written from these files alone.
 """
 
 import argparse
@@ -14,16 +15,21 @@ from typing import Any
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.files.file_lock import locked_in_turn
+from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.names import check_name
 from cmr_lightning.files.whole_file import whole_file, write_whole
-from cmr_lightning.reports.board import MeasuredRun, boards, find_records
+from cmr_lightning.reports.ablations import KeptDifference, ablations
+from cmr_lightning.reports.board import Conditions, MeasuredRun, boards, find_runs
 from cmr_lightning.reports.claims import CLAIMS, read_claims
+from cmr_lightning.reports.difference import Difference
 from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
 from cmr_lightning.runs.run import Run
 
 RESULTS = Path("experiments/results")
 TABLES = Path("experiments/README.md")
 README = Path("README.md")
+
+_DIFFERENCES = ".differences.json"
 
 _DIGITS = 6
 
@@ -54,34 +60,54 @@ def main(arguments: Sequence[str]) -> None:
 def written(root: Path) -> dict[Path, str]:
     """Make the files that belong to the committed records in the project's folder `root`."""
     claims = read_claims(root / CLAIMS) if (root / CLAIMS).is_dir() else []
-    tables = boards(read_results(root / RESULTS), claims)
-    files = {root / TABLES: all_tables(tables, claims)}
+    tables, kept = boards(read_results(root / RESULTS), claims), read_differences(root / RESULTS)
+    files = {root / TABLES: all_tables(tables, claims, kept)}
     readme = root / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if BEGIN in text and END in text:
-        files[readme] = insert(text, overview(tables))
+        files[readme] = insert(text, overview(tables, kept))
     return files
 
 
 def keep(runs: Path, path: Path) -> int:
     """Replace the content of a file by the records of all runs in a folder, one a line, and return their number.
 
-    Those that are damaged are named and left out.
+    Those that are damaged are named and left out. The differences of methods and their variants are kept beside it.
 
     Raises:
         UserError: There is none that can be read.
     """
     notes: list[str] = []
-    records = [record for _, record in find_records(runs, notes)]
-    if not records:
+    measured = find_runs(runs, notes)
+    if not measured:
         raise UserError(" ".join(notes))
     for note in notes:
         print(f"Note: {note}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        for record in sorted(records, key=_identity):
+        for record in sorted((run.record for run in measured), key=_identity):
             file.write((json.dumps(_portable(record), ensure_ascii=False) + "\n").encode())
-    return len(records)
+    found = [
+        asdict(KeptDifference(board.conditions, ablation.method.experiment, ablation.variant.experiment, directions))
+        for board in boards(measured, [])
+        for ablation in ablations(board)
+        if (directions := ablation.measured)
+    ]
+    write_whole(path.with_suffix(_DIFFERENCES), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return len(measured)
+
+
+def read_differences(folder: Path) -> dict[tuple[Conditions, str, str], dict[str, Difference]]:
+    """Read the differences of all `*.differences.json` of a folder, by conditions, method and variant.
+
+    Raises:
+        UserError: A file does not have that form.
+    """
+    files = sorted(folder.glob(f"*{_DIFFERENCES}"))
+    kept = [
+        one for path in files for one in read_json(path, list[KeptDifference], "keep the records again by `results`")
+    ]
+    return {(one.conditions, one.experiment, one.variant): one.directions for one in kept}
 
 
 def read_results(folder: Path) -> list[MeasuredRun]:

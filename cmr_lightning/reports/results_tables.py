@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import mean
 
-from cmr_lightning.reports.board import Board, MeasuredRun, PublishedResult, Row
+from cmr_lightning.reports.ablations import NO_INTERVAL_MEANS, SAME, SAME_MEANS, Ablation, ablations, bases, suffix
+from cmr_lightning.reports.board import Board, Conditions, PublishedResult, Row
 from cmr_lightning.reports.board_tables import (
     cell,
     duration,
@@ -20,7 +20,7 @@ from cmr_lightning.reports.board_tables import (
 )
 from cmr_lightning.reports.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.reports.claims import DIRECTIONS as CLAIMED
-from cmr_lightning.reports.statistics import summary
+from cmr_lightning.reports.difference import Difference
 
 BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
 
@@ -31,13 +31,15 @@ _HEAD = Path(__file__).with_name("templates") / "results.md"
 
 _NOTHING = "No records are committed yet."
 
-_SAME = "the same weights"
-_SAME_MEANS = (
-    f"Where it says {_SAME}, the checkpoints of a pair were chosen before the two differ: nothing is measured there."
+_DIFFERENCE = (
+    "Difference of a method and its variant, paired over seeds, with its 95 % interval for other seeds and queries:"
 )
 
+Kept = Mapping[tuple[Conditions, str, str], Mapping[str, Difference]]
+"""What was computed from ranks: the differences by conditions, method and variant."""
 
-def all_tables(boards: Sequence[Board], claims: Sequence[Claim]) -> str:
+
+def all_tables(boards: Sequence[Board], claims: Sequence[Claim], kept: Kept) -> str:
     """Write the whole of `experiments/README.md`, with those claims that are on the boards' data sets."""
     standings = "\n".join(f"- *{standing}*: {meaning}" for standing, meaning in STANDINGS.items())
     blocks = [_HEAD.read_text(encoding="utf-8").rstrip(), standings]
@@ -45,11 +47,12 @@ def all_tables(boards: Sequence[Board], claims: Sequence[Claim]) -> str:
         of_dataset = [board for board in boards if board.conditions.dataset == dataset]
         beside_ours = [published.claim for board in of_dataset for row in board.rows for published in row.published]
         others = [claim for claim in claims if claim.dataset == dataset and claim not in beside_ours]
-        blocks += [f"## {cell(dataset)}", *chain(*map(_board, of_dataset)), *_claims(others)]
+        blocks += [f"## {cell(dataset)}", *chain(*(_board(board, kept) for board in of_dataset))]
+        blocks += _claims(others)
     return "\n\n".join(blocks if boards else [*blocks, _NOTHING]) + "\n"
 
 
-def overview(boards: Sequence[Board]) -> str:
+def overview(boards: Sequence[Board], kept: Kept) -> str:
     """Write the README's table: of each of the best-known data sets the board with most experiments."""
     chosen = {
         name: max(of_dataset, key=lambda board: len(board.rows))
@@ -68,7 +71,7 @@ def overview(boards: Sequence[Board]) -> str:
             f"{protocols} on the test part, mean ± standard deviation.",
             markdown_table(header, lines),
             "\n".join(f"- {name}: {_runs(board)}. {_conditions(board)}." for name, board in chosen.items()),
-            *_ablations_side_by_side(chosen),
+            *_ablations_side_by_side(chosen, kept),
         ]
     )
 
@@ -79,12 +82,12 @@ def insert(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{rest.partition(END)[2]}"
 
 
-def _board(board: Board) -> list[str]:
+def _board(board: Board, kept: Kept) -> list[str]:
     directions = list(board.protocol.columns)
     rows: list[list[str]] = []
     for root, family in _families(board.rows).items():
         for row in family:
-            name = root if row is family[0] else f"– {_suffix(row, root)}"
+            name = root if row is family[0] else f"– {suffix(row, root)}"
             cost = [duration(row.fit_seconds), memory(row.peak_memory) or "–"]
             scores = map(scores_of, row.summaries.values())
             cells = [name, row.record.method, *scores, row.encoder or "–", row.seeds, row.selection, *cost]
@@ -95,7 +98,7 @@ def _board(board: Board) -> list[str]:
         f"### {cell(board.conditions.protocol)}",
         f"{_conditions(board)}. {_provenance(board)}",
         markdown_table(header, rows),
-        *_ablations_of(board),
+        *_ablations_of(board, kept),
         *_other_protocols(board),
     ]
 
@@ -106,75 +109,47 @@ def _published(published: PublishedResult, directions: Sequence[str]) -> list[st
     return [f"*published: {source}*", cell(claim.method), *scores, cell(claim.encoder), *[""] * 4]
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """A method and a variant of it, with their runs paired by seed and split."""
-
-    method: Row
-    variant: Row
-    pairs: Sequence[tuple[MeasuredRun, MeasuredRun]]
-
-    @property
-    def identical(self) -> int:
-        """Number of pairs with the same weights: they agree in every metric, as no two trainings do by chance."""
-        return sum(one.record.metrics == other.record.metrics for one, other in self.pairs)
-
-    @property
-    def removed(self) -> str:
-        """The part of the variant's name that the method's lacks, as `no adversary`."""
-        return _suffix(self.variant, self.method.experiment)
-
-    def gain(self, direction: str, scale: int) -> str:
-        """Format the mean difference of method and variant with its interval; `scale` is that of the protocol."""
-        if self.identical == len(self.pairs):
-            return _SAME
-        found = summary([one.value(direction) - other.value(direction) for one, other in self.pairs])
-        low_high = found.interval or ()
-        mean, *ends = (f"{v:+z.{2 if scale == 100 else 4}f}".replace("-", "−") for v in (found.mean, *low_high))
-        return f"{mean} [{', '.join(ends)}]" if ends else mean
-
-
-def _ablations(board: Board) -> list[Ablation]:
-    rows = {row.experiment: row for row in board.rows}
-    found = []
-    for name, bases in sorted(_bases(board.rows).items()):
-        variants = {run.case: run for run in rows[name].runs}
-        pairs = [(run, variants[run.case]) for run in rows[bases[-1]].runs if run.case in variants]
-        if pairs:
-            found.append(Ablation(rows[bases[-1]], rows[name], pairs))
-    return found
-
-
-def _ablations_of(board: Board) -> list[str]:
-    found = _ablations(board)
+def _ablations_of(board: Board, kept: Kept) -> list[str]:
+    found = ablations(board)
     if not found:
         return []
-    directions = board.protocol.columns
     rows = []
     for ablation in found:
-        gains = [ablation.gain(direction, board.protocol.scale) for direction in directions]
+        of_pair = _gains(board, ablation, kept)
         same, pairs = ablation.identical, len(ablation.pairs)
-        count = f"{pairs}, {same} of them {_SAME}" if 0 < same < pairs else str(pairs)
-        rows.append([ablation.method.experiment, ablation.removed, *gains, count])
-    table = markdown_table(["experiment", "less its variant", *directions, "pairs"], (map(cell, row) for row in rows))
-    explained = [_SAME_MEANS] if any(ablation.identical for ablation in found) else []
-    return ["Difference of a method and its variant, paired over seeds:", table, *explained]
+        count = f"{pairs}, {same} of them {SAME}" if 0 < same < pairs else str(pairs)
+        rows.append([ablation.method.experiment, ablation.removed, *of_pair.values(), count])
+    header = ["experiment", "less its variant", *board.protocol.columns, "pairs"]
+    gains = [gain for row in rows for gain in row[2:-1]]
+    return [_DIFFERENCE, markdown_table(header, (map(cell, row) for row in rows)), *_explained(gains)]
 
 
-def _ablations_side_by_side(chosen: Mapping[str, Board]) -> list[str]:
+def _gains(board: Board, ablation: Ablation, kept: Kept) -> dict[str, str]:
+    """Format the differences of a method and its variant by direction."""
+    of_pair = kept.get((board.conditions, ablation.method.experiment, ablation.variant.experiment), {})
+    return {d: ablation.gain(d, board.protocol.scale, of_pair) for d in board.protocol.columns}
+
+
+def _explained(gains: Sequence[str]) -> list[str]:
+    """Explain what stands in place of an interval, if anything does."""
+    reasons = {SAME_MEANS: SAME in gains, NO_INTERVAL_MEANS: any(g not in ("–", SAME) and "[" not in g for g in gains)}
+    found = " ".join(reason for reason, applies in reasons.items() if applies)
+    return [found] if found else []
+
+
+def _ablations_side_by_side(chosen: Mapping[str, Board], kept: Kept) -> list[str]:
     """Show the ablations of several boards beside each other, for the mean of both directions."""
     gains: dict[tuple[str, str], dict[str, str]] = {}
     for name, board in chosen.items():
         labels = {row.experiment: label for label, row in _labelled(board).items()}
-        for ablation in _ablations(board):
+        for ablation in ablations(board):
             pair = labels[ablation.method.experiment], ablation.removed
-            gains.setdefault(pair, {})[name] = ablation.gain("mean", board.protocol.scale)
+            gains.setdefault(pair, {})[name] = _gains(board, ablation, kept)["mean"]
     if not gains:
         return []
-    rows = [map(cell, [*pair, *(of_boards.get(name, "–") for name in chosen)]) for pair, of_boards in gains.items()]
-    explained = [_SAME_MEANS] if any(_SAME in of_boards.values() for of_boards in gains.values()) else []
-    title = "Difference of a method and its variant, paired over seeds, with the 95 % interval of its mean:"
-    return [title, markdown_table(["method", "less its variant", *chosen], rows), *explained]
+    rows = [[*pair, *(of_boards.get(name, "–") for name in chosen)] for pair, of_boards in gains.items()]
+    table = markdown_table(["method", "less its variant", *chosen], (map(cell, row) for row in rows))
+    return [_DIFFERENCE, table, *_explained([gain for row in rows for gain in row[2:]])]
 
 
 def _other_protocols(board: Board) -> list[str]:
@@ -210,31 +185,14 @@ def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]]) ->
     return [f"<details><summary>{title}</summary>", markdown_table(header, rows), "</details>"]
 
 
-def _bases(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Find the experiments that each variant varies, the shortest name first, by their methods and names.
-
-    `wikipedia/daml_no_adversary` is a variant of `wikipedia/daml`.
-    """
-    methods = {row.experiment: row.record.method for row in rows}
-    bases = {
-        name: [base for base in methods if name.startswith(f"{base}_") and methods[base] == method]
-        for name, method in methods.items()
-    }
-    return {name: sorted(found, key=len) for name, found in bases.items() if found}
-
-
 def _families(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Put each experiment that is no variant together with its variants, and those of its variants."""
-    bases = _bases(rows)
-    families = {row.experiment: [row] for row in rows if row.experiment not in bases}
+    varied = bases(rows)
+    families = {row.experiment: [row] for row in rows if row.experiment not in varied}
     for row in rows:
-        if row.experiment in bases:
-            families[bases[row.experiment][0]].append(row)
+        if row.experiment in varied:
+            families[varied[row.experiment][0]].append(row)
     return families
-
-
-def _suffix(variant: Row, base: str) -> str:
-    return variant.experiment.removeprefix(f"{base}_").replace("_", " ")
 
 
 def _labelled(board: Board) -> dict[str, Row]:
@@ -245,7 +203,7 @@ def _labelled(board: Board) -> dict[str, Row]:
     for root, (first, *variants) in families.items():
         method = first.record.method
         label = method if count[method] == 1 else f"{method} ({root})"
-        labels |= {label: first, **{f"{label}, {_suffix(row, root)}": row for row in variants}}
+        labels |= {label: first, **{f"{label}, {suffix(row, root)}": row for row in variants}}
     return labels
 
 

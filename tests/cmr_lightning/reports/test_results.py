@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.evaluation import Record
+from cmr_lightning.evaluation import Record, load_ranks
+from cmr_lightning.reports.comparison import differences, score_run
 from cmr_lightning.reports.results import RESULTS, keep, main, read_results, written
 from cmr_lightning.reports.results_tables import BEGIN, END
 from tests.building import ROOT
 from tests.cmr_lightning.reports.made_runs import MAP, RECORD, on_split, write_claims
+from tests.cmr_lightning.reports.made_runs import make_run as make_whole_run
 
 HARDWARE = {"system": "Linux-6-of-this-machine", "cpu": "abacus", "cores": 2, "threads": 1, "gpus": []}
 VERSIONS = {"python": "3.11", "torch": "2.13"}
@@ -93,8 +96,39 @@ def test_boards_are_apart_and_a_variant_stands_below_its_method_with_the_paired_
     names = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")]
     start = names.index("toys/daml")
     assert names[start : start + 3] == ["toys/daml", "– no adversary", "toys/triplet"]
-    assert "| toys/daml | no adversary | +0.0500 \\[+0.0500, +0.0500\\] |" in text
+    assert "| toys/daml | no adversary | +0.0500 | +0.0500 | +0.0500 | 2 |\n\nWithout an interval, there is one" in text
     assert text.count("| toys/daml | no adversary |") == 1
+
+
+def test_difference_has_the_interval_of_the_test_which_is_kept_as_its_ranks_are_not() -> None:
+    runs = {
+        name: [
+            make_whole_run(Path(f"runs/small/{name}/{seed}"), noise, experiment=name, seed=seed, dataset="Wikipedia")
+            for seed in range(3)
+        ]
+        for name, noise in (("toys/daml", 0.5), ("toys/daml_no_adversary", 0.7))
+    }
+    text, readme = tables(), Path("README.md").read_text()
+    scored = [[score_run(Record.read(run.record), load_ranks(run.ranks)) for run in of] for of in runs.values()]
+    found = differences(*scored)
+    gains = [
+        f"{d.mean:+.4f} \\[{d.interval[0]:+.4f}, {d.interval[1]:+.4f}\\]".replace("-", "−") for d in found.values()
+    ]
+    assert f"| toys/daml | no adversary | {' | '.join(gains)} | 3 |" in text
+    assert f"| DAML | no adversary | {gains[2]} |" in readme
+    assert "Without an interval" not in text + readme
+    shutil.rmtree("runs")
+    main(["results"])
+    assert (Path("experiments/README.md").read_text(), Path("README.md").read_text()) == (text, readme)
+    kept = RESULTS / "small.differences.json"
+    kept.write_text(kept.read_text().replace(str(found["mean"].mean), "0.9"))
+    with pytest.raises(UserError, match="kept of toys/daml and toys/daml_no_adversary is not that of their records"):
+        main(["results"])
+    kept.write_text('[{"experiment": "toys/daml"}]')
+    with pytest.raises(
+        UserError, match=r"small\.differences\.json is damaged: 0: conditions: .*; keep the records again"
+    ):
+        main(["results"])
 
 
 def test_pairs_with_the_same_weights_are_no_measured_zero_and_a_zero_has_no_minus() -> None:
@@ -110,7 +144,7 @@ def test_pairs_with_the_same_weights_are_no_measured_zero_and_a_zero_has_no_minu
     same = "the same weights"
     assert f"| toys/daml | no adversary | {same} | {same} | {same} | 2 |" in text
     assert re.search(r"\| toys/ssal \| no adversary \| \+0\.0500 .* \| 2, 1 of them the same weights \|", text)
-    assert re.search(r"\| toys/triplet \| hard \| \+0\.0000 \S+\+0\.0000, \+0\.0000", text)
+    assert "| toys/triplet | hard | +0.0000 | +0.0000 | +0.0000 | 2 |" in text
     assert text.count(f"Where it says {same}, the checkpoints of a pair were chosen before the two differ") == 2
     assert f"| DAML | no adversary | {same} |\n\nWhere it says {same}, the" in readme
 
@@ -144,9 +178,7 @@ def test_readme_shows_the_best_known_data_sets_side_by_side() -> None:
     assert found["CCA"] == ["–", "–", "–", "0.410", "0.390", "0.400"]
     assert "Toys" not in table
     assert "- Wikipedia: 1 to 5 runs a method." in table
-    half = 2.776445 * 0.025**0.5 / 10 / 5**0.5  # Student's t with four degrees of freedom
-    gain = f"+0.1200 \\[+{0.12 - half:.4f}, +{0.12 + half:.4f}\\]"
-    assert f"| DAML | no adversary | {gain} | {gain} |" in table
+    assert "| DAML | no adversary | +0.1200 | +0.1200 |" in table
     first = Path("experiments/README.md").read_text(), text
     main(["results"])
     assert (Path("experiments/README.md").read_text(), Path("README.md").read_text()) == first
