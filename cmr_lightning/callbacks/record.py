@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 
 from cmr_lightning.callbacks.retrieved import evaluated
 from cmr_lightning.evaluation import Record, save_ranks
+from cmr_lightning.game import TwoPlayerModel
+from cmr_lightning.game.game_log import NO_GAME
 from cmr_lightning.runs.memory import larger, peak_memory
 from cmr_lightning.runs.provenance import git_revision, hardware, versions
 from cmr_lightning.runs.run import Run
@@ -63,6 +65,7 @@ class RecordWriter(pl.Callback):
             num_parameters=sum(p.numel() for p in model.parameters()),
             wall_time={"fit_s": self._fitted["wall_time_s"], "test_s": round(time.monotonic() - self._started, 3)},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            game=model.game.figures if isinstance(model, TwoPlayerModel) else NO_GAME,
             peak_memory=larger(self._fitted["peak_memory"], peak_memory()) if "peak_memory" in self._fitted else {},
         )
         save_ranks(self.output.ranks, measurement.ranks)

@@ -65,6 +65,8 @@ class Record:
         differences: How those conditions were in the training that were others in the test.
         unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
+        game: Whether the adversary acted at the time of the checkpoint: its `state` and the figures behind it, see
+            `AdversarialDiagnostics`; empty in records that predate it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -91,6 +93,7 @@ class Record:
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)
     unknown_words: dict[str, float] = field(default_factory=dict)
+    game: dict[str, float | int | str | None] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""
