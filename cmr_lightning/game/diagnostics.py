@@ -2,20 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.game.balance import gradient_norm
-from cmr_lightning.game.game_log import NO_GAME, OwnGame
-from cmr_lightning.game.probe import drawn_pairs, probe
-from cmr_lightning.game.state import Figures, state_of
+from cmr_lightning.game.held_out import held_out_figures, modality_gap
 from cmr_lightning.game.turns import TwoPlayerModel
-from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.ranges import Checked, Count
 
 
@@ -78,7 +73,7 @@ class AdversarialDiagnostics(Checked, pl.Callback):
         if not fitting or not isinstance(pl_module, TwoPlayerModel) or pl_module.measurement is None:
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            values = _measured(trainer, pl_module)
+            values = held_out_figures(pl_module)
         if values:
             pl_module.game.figures = {key: values[key] for key in values if key != "critic_gap"}
             numbers = {key: float(value) for key, value in values.items() if isinstance(value, float)}
@@ -90,60 +85,6 @@ def _log(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
     named = {name if name == "epoch" else f"game/{name}": value for name, value in values.items()}
     for logger in trainer.loggers:
         logger.log_metrics(named, step=trainer.global_step)
-
-
-def _measured(trainer: pl.Trainer, model: TwoPlayerModel) -> dict[str, Any]:
-    """Measure the game of the modalities and others on the validation items; nothing where these are too few."""
-    part = trainer.datamodule.part("val")  # type: ignore[attr-defined]
-    image_rows, text_rows = drawn_pairs(part.target if model.spec.relevance == "composed" else part.owner)
-    embedded = model.embedded
-    if embedded is None or len(image_rows) < 2:
-        return {}
-    pairs = Embeddings(
-        embedded.image[image_rows.to(embedded.image.device)], embedded.text[text_rows.to(embedded.text.device)]
-    )
-    labels = part.label[image_rows].to(pairs.image.device)
-    points = pairs.with_tensors([tensor.to(model.dtype) for tensor in pairs.pair])  # as in training, half precision
-    lengths = [tensor.norm(dim=1).mean() for tensor in pairs.pair]
-    found = {
-        **NO_GAME,
-        **{name: value.item() for name, value in model.discriminator_state(points, (labels, labels)).items()},
-        "probe_accuracy": probe(torch.stack([unit(tensor) for tensor in pairs.pair], dim=1)),
-        "probe_accuracy_raw": probe(torch.stack(pairs.pair, dim=1)),
-        "gradient_share": model.game.share("alignment"),
-        "modality_gap": modality_gap(pairs).item(),
-        "length_ratio": (lengths[0] / lengths[1].clamp(min=torch.finfo(torch.float32).tiny)).item(),
-        "items": len(image_rows),
-    }
-    figures = Figures(found["gradient_share"], found["discriminator_accuracy"], found["probe_accuracy"], found["items"])
-    found["state"] = state_of(figures, mode=model.adversarial_mode)
-    for term, game in model.own_games().items():
-        found |= {f"{term}_{name}": value for name, value in _of_own(game, model.game.share(term)).items()}
-    return found
-
-
-def _of_own(game: OwnGame, share: float | None) -> dict[str, Any]:
-    """Return accuracy of discriminator and probe, share and state of a game of a method's own."""
-    items, views, _ = game.points.shape
-    right = game.logits.argmax(-1) == torch.arange(views, device=game.logits.device)
-    figures = Figures(share, right.float().mean().item(), probe(unit(game.points)), items, views)
-    return {
-        "accuracy": figures.accuracy,
-        "probe_accuracy": figures.probe,
-        "share": share,
-        "state": state_of(figures, mode=game.mode),
-    }
-
-
-def modality_gap(embeddings: Embeddings) -> Tensor:
-    """Compute the distance of the centroids of images and texts after scaling each item to length 1, 0 to 2.
-
-    Examples:
-        >>> modality_gap(Embeddings(torch.tensor([[3.0, 0.0]]), torch.tensor([[-1.0, 0.0]])))
-        tensor(2.)
-    """
-    images, texts = (torch.nn.functional.normalize(e.float(), dim=1).mean(0) for e in embeddings.pair)
-    return (images - texts).norm()
 
 
 def gradient_share(points: Sequence[Tensor], term: Tensor, own: Sequence[Tensor]) -> Tensor:

@@ -17,16 +17,17 @@ NO_GAME: dict[str, Any] = {
     "modality_gap": None,
     "length_ratio": None,
     "items": None,
+    "mode": None,
     "state": "none",
 }
 """The figures of a model that nobody plays against, all None where they were not measured."""
 
 
 class OwnGame(NamedTuple):
-    """A game of a method's own beside that of the modalities, on items that trained nobody.
+    """A game of a method's own beside that of the modalities, on items of one process that trained nobody.
 
     Attributes:
-        points: N items in R views, `(N, R, D)`.
+        points: N items in R views, `(N, R, D)`, in the order of their part.
         logits: What the discriminator answers, `(N, R, R)`; the right answer about view r is r.
         mode: What the generator minimises against it.
     """

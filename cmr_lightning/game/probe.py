@@ -16,8 +16,6 @@ cross-fitted: five times it learns four fifths of them and is asked for the fift
   probes are compared at equal numbers of items only.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -29,7 +27,7 @@ MOST_PAIRS = 1000
 
 
 def drawn_pairs(owner: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw at most `MOST_PAIRS` images and one text of each, always the same ones, in random order.
+    """Draw at most `MOST_PAIRS` images and one text of each, always the same ones.
 
     Args:
         owner: Row of the image that each text belongs to, `(P,)` int64.
@@ -53,12 +51,12 @@ def probe(views: Tensor) -> float:
 
     Args:
         views: Points `(N, R, D)`: row i holds R views of item i, such as an image and its text, or an image at four
-            angles. Items are in random order, at least two of them.
+            angles; at least two items.
     """
     views = views.detach().float().cpu()
     items, number, _ = views.shape
-    told = 0
-    for held_out in torch.arange(items).tensor_split(min(FOLDS, items)):
+    told, order = 0, torch.randperm(items, generator=torch.Generator().manual_seed(0))  # classes follow on one another
+    for held_out in order.tensor_split(min(FOLDS, items)):
         training = torch.ones(items, dtype=torch.bool)
         training[held_out] = False
         points = views[training].flatten(0, 1)
@@ -74,18 +72,3 @@ def _ridge(points: Tensor, targets: Tensor) -> Tensor:
     covariance = points.T @ points / len(points)
     covariance.diagonal().add_(1)
     return torch.cholesky_solve(points.T @ targets / len(points), torch.linalg.cholesky(covariance))
-
-
-def null_deviation(items: int, views: int = 2) -> float:
-    """Return the standard deviation of `probe` where there is nothing to tell, for views that are drawn independently.
-
-    It is 1.27 times that of as many independent answers, because the answers of a fold share a classifier: measured at
-    50 to 1,000 items, two views, 16 to 256 dimensions, as .45 / √n. Where views of an item are alike it is smaller,
-    half of this at a correlation of 0.9, so that it errs to the side of seeing nothing.
-
-    Examples:
-        >>> [round(null_deviation(n), 3) for n in (50, 100, 200, 500)]
-        [0.064, 0.045, 0.032, 0.02]
-    """
-    chance = 1 / views
-    return 1.27 * math.sqrt(chance * (1 - chance) / (items * views))

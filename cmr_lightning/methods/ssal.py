@@ -52,7 +52,6 @@ from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.game.game_log import OwnGame
 from cmr_lightning.game.probe import drawn_pairs
 from cmr_lightning.losses import AdversarialMode, adversarial_rotation, invariance_triplet, label_loss, rotation_loss
-from cmr_lightning.parallel.gathering import gather_rows
 from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Retriever
 
@@ -172,8 +171,6 @@ class SSAL(Retriever):
         if self.rotation_head is None:
             return {}
         points = torch.cat(self._turned)
-        if self.trainer.world_size > 1:
-            (points,) = gather_rows([points])
         return {"rotation": OwnGame(points, self.rotation_head(points.to(self.dtype)), self.rotation_mode)}
 
 

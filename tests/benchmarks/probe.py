@@ -23,7 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from cmr_lightning.game.probe import FOLDS, null_deviation, probe
+from cmr_lightning.evaluation.game_state import null_deviation
+from cmr_lightning.game.probe import FOLDS, probe
 
 ITEMS = (50, 100, 200, 500)
 DIM = 64

@@ -3,8 +3,9 @@ from statistics import mean, stdev
 import pytest
 import torch
 
+from cmr_lightning.evaluation.game_state import null_deviation
 from cmr_lightning.game import probe as module
-from cmr_lightning.game.probe import drawn_pairs, null_deviation, probe
+from cmr_lightning.game.probe import drawn_pairs, probe
 from tests.benchmarks.probe import pairs, repeated
 
 

@@ -4,11 +4,10 @@ A term in the loss is no proof of a game. An adversary may weigh nothing, may ne
 step or so sure that it passes no gradient on. `state_of` says which, from figures on items that trained nobody.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from cmr_lightning.game.probe import null_deviation
-from cmr_lightning.losses import AdversarialMode
+from typing import Any, Literal
 
 State = Literal["none", "idle", "untrained", "overrun", "saturated", "circling", "closing", "neutral"]
 
@@ -42,7 +41,7 @@ SATURATED_ACCURACY = 0.95
 DEVIATIONS = 2
 """Null deviations that a difference must exceed to be one: about the 95 % interval of a normal law (choice)."""
 
-_VANISHING: tuple[AdversarialMode, ...] = ("reversal", "entropy")
+_VANISHING = ("reversal", "entropy")
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Figures:
         probe: Share of points that a fresh probe tells.
         items: Items that both were asked for.
         views: Number of answers to choose from: 2 modalities, or 4 angles.
+        mode: What the generator minimises against a classifier, see `AdversarialMode`; None against a critic.
     """
 
     share: float | None
@@ -63,9 +63,10 @@ class Figures:
     probe: float | None
     items: int
     views: int = 2
+    mode: str | None = None
 
 
-def state_of(figures: Figures, twin_probe: float | None = None, mode: AdversarialMode | None = None) -> State:
+def state_of(figures: Figures, twin_probe: float | None = None) -> State:
     """Return the first state of the list that fits, in the order in which they are listed.
 
     Args:
@@ -73,7 +74,6 @@ def state_of(figures: Figures, twin_probe: float | None = None, mode: Adversaria
         twin_probe: Accuracy of the probe in the run's twin, of the same experiment, seed and split but with a weight of
             0 for the adversary. Without it, `circling` and `closing` cannot be told: an adversary that acts is then
             `neutral`.
-        mode: What the generator minimises against a classifier; None against a critic.
 
     Examples:
         >>> figures = Figures(share=0.2, accuracy=0.6, probe=0.65, items=500)
@@ -90,8 +90,40 @@ def state_of(figures: Figures, twin_probe: float | None = None, mode: Adversaria
         return "untrained"
     if accuracy < chance - margin or probe > accuracy + OVERRUN_LEAD:
         return "overrun"
-    if accuracy > SATURATED_ACCURACY and mode in _VANISHING:
+    if accuracy > SATURATED_ACCURACY and figures.mode in _VANISHING:
         return "saturated"
     if twin_probe is not None and abs(probe - twin_probe) > margin:
         return "circling" if probe > twin_probe else "closing"
     return "neutral"
+
+
+def figures_of(game: Mapping[str, Any], term: str = "alignment") -> Figures:
+    """Read the figures of one adversary from `Record.game`: that of the alignment, or one by its term's name.
+
+    Examples:
+        >>> figures_of({"items": 9, "rotation_views": 4, "rotation_share": 0.1, "rotation_accuracy": 0.5}, "rotation")
+        Figures(share=0.1, accuracy=0.5, probe=None, items=9, views=4, mode=None)
+    """
+    items = game.get("items") or 0
+    if term == "alignment":
+        share, accuracy = game.get("gradient_share"), game.get("discriminator_accuracy")
+        return Figures(share, accuracy, game.get("probe_accuracy"), items, mode=game.get("mode"))
+    share, accuracy, probe, mode = (
+        game.get(f"{term}_{key}") for key in ("share", "accuracy", "probe_accuracy", "mode")
+    )
+    return Figures(share, accuracy, probe, items, game.get(f"{term}_views", 2), mode)
+
+
+def null_deviation(items: int, views: int = 2) -> float:
+    """Return the standard deviation of a probe's accuracy where there is nothing to tell, for independent views.
+
+    It is 1.27 times that of as many independent answers, because the answers of a fold share a classifier: measured at
+    50 to 1,000 items, two views, 16 to 256 dimensions, as .45 / √n. Where views of an item are alike it is smaller,
+    half of this at a correlation of 0.9, so that it errs to the side of seeing nothing.
+
+    Examples:
+        >>> [round(null_deviation(n), 3) for n in (50, 100, 200, 500)]
+        [0.064, 0.045, 0.032, 0.02]
+    """
+    chance = 1 / views
+    return 1.27 * math.sqrt(chance * (1 - chance) / (items * views))
