@@ -42,6 +42,13 @@ def _whole_epoch(selection: dict[str, Any]) -> dict[str, Any]:
     return selection
 
 
+def _figures_as_numbers(game: dict[str, Any]) -> dict[str, Any]:
+    for name, value in game.items():
+        if isinstance(value, str) and not name.endswith(("state", "mode", "setting")):
+            raise ValueError(f"its {name} is no number")
+    return game
+
+
 @dataclass(frozen=True)
 class Record:
     """The result of `test`, which writes it as JSON for reports to read.
@@ -93,7 +100,9 @@ class Record:
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)
     unknown_words: dict[str, float] = field(default_factory=dict)
-    game: dict[str, float | int | str | None] = field(default_factory=dict)
+    game: Annotated[dict[str, float | int | str | None], AfterValidator(_figures_as_numbers)] = field(
+        default_factory=dict
+    )
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""

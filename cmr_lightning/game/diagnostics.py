@@ -34,6 +34,8 @@ class AdversarialDiagnostics(Checked, pl.Callback):
     - `probe_accuracy`: share that a fresh classifier tells from embeddings of length 1, see `probe`; 0.5 where the
       modalities lie alike. `probe_accuracy_raw`: the same with their lengths.
     - `modality_gap`: distance of the centroids of images and texts, each scaled to length 1, 0 to 2.
+    - `mmd`: unbiased maximum mean discrepancy of embeddings of length 1; around 0 where the modalities lie alike, also
+      below. It sees a difference in spread, which the probe does not.
     - `length_ratio`: mean length of images over that of texts.
     - `rotation_accuracy` and `rotation_probe_accuracy`, of a method that plays with the term `rotation` against a
       discriminator of four angles: the same for these; 0.25 is chance.

@@ -15,6 +15,7 @@ NO_GAME: dict[str, Any] = {
     "probe_accuracy_raw": None,
     "gradient_share": None,
     "modality_gap": None,
+    "mmd": None,
     "length_ratio": None,
     "items": None,
     "mode": None,

@@ -10,6 +10,7 @@ from cmr_lightning.evaluation.game_state import figures_of, state_of
 from cmr_lightning.game.game_log import NO_GAME
 from cmr_lightning.game.probe import drawn_pairs, probe
 from cmr_lightning.game.turns import TwoPlayerModel
+from cmr_lightning.losses import maximum_mean_discrepancy
 from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.parallel.gathering import gather_rows
 
@@ -24,14 +25,16 @@ def held_out_figures(model: TwoPlayerModel) -> dict[str, Any]:
         return {}
     images, texts = pairs.pair
     as_trained = Embeddings(images.to(model.dtype), texts.to(model.dtype))  # where all is in half precision
+    directions = unit(images), unit(texts)
     figures = {
         **NO_GAME,
         **{name: value.item() for name, value in model.discriminator_state(as_trained, (label, label)).items()},
         "mode": model.adversarial_mode,
-        "probe_accuracy": probe(torch.stack([unit(images), unit(texts)], dim=1)),
+        "probe_accuracy": probe(torch.stack(directions, dim=1)),
         "probe_accuracy_raw": probe(torch.stack([images, texts], dim=1)),
         "gradient_share": model.game.share("alignment"),
         "modality_gap": modality_gap(pairs).item(),
+        "mmd": maximum_mean_discrepancy(*directions, unbiased=True).item(),
         "length_ratio": length_ratio(pairs).item(),
         "items": len(label),
     }

@@ -16,7 +16,7 @@ from cmr_lightning.methods.triplet import Triplet
 from tests.building import trainer
 from tests.toy import Toy, toy_model
 
-IN_VALIDATION = {"modality_gap", "length_ratio", "probe_accuracy", "probe_accuracy_raw"}
+IN_VALIDATION = {"modality_gap", "length_ratio", "mmd", "probe_accuracy", "probe_accuracy_raw"}
 OF_AN_ADVERSARY = {"gradient_share", "discriminator_accuracy", "discriminator_entropy"}
 
 

@@ -13,6 +13,7 @@ from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.game.alignments import Alignment, ConditionalAdversary, ModalityAdversary, WassersteinAdversary
 from cmr_lightning.game.held_out import length_ratio, modality_gap
 from cmr_lightning.game.probe import drawn_pairs, probe
+from cmr_lightning.losses import maximum_mean_discrepancy
 from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.methods.ssal import SSAL, quarter_turns
@@ -67,6 +68,8 @@ def test_figures_are_those_of_validation_pairs_each_image_once(captions: int) ->
     assert figures["probe_accuracy"] == probe(torch.stack([unit(points) for points in pairs.pair], dim=1))
     assert figures["probe_accuracy_raw"] == probe(torch.stack(pairs.pair, dim=1))
     assert figures["modality_gap"] == modality_gap(pairs)
+    directions = [unit(points) for points in pairs.pair]
+    assert figures["mmd"] == maximum_mean_discrepancy(*directions, unbiased=True)
     assert figures["length_ratio"] == length_ratio(pairs)
     assert figures["mode"] == "reversal"
 
