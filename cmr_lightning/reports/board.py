@@ -12,6 +12,7 @@ from cmr_lightning.evaluation import Protocol, Record
 from cmr_lightning.reports.claims import Claim, agreeing
 from cmr_lightning.reports.comparison import Comparison, compare
 from cmr_lightning.reports.evidence import Evidence, evidence_of
+from cmr_lightning.reports.row_game import RowGame, row_games
 from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
 from cmr_lightning.runs.run import Run, records_below
@@ -61,6 +62,7 @@ class Row:
         comparisons: By direction, if it could be compared.
         published: Published numbers with the same protocol and features.
         splits: Number of splits of the table.
+        game: Whether its adversary acted; None if a run has no figures of it.
     """
 
     experiment: str
@@ -68,6 +70,7 @@ class Row:
     comparisons: Mapping[str, Comparison] | None = None
     published: tuple[PublishedResult, ...] = ()
     splits: int = 1
+    game: RowGame | None = None
 
     @property
     def record(self) -> Record:
@@ -99,6 +102,11 @@ class Row:
         """The main metric over the runs, by direction."""
         columns = Protocol.parse(self.record.protocol).columns
         return {direction: summary([run.value(direction) for run in self.runs]) for direction in columns}
+
+    @property
+    def game_word(self) -> str:
+        """The state of its game in one word; `–` where there is none, or it is not known."""
+        return "–" if self.game is None else self.game.word
 
     @property
     def fit_seconds(self) -> float:
@@ -272,6 +280,8 @@ def _board(
     reference = next(called, None)
     splits = len(conditions.splits)
     compared, refusal = _compare_complete(rows, reference, splits)
+    games = row_games({row.experiment: [run.record for run in row.runs] for row in rows})
+    rows = [replace(row, game=games.get(row.experiment)) for row in rows]
     finished = tuple(
         replace(row, comparisons=compared.get(row.experiment), published=_published(row, claims), splits=splits)
         for row in rows
