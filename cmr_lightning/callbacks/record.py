@@ -18,16 +18,8 @@ from cmr_lightning.runs.memory import larger, peak_memory
 from cmr_lightning.runs.provenance import git_revision, hardware, versions
 from cmr_lightning.runs.run import Run
 
-_OF_THE_ALIGNMENT = (
-    "alignment",
-    "shares",
-    "caps",
-    "ramp",
-    "discriminator_optimizer",
-    "discriminator_steps",
-    "discriminator_clip",
-)
-"""Settings of a model that change nothing for its encoders where its alignment has no weight."""
+_OF_THE_PLAYERS = ("ramp", "discriminator_optimizer", "discriminator_steps", "discriminator_clip")
+"""Settings of a model that change nothing for its encoders where what aligns the modalities has no weight."""
 
 
 class RecordWriter(pl.Callback):
@@ -87,21 +79,26 @@ class RecordWriter(pl.Callback):
         record.write(self.output.record)  # before any picture is drawn, which may fail
 
     def _game(self, model: EmbeddingModel) -> dict[str, Any]:
-        """Return the figures at the time of the checkpoint, empty if it has none, and what a twin of the run shares."""
+        """Return the figures at the time of the checkpoint, empty if it has none, and what the run's twins share."""
         if not isinstance(model, TwoPlayerModel):
             return NO_GAME
-        return model.game.figures and {**model.game.figures, "setting": setting_beside_alignment(self.known["config"])}
+        if not model.game.figures:
+            return {}
+        terms = [term for term in model.aligning_terms if term == "alignment" or f"{term}_state" in model.game.figures]
+        settings = {term: setting_without(term, self.known["config"]) for term in terms}
+        return {**model.game.figures, **{f"{term}_setting": setting for term, setting in settings.items()}}
 
 
-def setting_beside_alignment(config: Mapping[str, Any]) -> str:
-    """Return a checksum of the settings of model and data in a resolved config, but for those of the alignment.
+def setting_without(term: str, config: Mapping[str, Any]) -> str:
+    """Return a checksum of the settings of model and data in a resolved config, but for those of a term that aligns.
 
-    Runs that agree in it, in seed and split differ in nothing but their adversary and its weight.
+    Runs that agree in it, in seed and split differ in nothing but this term and its weight: a run where it has none is
+    the twin of the others.
     """
     model, data = (dict(config.get(part, {}).get("init_args", {})) for part in ("model", "data"))
-    for key in _OF_THE_ALIGNMENT:
-        model.pop(key, None)
-    model["weights"] = {term: w for term, w in (model.get("weights") or {}).items() if term != "alignment"}
+    for key in ("weights", "shares", "caps"):
+        model[key] = {name: value for name, value in (model.get(key) or {}).items() if name != term}
+    kept = {key: model[key] for key in model if key not in _OF_THE_PLAYERS and not key.startswith(term)}
     data.pop("root", None)  # where the files are
     method = config.get("model", {}).get("class_path")
-    return short_checksum(json.dumps([method, model, data], sort_keys=True).encode())
+    return short_checksum(json.dumps([method, kept, data], sort_keys=True).encode())

@@ -177,14 +177,15 @@ def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
 
 
 def _csv_game(game: RowGame | None) -> dict[str, object]:
-    figures = game and game.figures
+    played = game and game.alignment
+    figures = played and played.figures
     return {
         "game": game and game.word,
         "gradient_share": figures and figures.share,
         "discriminator_accuracy": figures and figures.accuracy,
         "probe_accuracy": figures and figures.probe,
-        "twin": game and game.twin,
-        "twin_probe_accuracy": game and game.twin_probe,
+        "twin": played and played.twin,
+        "twin_probe_accuracy": played and played.twin_probe,
         "game_items": figures and figures.items,
     }
 

@@ -20,7 +20,7 @@ from cmr_lightning.reports.board_tables import (
 )
 from cmr_lightning.reports.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.reports.claims import DIRECTIONS as CLAIMED
-from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_cells
+from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
 from cmr_lightning.reports.row_game import GAME_LEGEND
 from cmr_lightning.reports.statistics import summary
 
@@ -185,8 +185,8 @@ def _ablations_side_by_side(chosen: Mapping[str, Board]) -> list[str]:
 
 def _games(board: Board) -> list[str]:
     """Show the figures behind the states of games."""
-    rows = [map(cell, game_cells(row)) for row in chain(*_families(board.rows).values()) if row.game is not None]
-    return [*_folded("The adversarial game, mean over runs", GAME_HEADER, rows), GAME_NOTE] if rows else []
+    rows = [map(cell, line) for row in chain(*_families(board.rows).values()) for line in game_lines(row)]
+    return _folded("The adversarial game, mean over runs", GAME_HEADER, rows, GAME_NOTE) if rows else []
 
 
 def _other_protocols(board: Board) -> list[str]:
@@ -218,8 +218,8 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     return _folded(f"Published numbers under other or unknown conditions ({len(claims)})", header, rows)
 
 
-def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", markdown_table(header, rows), "</details>"]
+def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]], *notes: str) -> list[str]:
+    return [f"<details><summary>{title}</summary>", *notes, markdown_table(header, rows), "</details>"]
 
 
 def _bases(rows: Sequence[Row]) -> dict[str, list[str]]:

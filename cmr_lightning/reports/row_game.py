@@ -17,82 +17,90 @@ GAME_LEGEND = (
 
 
 @dataclass(frozen=True)
-class RowGame:
-    """The game of a row: its state, and the means over its runs that it follows from.
+class TermGame:
+    """The game of a row with one term that aligns, over all its runs.
 
     Attributes:
-        state: That of the adversary of modalities.
-        others: Those of adversaries of the method's own, by their terms.
-        figures: Means of the modalities' game.
-        probe_raw: Accuracy of the probe that sees lengths, too.
-        gap: Distance of the modalities' centroids.
-        length_ratio: Mean length of images over that of texts.
-        twin: The row of the same method and settings whose alignment has no weight, if the table has it.
-        twin_probe: Accuracy of the probe there.
+        state: What follows from the figures.
+        figures: Means over the runs.
+        twin: The row of the same settings in which the term has no weight, if the table has it.
+        twin_probe: Accuracy of the probe there, mean over the same seeds and splits.
     """
 
     state: State
-    others: Mapping[str, State]
     figures: Figures
+    twin: str | None
+    twin_probe: float | None
+
+
+@dataclass(frozen=True)
+class RowGame:
+    """The games of a row.
+
+    Attributes:
+        terms: By the terms that align: `alignment` first, then those of the method's own.
+        probe_raw: Accuracy of the probe that sees lengths, too.
+        gap: Distance of the modalities' centroids.
+        length_ratio: Mean length of images over that of texts.
+    """
+
+    terms: Mapping[str, TermGame]
     probe_raw: float | None
     gap: float | None
     length_ratio: float | None
-    twin: str | None = None
-    twin_probe: float | None = None
+
+    @property
+    def alignment(self) -> TermGame:
+        """The game of the modalities."""
+        return self.terms["alignment"]
 
     @property
     def word(self) -> str:
         """The states in words, `–` where nobody plays."""
-        played = {"": self.state, **{f"{term} ": state for term, state in self.others.items()}}
-        words = [f"{term}{state}" for term, state in played.items() if state != "none"]
-        return ", ".join(words) or "–"
+        played = {term: game.state for term, game in self.terms.items() if game.state != "none"}
+        return ", ".join(state if term == "alignment" else f"{term} {state}" for term, state in played.items()) or "–"
 
 
 def row_games(rows: Mapping[str, Sequence[Record]]) -> dict[str, RowGame]:
-    """Judge the game of each row of a table; a row with a run that has no figures has no game."""
+    """Judge the games of the rows of a table; a row with a run that has no figures has none."""
     watched = {name: records for name, records in rows.items() if all(record.game.get("items") for record in records)}
-    return {name: _row_game(name, records, watched) for name, records in watched.items()}
+    return {name: _row_game(name, watched) for name in watched}
 
 
-def _row_game(name: str, records: Sequence[Record], rows: Mapping[str, Sequence[Record]]) -> RowGame:
-    games = [record.game for record in records]
-    figures = _mean_figures(games, "alignment")
-    twin = None if figures.share is None else _twin_of(name, rows)
-    twin_probe = None if twin is None else _mean([_probe_of(record, rows[twin]) for record in records])
-    terms = [key.removesuffix("_state") for key in games[0] if key.endswith("_state")]
+def _row_game(name: str, rows: Mapping[str, Sequence[Record]]) -> RowGame:
+    games = [record.game for record in rows[name]]
+    own = [key.removesuffix("_state") for key in games[0] if key.endswith("_state")]
     return RowGame(
-        state_of(figures, twin_probe),
-        {term: state_of(_mean_figures(games, term)) for term in terms},
-        figures,
-        _mean([game.get("probe_accuracy_raw") for game in games]),
-        _mean([game.get("modality_gap") for game in games]),
-        _mean([game.get("length_ratio") for game in games]),
-        twin,
-        twin_probe,
+        {term: _term_game(name, rows, term) for term in ("alignment", *own)},
+        *(_mean([game.get(key) for game in games]) for key in ("probe_accuracy_raw", "modality_gap", "length_ratio")),
     )
 
 
-def _twin_of(name: str, rows: Mapping[str, Sequence[Record]]) -> str | None:
-    """Find a row without a share in which every run of a row has its like: of the same settings, seed and split."""
-    for other, records in rows.items():
-        idle = all(record.game.get("gradient_share") is None for record in records)
-        if idle and {_like(record) for record in rows[name]} <= {_like(record) for record in records}:
-            return other
+def _term_game(name: str, rows: Mapping[str, Sequence[Record]], term: str) -> TermGame:
+    of_runs = [figures_of(record.game, term) for record in rows[name]]
+    share, accuracy, probe = (_mean([getattr(of, key) for of in of_runs]) for key in ("share", "accuracy", "probe"))
+    items = min(of.items for of in of_runs)
+    figures = Figures(share, accuracy, probe, items, of_runs[0].views, of_runs[0].mode)
+    twin = None if share is None else _twin_of(rows[name], rows, term)
+    if twin is None:
+        return TermGame(state_of(figures), figures, None, None)
+    probes = {_like(record, term): figures_of(record.game, term).probe for record in rows[twin]}
+    twin_probe = _mean([probes[_like(record, term)] for record in rows[name]])
+    return TermGame(state_of(figures, twin_probe), figures, twin, twin_probe)
+
+
+def _twin_of(records: Sequence[Record], rows: Mapping[str, Sequence[Record]], term: str) -> str | None:
+    """Find the row in which a term has no share, and every run its like: of the same settings, seed and split."""
+    wanted = {_like(record, term) for record in records}
+    for name, others in rows.items():
+        idle = all(figures_of(other.game, term).share is None for other in others)
+        if idle and wanted <= {_like(other, term) for other in others}:
+            return name
     return None
 
 
-def _like(record: Record) -> tuple[Any, ...]:
-    return record.method, record.game.get("setting"), record.seed, record.split["checksum"]
-
-
-def _probe_of(record: Record, twins: Sequence[Record]) -> Any:
-    return next(twin.game.get("probe_accuracy") for twin in twins if _like(twin) == _like(record))
-
-
-def _mean_figures(games: Sequence[Mapping[str, Any]], term: str) -> Figures:
-    of_runs = [figures_of(game, term) for game in games]
-    share, accuracy, probe = (_mean([getattr(of, key) for of in of_runs]) for key in ("share", "accuracy", "probe"))
-    return Figures(share, accuracy, probe, min(of.items for of in of_runs), of_runs[0].views, of_runs[0].mode)
+def _like(record: Record, term: str) -> tuple[Any, ...]:
+    return record.method, record.game.get(f"{term}_setting"), record.seed, record.split["checksum"]
 
 
 def _mean(values: Sequence[Any]) -> float | None:

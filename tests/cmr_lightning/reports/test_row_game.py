@@ -15,7 +15,7 @@ from cmr_lightning.reports.board import Board, boards, find_runs
 from cmr_lightning.reports.board_tables import markdown, terminal, write_csv
 from cmr_lightning.reports.page import page
 from cmr_lightning.reports.results_tables import all_tables
-from cmr_lightning.reports.row_game import RowGame, row_games
+from cmr_lightning.reports.row_game import TermGame, row_games
 from tests.cmr_lightning.reports.made_runs import RECORD, make_run
 
 GAME: dict[str, Any] = {
@@ -30,7 +30,7 @@ GAME: dict[str, Any] = {
     "items": 200,
     "mode": "flipped",
     "state": "neutral",
-    "setting": "as it was",
+    "alignment_setting": "as it was",
 }
 OFF = {"gradient_share": None, "state": "none", "probe_accuracy": 0.8}
 
@@ -43,19 +43,21 @@ def record(seed: int = 0, split: str = "a", method: str = "DAML", **game: Any) -
 def test_figures_of_a_row_are_means_and_its_state_follows_from_them() -> None:
     records = [record(0, gradient_share=0.001, state="idle"), record(1, gradient_share=0.199)]
     game = row_games({"a": records})["a"]
-    assert game.figures == Figures(pytest.approx(0.1), 0.6, 0.65, 200, mode="flipped")  # type: ignore[arg-type]
-    assert (game.state, game.twin, game.word) == ("neutral", None, "neutral")
-    idle = row_games({"a": [record(0, gradient_share=0.001), record(1, gradient_share=0.002)]})["a"]
-    assert idle.word == "idle"
+    figures = Figures(pytest.approx(0.1), 0.6, 0.65, 200, mode="flipped")  # type: ignore[arg-type]
+    assert game.alignment == TermGame("neutral", figures, None, None)
+    assert (game.probe_raw, game.gap, game.length_ratio) == (0.7, 0.5, 1.5)
+    assert game.word == "neutral"
+    assert row_games({"a": [record(0, gradient_share=0.001), record(1, gradient_share=0.002)]})["a"].word == "idle"
 
 
 @pytest.mark.parametrize(("probe", "state"), [(0.8, "closing"), (0.5, "circling"), (0.66, "neutral")])
 def test_twin_is_the_row_without_a_share_of_the_same_settings(probe: float, state: str) -> None:
     off = [record(seed, **{**OFF, "probe_accuracy": probe}) for seed in (0, 1, 2)]
     games = row_games({"a": [record(0), record(1)], "b": [record(0, gradient_share=0.2)], "off": off})
-    assert (games["a"].twin, games["a"].twin_probe, games["a"].state) == ("off", probe, state)
+    game = games["a"].alignment
+    assert (game.twin, game.twin_probe, game.state) == ("off", pytest.approx(probe), state)
     assert games["off"].word == "–"
-    assert games["off"].twin is None
+    assert games["off"].alignment.twin is None
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,12 @@ def test_twin_is_the_row_without_a_share_of_the_same_settings(probe: float, stat
         record(1, **OFF),
         record(split="b", **OFF),
         record(method="ACMR", **OFF),
-        record(setting="another", **OFF),
+        record(alignment_setting="another", **OFF),
         record(gradient_share=0.0, probe_accuracy=0.8),
     ],
 )
 def test_other_rows_are_no_twins(other: Record) -> None:
-    assert row_games({"a": [record()], "off": [other]})["a"].twin is None
+    assert row_games({"a": [record()], "off": [other]})["a"].alignment.twin is None
 
 
 def test_rows_without_figures_have_no_game_and_a_missing_figure_no_mean() -> None:
@@ -79,10 +81,17 @@ def test_rows_without_figures_have_no_game_and_a_missing_figure_no_mean() -> Non
     assert games["c"].length_ratio is None
 
 
-def test_second_adversary_of_a_method_has_a_state_of_its_own() -> None:
-    head = {"accuracy": 0.3, "probe_accuracy": 0.3, "share": 0.001, "views": 4, "mode": "reversal", "state": "idle"}
-    game = row_games({"a": [record(**{f"rotation_{name}": value for name, value in head.items()})]})["a"]
-    assert game.word == "neutral, rotation idle"
+def test_second_adversary_of_a_method_has_a_state_and_a_twin_of_its_own() -> None:
+    def head(share: float | None, **changes: Any) -> dict[str, Any]:
+        own = {"accuracy": 0.4, "probe_accuracy": 0.4, "share": share, "views": 4, "mode": "reversal", "setting": "b"}
+        return {f"rotation_{name}": value for name, value in {**own, "state": "?", **changes}.items()}
+
+    off = record(alignment_setting="of another weight", **head(None, probe_accuracy=0.6))
+    games = row_games({"a": [record(**head(0.001))], "b": [record(**head(0.1))], "off": [off]})
+    assert games["a"].word == "neutral, rotation idle"
+    assert games["b"].word == "neutral, rotation closing"
+    assert games["b"].terms["rotation"].twin == "off"
+    assert games["off"].word == "neutral"
 
 
 @pytest.fixture
@@ -104,7 +113,7 @@ def test_every_table_says_the_state_and_the_detailed_ones_the_figures(board: Boa
     console.print(terminal(board))
     for text in (console.export_text(), markdown([board]), all_tables([board], []), page([board], [])):
         assert "closing" in text
-    detailed = ["toys/daml", "closing", "0.100", "0.600", "0.650", "0.800", "0.700", "0.500", "1.50", "200"]
+    detailed = ["toys/daml", "closing", "0.100", "0.600", "0.650", "0.800", "0.700", "0.500", "1.500", "200"]
     assert f"| {' | '.join(detailed).replace('_', chr(92) + '_')} |" in all_tables([board], [])
     cells = "".join(f'<td class="n">{cell}</td>' for cell in detailed[2:])
     assert f"<td>closing</td>{cells}" in page([board], [])
@@ -124,7 +133,3 @@ def test_every_table_says_the_state_and_the_detailed_ones_the_figures(board: Boa
 def test_words_are_explained_in_one_line(board: Board) -> None:
     for text in (markdown([board]), all_tables([board], []), page([board], [])):
         assert text.count("circling, it acts, and the modalities are farther apart than without it") == 1
-
-
-def test_word_of_a_row_whose_adversary_never_played() -> None:
-    assert RowGame("none", {}, Figures(None, None, 0.5, 9), None, None, None).word == "–"
