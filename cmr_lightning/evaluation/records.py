@@ -45,7 +45,7 @@ def _whole_epoch(selection: dict[str, Any]) -> dict[str, Any]:
 def _figures_as_numbers(game: dict[str, Any]) -> dict[str, Any]:
     for name, value in game.items():
         if isinstance(value, str) and not name.endswith(("state", "mode", "setting")):
-            raise ValueError(f"its {name} is no number")
+            raise ValueError(f"its figure {name} is no number")
     return game
 
 
