@@ -84,7 +84,7 @@ class Items(NamedTuple, Generic[ContentT]):
 
 @dataclass(frozen=True)
 class Features:
-    """Items come as feature vectors of `size` numbers; training images come at `turns` rotations, 1 or 4."""
+    """Items come as feature vectors of `size` numbers; images come at `turns` rotations, 1 or 4."""
 
     size: int
     turns: int = 1

@@ -13,6 +13,7 @@ from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.alignments import Adversary, AlignmentFactory, Classes
 from cmr_lightning.game.turns import TwoPlayerModel
+from cmr_lightning.losses import AdversarialMode
 from cmr_lightning.losses.relations import same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
 from cmr_lightning.ranges import Name, NonNegative, Width
@@ -138,6 +139,11 @@ class Retriever(TwoPlayerModel):
         if not isinstance(self.alignment, Adversary):
             return {}
         return self.alignment.state(*self._placed(embeddings), self.classes(embeddings, labels))
+
+    @property
+    def adversarial_mode(self) -> AdversarialMode | None:
+        """What the encoders minimise against a classifier of modalities; None against a critic, or where none plays."""
+        return self.alignment.mode if isinstance(self.alignment, Adversary) else None
 
     def aligned(self, embeddings: Embeddings) -> tuple[Tensor, Tensor]:
         """Return the points of images `(N, D)` and texts `(M, D)` that the alignment compares: the embeddings."""

@@ -42,6 +42,13 @@ def _whole_epoch(selection: dict[str, Any]) -> dict[str, Any]:
     return selection
 
 
+def _figures_as_numbers(game: dict[str, Any]) -> dict[str, Any]:
+    for name, value in game.items():
+        if isinstance(value, str) and not name.endswith(("state", "mode", "setting")):
+            raise ValueError(f"its figure {name} is no number")
+    return game
+
+
 @dataclass(frozen=True)
 class Record:
     """The result of `test`, which writes it as JSON for reports to read.
@@ -66,6 +73,8 @@ class Record:
         pictures: Number of pictures of the training, validation and test part; empty in records that predate it.
         unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
+        game: Whether the adversary acted at the time of the checkpoint: its `state` and the figures behind it, see
+            `AdversarialDiagnostics`; empty in records that predate it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -93,6 +102,9 @@ class Record:
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)
     unknown_words: dict[str, float] = field(default_factory=dict)
+    game: Annotated[dict[str, float | int | str | None], AfterValidator(_figures_as_numbers)] = field(
+        default_factory=dict
+    )
 
     def write(self, path: Path) -> None:
         """Write the record as JSON; an interrupted write leaves no broken file behind."""

@@ -18,10 +18,12 @@ from cmr_lightning.batch import Batch, DataSpec
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.balance import gradient_norm
+from cmr_lightning.game.game_log import GameLog, OwnGame
 from cmr_lightning.game.loss_log import LossLog, check_embeddings, check_losses
 from cmr_lightning.game.optimization import OptimizedModel
 from cmr_lightning.game.ramp import total_updates
 from cmr_lightning.game.schedules import step_schedules
+from cmr_lightning.losses import AdversarialMode
 from cmr_lightning.parallel.gathering import gather_objects
 from cmr_lightning.parallel.random_state import random_state, set_random_state
 from cmr_lightning.parallel.two_player_precision import Player, TwoPlayerPrecision
@@ -48,12 +50,14 @@ class TwoPlayerModel(OptimizedModel):
 
     Attributes:
         losses: Means of the losses since they were last logged.
+        game: What is known of the game so far.
         stake: While the generator moves, the embeddings and the weighted terms at stake; None at other times.
     """
 
     def __init__(self, spec: DataSpec, **kwargs: Any) -> None:
         super().__init__(spec, **kwargs)
         self.losses = LossLog()
+        self.game = GameLog()
         self.stake: tuple[Embeddings, dict[str, Tensor]] | None = None
         self._window: list[tuple[Batch, Embeddings]] = []
         self._resumed: dict[str, Any] = {}
@@ -74,6 +78,19 @@ class TwoPlayerModel(OptimizedModel):
 
     def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute what the generator minimises beside the method's own terms; by default nothing."""
+        return {}
+
+    def discriminator_state(self, embeddings: Embeddings, labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        """Measure the adversary's discriminator on images and texts with their labels; by default there is none."""
+        return {}
+
+    @property
+    def adversarial_mode(self) -> AdversarialMode | None:
+        """What the generator minimises against the classifier of modalities; None where there is none."""
+        return None
+
+    def own_games(self) -> dict[str, OwnGame]:
+        """Return, after a validation, the games of the method's own by the terms that it plays them with."""
         return {}
 
     def after_update(self) -> None:
@@ -263,16 +280,18 @@ class TwoPlayerModel(OptimizedModel):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep random states and sums of losses, so that a resumed run draws and logs what an unbroken one does."""
+        """Keep random states, sums of losses and what is known of the game, as a resumed run needs them."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["random_states"] = gather_objects(random_state(self.device))
         checkpoint["sums"] = self.losses.state_dict()
         checkpoint["balance"] = self.balance.state_dict()
+        checkpoint["game"] = self.game.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check the method, and remember the rest until training starts."""
         super().on_load_checkpoint(checkpoint)
         self.balance.load_state_dict(checkpoint.get("balance", {}))
+        self.game.load_state_dict(checkpoint.get("game", {}))
         self._resumed = {key: checkpoint[key] for key in ("random_states", "sums") if key in checkpoint}
 
     def on_train_start(self) -> None:

@@ -44,11 +44,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec, Features
+from cmr_lightning.batch import Batch, DataSpec, Features, Items
 from cmr_lightning.discriminators import Discriminator, RotationClassifier
-from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.embedding_model import MODALITIES, Embeddings, Modality
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
+from cmr_lightning.game.game_log import OwnGame
+from cmr_lightning.game.probe import drawn_pairs
 from cmr_lightning.losses import AdversarialMode, adversarial_rotation, invariance_triplet, label_loss, rotation_loss
 from cmr_lightning.ranges import NonNegative
 from cmr_lightning.retriever import Retriever
@@ -105,6 +107,7 @@ class SSAL(Retriever):
             if self.weights.pop("rotation") != 0:
                 raise UserError("model.weights.rotation is not 0, but model.turns is false; change one of the two.")
             self._check_shares()  # a term that is not there can have none
+        self._turned: list[Tensor] = []
 
     def embed(self, batch: Batch) -> Embeddings:
         """Embed the pairs of a batch and, for the rotation head, images `turned` by 90 to 270°, `(N, 3, D)`."""
@@ -115,6 +118,12 @@ class SSAL(Retriever):
         with untracked(self.image_encoder):
             points = self.embed_images(torch.cat(turned)).chunk(len(turned))
         return Embeddings(*pairs.pair, {"turned": torch.stack(points, dim=1)})
+
+    def embed_items(self, items: Items, modality: Modality) -> Tensor:
+        """Embed upright images, or texts, as points `(N, D)`."""
+        if modality == "image":
+            items = items._replace(content=_first_angle(items.content))
+        return super().embed_items(items, modality)
 
     def opponents(self) -> list[nn.Module]:
         """List the discriminator of the alignment, if it is an adversary, and the rotation head."""
@@ -138,6 +147,36 @@ class SSAL(Retriever):
         if self.rotation_head is not None:
             losses["rotation"] = rotation_loss(self.rotation_head(_all_angles(embeddings)))
         return losses
+
+    # What the rotation head knows ------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        """Forget the images of the last validation."""
+        super().on_validation_start()
+        self._turned = []
+
+    def validation_step(self, batch: Items, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed a batch of items, and those of the images at all angles that the rotation head is asked about."""
+        super().validation_step(batch, batch_idx, dataloader_idx)
+        if self.rotation_head is None or MODALITIES[dataloader_idx] == "text":
+            return
+        asked, _ = drawn_pairs(self.trainer.datamodule.part("val").owner)  # type: ignore[attr-defined]
+        rows = torch.isin(batch.position, asked.to(batch.position.device))
+        if rows.any():
+            angles = [self.embed_images(images).detach().float() for images in quarter_turns(batch.content[rows])]
+            self._turned.append(torch.stack(angles, dim=1))
+
+    def own_games(self) -> dict[str, OwnGame]:
+        """Ask the rotation head for the angles of the images of the last validation."""
+        if self.rotation_head is None:
+            return {}
+        points = torch.cat(self._turned)
+        return {"rotation": OwnGame(points, self.rotation_head(points.to(self.dtype)), self.rotation_mode)}
+
+
+def _first_angle(images: Tensor) -> Tensor:
+    """Return upright images, as an encoder takes them, of images at one angle or at four."""
+    return images[:, 0] if images.ndim == 3 else images
 
 
 def _all_angles(embeddings: Embeddings) -> Tensor:

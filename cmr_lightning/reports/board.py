@@ -13,6 +13,7 @@ from cmr_lightning.reports.claims import Claim, agreeing
 from cmr_lightning.reports.comparison import Comparison, Comparisons, compare, overlap
 from cmr_lightning.reports.difference import Difference
 from cmr_lightning.reports.evidence import Evidence, evidence_of
+from cmr_lightning.reports.row_game import RowGame, row_games
 from cmr_lightning.reports.statistics import LEVEL, Summary, summary
 from cmr_lightning.runs.memory import larger
 from cmr_lightning.runs.run import Run, records_below
@@ -62,6 +63,7 @@ class Row:
         comparisons: By direction, if it could be compared.
         published: Published numbers with the same protocol and features.
         splits: Number of splits of the table.
+        game: Whether its adversary acted; None if a run has no figures of it.
     """
 
     experiment: str
@@ -69,6 +71,7 @@ class Row:
     comparisons: Mapping[str, Comparison] | None = None
     published: tuple[PublishedResult, ...] = ()
     splits: int = 1
+    game: RowGame | None = None
 
     @property
     def record(self) -> Record:
@@ -102,6 +105,11 @@ class Row:
         splits = len(self.conditions.splits)
         shared = overlap([run.record for run in self.runs]) if splits in (1, len(self.runs)) else None
         return {direction: summary([run.value(direction) for run in self.runs], shared) for direction in columns}
+
+    @property
+    def game_word(self) -> str:
+        """The state of its game in one word; `–` where there is none, or it is not known."""
+        return "–" if self.game is None else self.game.word
 
     @property
     def fit_seconds(self) -> float:
@@ -267,6 +275,8 @@ def _board(
     reference = next(called, None)
     splits = len(conditions.splits)
     compared, refusal = _compare_complete(rows, reference, splits)
+    games = row_games({row.experiment: [run.record for run in row.runs] for row in rows})
+    rows = [replace(row, game=games.get(row.experiment)) for row in rows]
     finished = tuple(
         replace(row, comparisons=compared.rows.get(row.experiment), published=_published(row, claims), splits=splits)
         for row in rows

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.reports.board import Board, PublishedResult, Row
+from cmr_lightning.reports.row_game import GAME_LEGEND, RowGame
 from cmr_lightning.reports.statistics import LEVEL, Summary
 
 LEGEND = (
@@ -110,20 +111,19 @@ def terminal(board: Board) -> Table:
     result = Table(title=f"{escape(title(board))}\n{escape(board.conditions.features)}", title_justify="left")
     result.add_column("experiment", overflow="fold")
     *directions, main = board.protocol.columns
-    for heading in (*directions, main, "", "runs", "fit"):
-        result.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
-    result.add_column("encoders", overflow="fold")
+    for heading in (*directions, main, "", "game", "runs", "fit"):
+        result.add_column(heading, justify="left" if heading in ("", "game") else "right", no_wrap=True)
     for row in board.rows:
         found = row.summaries
         scores = [*(number(found[direction].mean) for direction in directions), spread(found[main])]
-        cells = [*scores, _marks(row, main), str(len(row.runs)), duration(row.fit_seconds)]
-        result.add_row(*map(escape, [row.experiment, *cells, row.encoder or "none"]))
+        cells = [*scores, _marks(row, main), row.game_word, str(len(row.runs)), duration(row.fit_seconds)]
+        result.add_row(*map(escape, [row.experiment, *cells]))
     return result
 
 
 def markdown(boards: Sequence[Board]) -> str:
     """Lay out all boards as Markdown tables."""
-    lines = ["# Report", "", LEGEND, ""]
+    lines = ["# Report", "", LEGEND, "", GAME_LEGEND, ""]
     for board in boards:
         facts = [f"Features: {board.conditions.features}.", *remarks(board)]
         lines += [f"## {cell(title(board))}", "", *(line for fact in facts for line in (cell(fact), ""))]
@@ -131,10 +131,10 @@ def markdown(boards: Sequence[Board]) -> str:
         rows: list[list[str]] = []
         for row in board.rows:
             scores = [f"{scores_of(found)} {_marks(row, d)}".strip() for d, found in row.summaries.items()]
-            cost = [duration(row.fit_seconds), memory(row.peak_memory)]
-            rows.append([row.experiment, row.record.method, row.encoder or "none", *scores, row.seeds, *cost])
+            rest = [row.game_word, row.seeds, duration(row.fit_seconds), memory(row.peak_memory)]
+            rows.append([row.experiment, row.record.method, row.encoder or "none", *scores, *rest])
             rows += [_published_cells(published, columns) for published in row.published]
-        header = ["experiment", "method", "encoders", *columns, "seeds", "fit", "memory"]
+        header = ["experiment", "method", "encoders", *columns, "game", "seeds", "fit", "memory"]
         lines += [markdown_table(header, (map(cell, cells) for cells in rows)), ""]
     return "\n".join(lines)
 
@@ -188,11 +188,26 @@ def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
         "difference_high": apart_high,
         "p_value": apart and apart.p_value,
         "p_holm": compared and compared.p_holm,
+        **_csv_game(row.game),
         "fit_s": round(row.fit_seconds, 3),
         "test_s": round(row.test_seconds, 3),
         "process_mib": row.peak_memory.get("process_mib"),
         "gpu_mib": row.peak_memory.get("gpu_mib"),
         "parameters": record.num_parameters,
+    }
+
+
+def _csv_game(game: RowGame | None) -> dict[str, object]:
+    played = game and game.alignment
+    figures = played and played.figures
+    return {
+        "game": game and game.word,
+        "gradient_share": figures and figures.share,
+        "discriminator_accuracy": figures and figures.accuracy,
+        "probe_accuracy": figures and figures.probe,
+        "twin": played and played.twin,
+        "twin_probe_accuracy": played and played.twin_probe,
+        "game_items": figures and figures.items,
     }
 
 
@@ -204,7 +219,7 @@ def _marks(row: Row, direction: str) -> str:
 def _published_cells(published: PublishedResult, columns: Sequence[str]) -> list[str]:
     claim = published.claim
     scores = published_scores(published, columns, "ours − published")
-    return [f"published: {claim.source}", claim.method, claim.encoder, *scores, claim.standing, "", ""]
+    return [f"published: {claim.source}", claim.method, claim.encoder, *scores, "", claim.standing, "", ""]
 
 
 def published_scores(published: PublishedResult, columns: Sequence[str], ours: str) -> list[str]:

@@ -16,10 +16,15 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.reports.board import Board, MeasuredRun
 
 GAME = {
-    "game/discriminator_accuracy": "Discriminator accuracy (0.5: fooled)",
-    "game/discriminator_entropy": "Discriminator entropy (nats, at most 0.693)",
-    "game/gradient_share": "Adversary's share of the gradient",
+    "game/gradient_share": "Alignment's share of the gradient",
+    "game/discriminator_accuracy": "Discriminator's accuracy on held-out items",
+    "game/discriminator_entropy": "Discriminator's entropy (nats, at most 0.693)",
+    "game/probe_accuracy": "Accuracy of a fresh probe (0.5: modalities lie alike)",
     "game/modality_gap": "Modality gap",
+    "game/length_ratio": "Length of images by that of texts",
+    "game/rotation_share": "Rotation's share of the gradient",
+    "game/rotation_accuracy": "Rotation head's accuracy on held-out items (0.25: chance)",
+    "game/rotation_probe_accuracy": "Accuracy of a fresh probe of rotations (0.25: chance)",
 }
 """Diagnostics that are logged, with their titles in the report."""
 

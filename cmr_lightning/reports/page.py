@@ -16,9 +16,11 @@ from cmr_lightning.reports.charts import PLOT, draw, style
 from cmr_lightning.reports.claims import STANDINGS
 from cmr_lightning.reports.curves import ranking_charts, training_charts
 from cmr_lightning.reports.galleries import InlinedPictures, differing, gallery
+from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
 from cmr_lightning.reports.maps import SIZE, pca_map, tsne_map
 from cmr_lightning.reports.per_class import class_scores
 from cmr_lightning.reports.power import power_drawing
+from cmr_lightning.reports.row_game import GAME_LEGEND
 
 _TSNE_MAPS = 12
 """A map takes about a second, so only the first experiments of a report have one."""
@@ -46,7 +48,10 @@ def page(boards: Sequence[Board], notes: list[str]) -> str:
         notes=list(dict.fromkeys(notes)),
         pictures=pictures.inlined,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        legend=tables.LEGEND,
+        legends=(tables.LEGEND, GAME_LEGEND),
+        game_header=GAME_HEADER,
+        game_note=GAME_NOTE,
+        game_lines=game_lines,
         standings=STANDINGS,
         chart=PLOT,
         map_size=SIZE,

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     from cmr_lightning.reports.board import boards, find_runs
     from cmr_lightning.reports.board_tables import LEGEND, remarks, terminal
     from cmr_lightning.reports.claims import CLAIMS, read_claims
+    from cmr_lightning.reports.row_game import GAME_LEGEND
 
     notes: list[str] = []
     runs = {run.folder.path.resolve(): run for folder in options.runs for run in find_runs(folder, notes)}
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
         console.print(terminal(board))
         for remark in remarks(board):
             console.print(remark, markup=False, soft_wrap=True)
-    console.print(LEGEND, markup=False, soft_wrap=True)
+    for legend in (LEGEND, GAME_LEGEND):
+        console.print(legend, markup=False, soft_wrap=True)
     with locked_in_turn(options.output / ".lock"):
         _write(tables, notes, options.output)
     for note in dict.fromkeys(notes):

@@ -21,6 +21,8 @@ from cmr_lightning.reports.board_tables import (
 from cmr_lightning.reports.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.reports.claims import DIRECTIONS as CLAIMED
 from cmr_lightning.reports.difference import Difference
+from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
+from cmr_lightning.reports.row_game import GAME_LEGEND
 
 BEGIN, END = "<!-- results: written by `python -m cmr_lightning results` -->", "<!-- end of results -->"
 
@@ -42,7 +44,7 @@ Kept = Mapping[tuple[Conditions, str, str], Mapping[str, Difference]]
 def all_tables(boards: Sequence[Board], claims: Sequence[Claim], kept: Kept) -> str:
     """Write the whole of `experiments/README.md`, with those claims that are on the boards' data sets."""
     standings = "\n".join(f"- *{standing}*: {meaning}" for standing, meaning in STANDINGS.items())
-    blocks = [_HEAD.read_text(encoding="utf-8").rstrip(), standings]
+    blocks = [_HEAD.read_text(encoding="utf-8").rstrip(), standings, GAME_LEGEND]
     for dataset in sorted({board.conditions.dataset for board in boards}):
         of_dataset = [board for board in boards if board.conditions.dataset == dataset]
         beside_ours = [published.claim for board in of_dataset for row in board.rows for published in row.published]
@@ -63,13 +65,15 @@ def overview(boards: Sequence[Board], kept: Kept) -> str:
         return _NOTHING
     columns = {name: _labelled(board) for name, board in chosen.items()}
     labels = dict.fromkeys(label for rows in columns.values() for label in rows)
-    header = ["method", *(f"{name}: {d}" if d == "i2t" else d for name in chosen for d in CLAIMED)]
+    shown = (*CLAIMED, "game")
+    header = ["method", *(f"{name}: {column}" if column == "i2t" else column for name in chosen for column in shown)]
     lines = [[cell(label), *chain(*(_scores(rows.get(label)) for rows in columns.values()))] for label in labels]
     protocols = ", ".join(f"`{p}`" for p in dict.fromkeys(board.conditions.protocol for board in chosen.values()))
     return "\n\n".join(
         [
             f"{protocols} on the test part, mean ± standard deviation.",
             markdown_table(header, lines),
+            GAME_LEGEND,
             "\n".join(f"- {name}: {_runs(board)}. {_conditions(board)}." for name, board in chosen.items()),
             *_ablations_side_by_side(chosen, kept),
         ]
@@ -90,15 +94,17 @@ def _board(board: Board, kept: Kept) -> list[str]:
             name = root if row is family[0] else f"– {suffix(row, root)}"
             cost = [duration(row.fit_seconds), memory(row.peak_memory) or "–"]
             scores = map(scores_of, row.summaries.values())
-            cells = [name, row.record.method, *scores, row.encoder or "–", row.seeds, row.selection, *cost]
+            who = [row.game_word, row.encoder or "–", row.seeds, row.selection]
+            cells = [name, row.record.method, *scores, *who, *cost]
             rows.append([*map(cell, cells)])
             rows += [_published(published, directions) for published in row.published]
-    header = ["experiment", "method", *directions, "encoders", "seeds", "checkpoint", "fit", "memory"]
+    header = ["experiment", "method", *directions, "game", "encoders", "seeds", "checkpoint", "fit", "memory"]
     return [
         f"### {cell(board.conditions.protocol)}",
         f"{_conditions(board)}. {_provenance(board)}",
         markdown_table(header, rows),
         *_ablations_of(board, kept),
+        *_games(board),
         *_other_protocols(board),
     ]
 
@@ -106,7 +112,7 @@ def _board(board: Board, kept: Kept) -> list[str]:
 def _published(published: PublishedResult, directions: Sequence[str]) -> list[str]:
     claim, scores = published.claim, published_scores(published, directions, "ours")
     source = cell(f"{claim.source} ({claim.standing})")
-    return [f"*published: {source}*", cell(claim.method), *scores, cell(claim.encoder), *[""] * 4]
+    return [f"*published: {source}*", cell(claim.method), *scores, "", cell(claim.encoder), *[""] * 4]
 
 
 def _ablations_of(board: Board, kept: Kept) -> list[str]:
@@ -152,6 +158,12 @@ def _ablations_side_by_side(chosen: Mapping[str, Board], kept: Kept) -> list[str
     return [_DIFFERENCE, table, *_explained([gain for row in rows for gain in row[2:]])]
 
 
+def _games(board: Board) -> list[str]:
+    """Show the figures behind the states of games."""
+    rows = [map(cell, line) for row in chain(*_families(board.rows).values()) for line in game_lines(row)]
+    return _folded("The adversarial game, mean over runs", GAME_HEADER, rows, GAME_NOTE) if rows else []
+
+
 def _other_protocols(board: Board) -> list[str]:
     """Show the other metrics of the same rankings, which need no runs of their own."""
     shared = set.intersection(*(set(run.record.metrics) for row in board.rows for run in row.runs))
@@ -181,8 +193,8 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     return _folded(f"Published numbers under other or unknown conditions ({len(claims)})", header, rows)
 
 
-def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", markdown_table(header, rows), "</details>"]
+def _folded(title: str, header: Sequence[str], rows: Iterable[Iterable[str]], *notes: str) -> list[str]:
+    return [f"<details><summary>{title}</summary>", *notes, markdown_table(header, rows), "</details>"]
 
 
 def _families(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -209,9 +221,9 @@ def _labelled(board: Board) -> dict[str, Row]:
 
 def _scores(row: Row | None) -> list[str]:
     if row is None:
-        return ["–"] * 3
+        return ["–"] * 4
     found = row.summaries
-    return [number(found["i2t"].mean), number(found["t2i"].mean), spread(found["mean"])]
+    return [number(found["i2t"].mean), number(found["t2i"].mean), spread(found["mean"]), cell(row.game_word)]
 
 
 def _runs(board: Board) -> str:

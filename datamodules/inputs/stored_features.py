@@ -27,7 +27,7 @@ class StoredImages(ImageInput):
 
     Args:
         encoder: Name of the store.
-        rotations: Whether training images come at four rotations; evaluation is always of upright ones.
+        rotations: Whether images come at four rotations, for methods that have a use for them.
         missing: `refuse` a data set of which the store lacks pictures, or `skip` these.
         folder: Where the stores are: a name in `runs`, where `extract` writes them by data sets, or else in the root of
             the data set; or an absolute path.
@@ -62,9 +62,10 @@ class StoredImages(ImageInput):
         return known
 
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
-        """Return rows of the store."""
+        """Return rows of the store, the same in training and evaluation."""
+        del training
         store = self._open(root)
-        return StoredRows(store, store.numbers(pictures), turned=training and self.rotations)
+        return StoredRows(store, store.numbers(pictures), turned=self.rotations)
 
     def made_by(self, root: Path) -> dict[str, Any]:
         """Return what made the rows of the store."""
@@ -151,15 +152,15 @@ class StoredRows(Stored):
 
     @property
     def form(self) -> Features:
-        """The form of feature vectors, in training at four rotations if asked for."""
+        """The form of feature vectors, at four rotations if asked for."""
         return Features(self.store.size, self.store.turns if self.turned else 1)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def rows(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Read feature vectors `(N, D)`, or `(N, turns, D)` in training at four rotations; float32."""
-        return self.store.read(self.numbers[index], turned=self.turned and generator is not None)
+        """Read feature vectors `(N, D)`, or `(N, turns, D)` at four rotations; float32."""
+        return self.store.read(self.numbers[index], turned=self.turned)
 
     def fingerprint(self) -> str:
         """Hash the manifest of the store and the numbers of the rows."""

@@ -36,7 +36,7 @@ class Stored(ABC):
             generator: Where training draws its augmentation from; None in evaluation, which has none.
 
         Returns:
-            Feature vectors `(N, D)` float32, in training `(N, turns, D)` where there are several of an image, or
+            Feature vectors `(N, D)` float32, `(N, turns, D)` where there are several of an image, or
             pictures `(N, 3, H, W)` uint8.
 
         Raises:

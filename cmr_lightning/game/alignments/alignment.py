@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.losses import AdversarialMode
 from cmr_lightning.losses.arithmetic import unit
 from cmr_lightning.ranges import Checked, CountFromZero, Width
 
@@ -57,9 +58,11 @@ class Adversary(Alignment):
 
     Attributes:
         discriminator: The network of the other player, which has an optimizer of its own.
+        mode: What the encoders minimise against a classifier; None against a critic.
     """
 
     discriminator: nn.Module
+    mode: AdversarialMode | None = None
 
     @abstractmethod
     def discriminator_losses(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ def test_records_from_before_memory_was_measured_and_pictures_were_counted_are_r
         (json.dumps({**CONTENT, "split": {"name": "a"}}), "split: it lacks checksum"),
         (json.dumps({**CONTENT, "selection": {"epoch": "last"}}), "selection: its epoch is no whole number"),
         (json.dumps({**CONTENT, "hardware": {"gpus": "H100"}}), "hardware: its gpus are no list"),
+        (json.dumps({**CONTENT, "game": {"state": "idle", "items": "many"}}), "game: its figure items is no number"),
         (json.dumps({**CONTENT, "protocol": "mAP"}), "Unknown protocol 'mAP'"),
         (json.dumps({**CONTENT, "metrics": {MAP: {**SCORES, "mean": math.nan}}}), "lacks finite numbers .* of map@all"),
         (json.dumps({**CONTENT, "metrics": {MAP: SCORES, "map@5-total/cos/label": {}}}), "of map@5-total/cos/label"),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
-from cmr_lightning.game import Stage, TrainingStages, TwoPlayerModel
+from cmr_lightning.game import AdversarialDiagnostics, Stage, TrainingStages, TwoPlayerModel
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.retriever import Retriever
@@ -62,7 +62,7 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
     data.batch_size = BATCH // together
     observer = Observer()
     parallel = {"strategy": "ddp", "devices": together, "plugins": [TorchElasticEnvironment()]} if together > 1 else {}
-    callbacks = [observer, *settings.pop("callbacks", [])]
+    callbacks = [observer, AdversarialDiagnostics(every_n_updates=5), *settings.pop("callbacks", [])]
     epochs = -1 if isinstance(model, Retriever) else 1
     limits = {"max_epochs": epochs, "max_steps": UPDATES, "limit_val_batches": 1.0, "num_sanity_val_steps": 0}
     exact = {"precision": "64-true", "log_every_n_steps": 10**6}
@@ -74,6 +74,7 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
         "gradients": observer.gradients,
         "weights": {name: value.clone() for name, value in model.state_dict().items()},
         "metrics": model.measurement.metrics,
+        "game": model.game.figures if isinstance(model, TwoPlayerModel) else {},
         "ranks": {
             name: [torch.from_numpy(getattr(ranks, array)) for array in ("offsets", "above", "size", "relevant")]
             for name, ranks in model.measurement.ranks.items()

@@ -52,3 +52,12 @@ def test_metrics_agree_and_no_item_is_counted_twice(training: str, observed: Pat
             assert together["metrics"][protocol] == pytest.approx(values, abs=1e-6)
         for name, arrays in alone["ranks"].items():
             assert all(map(torch.equal, together["ranks"][name], arrays)), name
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_what_is_known_of_the_game_agrees(training: str, observed: Path) -> None:
+    alone, *both = of(observed, training)
+    for together in both:
+        for name, value in alone["game"].items():
+            close = pytest.approx(value, abs=1e-3) if isinstance(value, float) else value  # an answer may turn over
+            assert together["game"][name] == close, name

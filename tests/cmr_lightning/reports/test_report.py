@@ -148,8 +148,8 @@ def test_composed_queries_have_one_direction_in_every_file(capsys: pytest.Captur
     assert "c2i: image asks with a text that says what to change, images answer" in page.text
     assert page.text.count("asked for") > 6
     markdown = Path("report/report.md").read_text(encoding="utf-8")
-    assert "| experiment | method | encoders | c2i | seeds | fit | memory |" in markdown
-    assert "| experiment | method | encoders | i2t | t2i | mean | seeds | fit | memory |" in markdown
+    assert "| experiment | method | encoders | c2i | game | seeds | fit | memory |" in markdown
+    assert "| experiment | method | encoders | i2t | t2i | mean | game | seeds | fit | memory |" in markdown
     assert "| composed/tirg | TIRG | FeatureMLP | 100.0 ± 0.0" in markdown
     with Path("report/report.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["dataset"] == "ComposedToys"]

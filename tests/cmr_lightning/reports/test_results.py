@@ -75,12 +75,12 @@ def test_kept_records_hold_all_that_tables_say_and_nothing_of_the_machine(projec
 def test_table_says_mean_spread_and_interval_over_seeds() -> None:
     for seed, score in enumerate((0.3, 0.4, 0.5)):
         make_run("toys/daml", score, seed, dataset="Wikipedia")
-    method, i2t, t2i, mean, _, seeds, checkpoint, fit, memory = rows(tables())["toys/daml"]
+    method, i2t, t2i, mean, game, _, seeds, checkpoint, fit, memory = rows(tables())["toys/daml"]
     half = 4.302653 * 0.1 / 3**0.5  # Student's t with two degrees of freedom
     assert mean == f"0.400 ± 0.100 \\[{0.4 - half:.3f}, {0.4 + half:.3f}\\]"
     assert i2t.startswith("0.410 ± 0.100")
     assert t2i.startswith("0.390 ± 0.100")
-    assert (method, seeds, fit, memory) == ("DAML", "0, 1, 2", "10 s", "700 MiB")
+    assert (method, game, seeds, fit, memory) == ("DAML", "–", "0, 1, 2", "10 s", "700 MiB")
     assert checkpoint == "epoch 3, best on validation"
     assert "less its variant" not in Path("README.md").read_text()
 
@@ -155,7 +155,7 @@ def test_published_numbers_stand_below_ours_or_apart() -> None:
     write_claims({**common, **agreeing}, {**common, "protocol": "not stated", "source": "B"})
     make_run("toys/daml", 0.5)
     text = tables()
-    assert "| *published: A paper (code)* | DAML | 0.250 (ours +0.260) |  |  | toy &#124; encoder |" in text
+    assert "| *published: A paper (code)* | DAML | 0.250 (ours +0.260) |  |  |  | toy &#124; encoder |" in text
     assert "Published numbers under other or unknown conditions (1)" in text
     assert "| DAML | mAP | 0.250 |  |  | toy &#124; encoder | not stated | code | B |" in text
 
@@ -172,10 +172,10 @@ def test_readme_shows_the_best_known_data_sets_side_by_side() -> None:
     before, table, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", text)
     assert (before, after) == ("# Mine\n\n", "\n\n## Licence\n")
     found = rows(table)
-    assert found["method"] == ["Pascal Sentence: i2t", "t2i", "mean", "Wikipedia: i2t", "t2i", "mean"]
-    assert found["DAML"] == ["0.630", "0.610", "0.620 ± 0.016"] * 2
-    assert found["DAML, no adversary"] == ["0.510", "0.490", "0.500 ± 0.000"] * 2
-    assert found["CCA"] == ["–", "–", "–", "0.410", "0.390", "0.400"]
+    assert found["method"] == ["Pascal Sentence: i2t", "t2i", "mean", "game", "Wikipedia: i2t", "t2i", "mean", "game"]
+    assert found["DAML"] == ["0.630", "0.610", "0.620 ± 0.016", "–"] * 2
+    assert found["DAML, no adversary"] == ["0.510", "0.490", "0.500 ± 0.000", "–"] * 2
+    assert found["CCA"] == ["–", "–", "–", "–", "0.410", "0.390", "0.400", "–"]
     assert "Toys" not in table
     assert "- Wikipedia: 1 to 5 runs a method." in table
     assert "| DAML | no adversary | +0.1200 | +0.1200 |" in table

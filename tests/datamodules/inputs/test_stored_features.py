@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cmr_lightning.batch import Features
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.errors import UserError
+from cmr_lightning.game import AdversarialDiagnostics
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_nce import InfoNCE
 from cmr_lightning.methods.ssal import SSAL
@@ -75,7 +75,7 @@ def test_evaluation_serves_each_item_once(root: Path) -> None:
     assert torch.equal(torch.cat([b.content for b in texts]), torch.stack([text_feature(c) for c in caption]))
 
 
-def test_rotations_in_training_if_asked_for_and_upright_in_evaluation(root: Path) -> None:
+def test_images_come_upright_or_at_four_rotations_if_asked_for(root: Path) -> None:
     for store in ("turned", "upright"):
         upright = album(root, StoredImages(store))
         assert upright.spec.image == Features(SIZE, turns=1)
@@ -84,30 +84,31 @@ def test_rotations_in_training_if_asked_for_and_upright_in_evaluation(root: Path
     assert data.spec.image == Features(SIZE, turns=4)
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(batch.image, expected(data, "train")[batch.image_id])
-    assert next(iter(data.val_dataloader()[0])).content.shape == (10, SIZE)
-    assert data.training_pairs().image.shape == (260, SIZE)
+    (seen,) = data.val_dataloader()[0]
+    assert torch.equal(seen.content, expected(data, "val"))
 
 
 def test_ssal_learns_from_four_rotations(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    model = toy_model(SSAL, data, discriminator=ModalityClassifier)
+    model = toy_model(SSAL, data)
     batch = next(iter(data.train_dataloader()))
     embeddings = model.eval().embed(batch)
     for turn, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         torch.testing.assert_close(embedded, model.embed_images(batch.image[:, turn]))
     losses = model.generator_losses(batch, embeddings)
-    assert losses["adversarial_rotation"].grad_fn is not None
-    trainer(max_epochs=1, limit_val_batches=1.0).fit(model, data)
-    assert model.measurement is not None
+    assert losses["rotation"].grad_fn is not None
+    trainer(max_epochs=1, limit_val_batches=1.0, callbacks=[AdversarialDiagnostics()]).fit(model, data)
+    upright = model.eval().embed_images(expected(data, "val")[:, 0])
+    torch.testing.assert_close(model.embedded.image, upright)
+    assert model.game.figures["rotation_views"] == 4
 
 
 def test_methods_without_rotations_refuse_them(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    unweighted = {"adversarial_rotation": 0.0}
     for build in (
         lambda: toy_model(InfoNCE, data),
         lambda: CCA(data.spec, components=2),
-        lambda: toy_model(SSAL, data, discriminator=ModalityClassifier, weights=unweighted),
+        lambda: toy_model(SSAL, data, turns=False),
     ):
         with pytest.raises(UserError, match=r"4 rotations, .* no use; set data\.image\.rotations to false"):
             build()
