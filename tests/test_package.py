@@ -80,8 +80,9 @@ MAY_IMPORT = {
     "evaluation": "errors files",
     "encoders": "batch errors files ranges",
     "embedding_model": "batch errors evaluation parallel ranges",
-    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors losses ranges "
-    "retriever",
+    "game": "batch discriminators embedding_model errors losses parallel ranges",
+    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors game.alignments "
+    "losses ranges retriever",
     "runs": "__main__ errors evaluation files",
     "reports": "errors evaluation files runs",
     "datamodules": "batch errors evaluation files ranges store",

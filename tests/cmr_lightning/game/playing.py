@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
@@ -20,7 +19,7 @@ from tests.toy import Toy, toy_model
 def daml(data: Toy, **kwargs: Any) -> DAML:
     """DAML on toy data, the same each time."""
     torch.manual_seed(1)
-    return toy_model(DAML, data, **{"discriminator": ModalityClassifier, **kwargs})
+    return toy_model(DAML, data, **kwargs)
 
 
 def trainer(**settings: Any) -> pl.Trainer:
@@ -32,7 +31,6 @@ class Pull(Retriever):
     """Only draws pairs together: a loss that is a mean over pairs, so batches can be put together."""
 
     terms: ClassVar[Mapping[str, float]] = {"pair": 1.0}
-    adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         return {"pair": paired_difference(*embeddings.pair)}

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from cmr_lightning.batch import Features
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.errors import UserError
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_nce import InfoNCE
@@ -90,24 +89,23 @@ def test_rotations_in_training_if_asked_for_and_upright_in_evaluation(root: Path
 
 def test_ssal_learns_from_four_rotations(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    model = toy_model(SSAL, data, discriminator=ModalityClassifier)
+    model = toy_model(SSAL, data)
     batch = next(iter(data.train_dataloader()))
     embeddings = model.eval().embed(batch)
     for turn, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         torch.testing.assert_close(embedded, model.embed_images(batch.image[:, turn]))
     losses = model.generator_losses(batch, embeddings)
-    assert losses["adversarial_rotation"].grad_fn is not None
+    assert losses["rotation"].grad_fn is not None
     trainer(max_epochs=1, limit_val_batches=1.0).fit(model, data)
     assert model.measurement is not None
 
 
 def test_methods_without_rotations_refuse_them(root: Path) -> None:
     data = album(root, StoredImages("turned", rotations=True))
-    unweighted = {"adversarial_rotation": 0.0}
     for build in (
         lambda: toy_model(InfoNCE, data),
         lambda: CCA(data.spec, components=2),
-        lambda: toy_model(SSAL, data, discriminator=ModalityClassifier, weights=unweighted),
+        lambda: toy_model(SSAL, data, weights={"rotation": 0.0}),
     ):
         with pytest.raises(UserError, match=r"4 rotations, .* no use; set data\.image\.rotations to false"):
             build()
