@@ -1,4 +1,4 @@
-"""An adversary costs one Python file and one YAML, a data set one module, one split and one card; ours stay as they are.
+"""An adversary costs one Python file and one YAML, a data set one module, one split and one card; ours stay the same.
 
 With the adversary, its method goes through the contract of all methods, in `test_all_methods.py`.
 """
