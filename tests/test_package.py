@@ -80,8 +80,9 @@ MAY_IMPORT = {
     "evaluation": "errors files",
     "encoders": "batch errors files ranges",
     "embedding_model": "batch errors evaluation parallel ranges",
-    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors losses ranges "
-    "retriever",
+    "game": "batch discriminators embedding_model errors evaluation losses parallel ranges",
+    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors game losses "
+    "ranges retriever",
     "runs": "__main__ errors evaluation files",
     "reports": "errors evaluation files runs",
     "datamodules": "batch errors evaluation files ranges store",
@@ -102,7 +103,17 @@ def test_package_knows_only_what_is_below_it(name: str) -> None:
 
 
 def test_losses_know_torch_only() -> None:
-    known = {"torch", "cmr_lightning", "__future__", "collections", "functools", "math", "typing", "itertools"}
+    known = {
+        "torch",
+        "cmr_lightning",
+        "__future__",
+        "collections",
+        "functools",
+        "math",
+        "operator",
+        "typing",
+        "itertools",
+    }
     for module in MODULES:
         if within(module, "cmr_lightning.losses"):
             assert {name.partition(".")[0] for name in imported_by(module)} <= known, module

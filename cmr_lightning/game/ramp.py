@@ -28,7 +28,7 @@ def total_updates(trainer: pl.Trainer, updates_per_epoch: int) -> int:
     limits += [steps] if steps > 0 else []
     if not limits:
         raise UserError(
-            "model.ramp needs to know how long the training is; set trainer.max_epochs or trainer.max_steps, or "
-            "model.ramp to false."
+            "model.ramp and model.shares need to know how long the training is; set trainer.max_epochs or "
+            "trainer.max_steps, or model.ramp to false and no shares."
         )
     return min(limits)

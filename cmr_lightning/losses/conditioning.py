@@ -17,6 +17,7 @@ def class_product(points: Tensor, classes: Tensor) -> Tensor:
     discriminator.
 
     Examples:
+        >>> import torch
         >>> class_product(torch.tensor([[2.0, 3.0]]), torch.tensor([[0, 1, 0, 0]]))
         tensor([[0., 0., 4., 6., 0., 0., 0., 0.]])
     """

@@ -13,7 +13,7 @@ GPU everything is small, and says only that it works. Printed are medians over t
                 that the device has left
     GPU         mean of the utilisation that the driver reports while training
     memory MiB  most memory in tensors
-    adversary   share of a step that discriminator and adversarial term cost: steps with and without them take turns
+    adversary   share of a step that discriminator and alignment cost: steps with and without them take turns
     test s      from pixels of 1,000 pictures to recall
     rsum        the recalls, which tell that something was learnt
 """
@@ -127,7 +127,7 @@ class Alternation(Meter):
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
         playing = len(self.steps) % 2 == 0
         model.active = {"generator", "discriminator"} if playing else {"generator"}
-        model.weights["adversarial"] = float(playing)
+        model.weights["alignment"] = float(playing)
         super().on_train_batch_start(trainer, model, batch, batch_idx)
 
     def share(self) -> float:

@@ -89,7 +89,7 @@ def batches(part: Part) -> Iterator[Batch]:
 
 def by_hand(parts: Built, updates: int) -> float:
     """Seconds of an update of a loop without anything around it."""
-    model, discriminator = parts.model, parts.model.discriminator
+    model, discriminator = parts.model, parts.model.alignment.discriminator
     players = model.players()
     generator_optimizer = model.generator_optimizer(players["generator"])
     discriminator_optimizer = model.discriminator_optimizer(players["discriminator"])
@@ -102,7 +102,7 @@ def by_hand(parts: Built, updates: int) -> float:
         modality_loss(discriminator(embeddings.image.detach()), discriminator(embeddings.text.detach())).backward()
         discriminator_optimizer.step()
         with frozen(discriminator):
-            losses = model.generator_losses(batch, embeddings)
+            losses = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
         generator_optimizer.zero_grad()
         sum(model.weights[name] * loss for name, loss in losses.items()).backward()
         generator_optimizer.step()

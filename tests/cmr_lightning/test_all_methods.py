@@ -15,25 +15,23 @@ from torch import Tensor
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.batch import Batch, ComposedQuery, rows
-from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
-from cmr_lightning.losses import binary_entropy
-from cmr_lightning.methods import METHODS as OURS
+from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.game.alignments import ModalityAdversary, WassersteinAdversary
+from cmr_lightning.game.balance import GradientBalance
+from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
 from datamodules.families.composed_data import ComposedPart
 from datamodules.reading.content import take
 from tests.building import EXPERIMENTS, ROOT, build, method_of, read, sgd, tiny, trainer, without_dropout
-from tests.outside.wasserstein import WassersteinInfoNCE
 
 OUTSIDE = ROOT / "tests" / "outside" / "experiments"
-METHODS: dict[str, type[EmbeddingModel]] = {**OURS, "WassersteinInfoNCE": WassersteinInfoNCE}
-"""Every method of the project, and one as a user writes it, whose adversary is no classifier."""
-
 RETRIEVERS = [name for name, method in METHODS.items() if issubclass(method, Retriever)]
 OF_METHOD = {
     name: [path for path in [*EXPERIMENTS, *OUTSIDE.glob("shapes/*.yaml")] if method_of(path) == name]
     for name in METHODS
 }
+"""Those of the project, and one with an adversary as a user writes it."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,10 +54,10 @@ def experiments_of(method: str) -> list[Path]:
 
 
 def _weighty_terms(experiment: Path) -> tuple[bool, int]:
-    """Whether there is a discriminator, and how many terms have a weight."""
+    """Whether there is an alignment, and how many terms have a weight."""
     arguments = read(experiment)["model"].get("init_args", {})
     terms = {**getattr(METHODS[method_of(experiment)], "terms", {}), **(arguments.get("weights") or {})}
-    return bool(arguments.get("discriminator")), sum(weight != 0 for weight in terms.values())
+    return bool(arguments.get("alignment")), sum(weight != 0 for weight in terms.values())
 
 
 # The game ------------------------------------------------------------------------------------------------------------
@@ -90,8 +88,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 
 
 def simplify(model: Retriever) -> None:
-    """Leave out what makes an update depend on more than the losses and the learning rate."""
+    """Leave out what makes an update depend on more than the losses, their weights and the learning rate."""
     without_dropout(model)
+    model.balance, model.caps = GradientBalance({}), {}
     model.generator_optimizer = model.discriminator_optimizer = sgd(0.01)
     model.schedule = None
     model.accumulate = 1
@@ -159,8 +158,14 @@ def test_a_step_reaches_the_parameters_of_its_own_player_only(method: str, parts
     assert any(name.startswith(("image_encoder", "text_encoder")) for name in steps.changes["generator"])
     if "discriminator" in players:
         assert steps.changes["discriminator"] == steps.moving["discriminator"]
-        if model.discriminator_output == "logit":  # a score's last bias has no gradient
-            assert steps.moving["discriminator"] == players["discriminator"]
+        idle = players["discriminator"] - steps.moving["discriminator"]
+        assert not idle or isinstance(model.alignment, WassersteinAdversary)  # whose last bias has no gradient
+
+
+def exact(model: Retriever, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The losses that draw no random numbers."""
+    drawn = () if model.alignment is None else model.alignment.stochastic_losses
+    return {name: loss for name, loss in losses.items() if name.rpartition("/")[2] not in drawn}
 
 
 class Duel(pl.Callback):
@@ -181,19 +186,18 @@ class Duel(pl.Callback):
     def _difficulty(model: Retriever, batch: Batch) -> float:
         """Return what the generator wants to be large: the discriminator's entropy, or its loss."""
         embeddings = model.embed(batch).detach()
-        if model.discriminator_output == "logit" and model.adversary == "entropy":
-            return binary_entropy(torch.cat(model.modality_logits(embeddings))).mean().item()
-        losses = model.discriminator_losses(batch, embeddings)
-        return sum(loss.item() for name, loss in losses.items() if name not in model.stochastic_losses)
+        if isinstance(model.alignment, ModalityAdversary) and model.alignment.mode == "entropy":
+            return model.discriminator_state(embeddings, (batch.label, batch.label))["discriminator_entropy"].item()
+        return sum(exact(model, model.discriminator_losses(batch, embeddings)).values()).item()
 
 
 @pytest.mark.parametrize("method", RETRIEVERS)
-def test_adversarial_terms_alone_make_it_harder_for_the_discriminator(method: str, parts: Parts) -> None:
+def test_what_aligns_makes_it_harder_for_the_discriminator(method: str, parts: Parts) -> None:
     model, data = parts(method)
-    if model.discriminator is None:
+    if not model.opponents():
         pytest.skip(f"no experiment of {method} has a discriminator")
     model.ramp = False
-    model.weights = {term: float(term in model.adversarial_terms) for term in model.terms}
+    model.weights = {term: float(term in model.aligning_terms) for term in model.weights}
     model.generator_optimizer, model.clip["generator"] = sgd(100.0), 1e-4  # a step of length 0.01
     duel = Duel()
     trainer(max_epochs=-1, max_steps=1, callbacks=[duel]).fit(model, data)
@@ -211,7 +215,7 @@ class OneTermOut(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Batch, batch_idx: int) -> None:
         self.out = self.terms[batch_idx]
-        model.weights = {term: float(term in self.terms and term != self.out) for term in model.terms}
+        model.weights = {term: float(term in self.terms and term != self.out) for term in model.weights}
 
     def on_before_backward(self, trainer: pl.Trainer, model: Any, loss: Tensor) -> None:
         if model.stake is not None:  # else it is the discriminator's turn
@@ -223,15 +227,14 @@ class OneTermOut(pl.Callback):
 def test_weight_0_takes_a_term_out(method: str, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = parts(method)
     model.ramp = False
-    losses_of = model.generator_losses
+    present_weights = model._present_weights
 
-    def noted(batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        losses = losses_of(batch, embeddings)
+    def noted(embeddings: Embeddings, losses: dict[str, Tensor]) -> dict[str, float]:
         model.found = {term: loss.detach() + 0.0 for term, loss in losses.items()}
-        return losses
+        return present_weights(embeddings, losses)
 
-    monkeypatch.setattr(model, "generator_losses", noted)
-    terms = [term for term in model.terms if model.weights[term] != 0 or term not in model.adversarial_terms]
+    monkeypatch.setattr(model, "_present_weights", noted)
+    terms = [term for term, weight in model.weights.items() if weight != 0 or term not in model.aligning_terms]
     fit(model, data, len(terms), OneTermOut(terms))
 
 
@@ -277,11 +280,12 @@ def all_losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     model.train()
     torch.manual_seed(0)
     embeddings = model.embed(batch)
-    losses = {f"generator/{name}": loss for name, loss in model.generator_losses(batch, embeddings).items()}
-    if model.discriminator is not None:
-        found = model.discriminator_losses(batch, embeddings.detach())
-        losses |= {f"discriminator/{name}": loss for name, loss in found.items()}
-    return losses
+    of_generator = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
+    of_discriminator = model.discriminator_losses(batch, embeddings.detach())
+    return {
+        **{f"generator/{name}": loss for name, loss in of_generator.items()},
+        **{f"discriminator/{name}": loss for name, loss in of_discriminator.items()},
+    }
 
 
 @pytest.mark.parametrize("method", RETRIEVERS)
@@ -290,11 +294,11 @@ def test_losses_do_not_depend_on_the_order_of_a_batch(method: str, parts: Parts)
     batch = a_batch(data, torch.arange(0, 60, 5))
     one = all_losses(model, batch)
     other = all_losses(model, in_order(batch, torch.randperm(12)))
-    assert set(one) >= {f"generator/{term}" for term in model.terms if model.weights[term] != 0}
+    assert set(one) >= {f"generator/{term}" for term, weight in model.weights.items() if weight != 0}
     for name, loss in one.items():
         assert loss.ndim == 0, f"{name} is no scalar"
-        if name.partition("/")[2] not in model.stochastic_losses:
-            assert other[name].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5), name
+    for name, loss in exact(model, one).items():
+        assert other[name].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5), name
 
 
 @pytest.mark.parametrize("method", RETRIEVERS)
@@ -365,8 +369,7 @@ def test_gpu_and_cpu_agree_on_losses_and_gradients(method: str, parts: Parts, mo
     found = {}
     for device in ("cpu", "cuda"):
         there = copy.deepcopy(model).to(device)
-        losses = all_losses(there, there.transfer_batch_to_device(batch, torch.device(device), 0))
-        losses = {name: loss for name, loss in losses.items() if name.partition("/")[2] not in model.stochastic_losses}
+        losses = exact(there, all_losses(there, there.transfer_batch_to_device(batch, torch.device(device), 0)))
         torch.stack(list(losses.values())).sum().backward()
         gradients = {name: p.grad for name, p in there.named_parameters() if p.grad is not None}
         found[device] = {name: value.detach().cpu() for name, value in (losses | gradients).items()}

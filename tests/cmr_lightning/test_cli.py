@@ -16,6 +16,7 @@ from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from cmr_lightning.__main__ import main
 from cmr_lightning.files.config_files import config_files
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.parallel.two_player_precision import TwoPlayerPrecision
 from datamodules.base import PartName
@@ -89,7 +90,7 @@ def test_of_several_config_files_the_later_wins(tmp_path: Path, built: Callable[
     (tmp_path / "longer.yaml").write_text("trainer: {max_epochs: 9}\n")
     cli = built(f"--config={tmp_path / 'smaller.yaml'}", f"--config={tmp_path / 'longer.yaml'}")
     assert (cli.model.dim, cli.trainer.max_epochs) == (4, 9)
-    assert cli.model.discriminator is not None
+    assert isinstance(cli.model.alignment, ModalityAdversary)
     assert cli.options.experiment == "toy+smaller+longer"
 
 
@@ -102,17 +103,17 @@ def test_interpolations_follow_overrides(override: list[str], dropout: float, bu
 
 
 def test_dotted_overrides_reach_the_model_and_the_config(built: Callable[..., Built]) -> None:
-    of_model = ("generator_optimizer.lr=3e-4", "weights.adversarial=0", "image_encoder.hidden=[7, 5]")
+    of_model = ("generator_optimizer.lr=3e-4", "weights.alignment=0", "image_encoder.hidden=[7, 5]")
     cli = built(*(f"--model.{option}" for option in of_model), "--data.batch_size=12")
     generator, _ = cli.model.configure_optimizers()[0]
     assert generator.param_groups[0]["lr"] == 3e-4
-    assert cli.model.weights == {**DAML.terms, "adversarial": 0}
+    assert cli.model.weights == {**DAML.terms, "alignment": 0}
     sizes = [layer.out_features for layer in cli.model.image_encoder.layers if hasattr(layer, "out_features")]
     assert sizes == [7, 5, 8]
     assert cli.datamodule.batch_size == 12
     resolved = cli.resolved()["model"]["init_args"]
     assert resolved["generator_optimizer"]["init_args"]["lr"] == 3e-4
-    assert resolved["weights"] == {"adversarial": 0}
+    assert resolved["weights"] == {"alignment": 0}
 
 
 @pytest.mark.parametrize("precision", ["16", "'16'", "16-mixed"])  # in YAML a number, and two words
@@ -198,7 +199,7 @@ def test_metrics_file_counts_generator_updates(finished: Path) -> None:
     assert {f"train/generator/{term}" for term in DAML.terms} <= set(rows[0])
     best = read_json(finished / "fit.json")["selection"]
     assert max(float(row[SCORE]) for row in rows if row[SCORE]) == pytest.approx(best["value"])
-    assert any(row["game/gradient_share"] for row in rows)
+    assert any(row["game/gradient_share/alignment"] for row in rows)
 
 
 def test_overwrite_starts_again(toy: Path, run: Path) -> None:
@@ -293,7 +294,7 @@ def test_test_of_a_given_checkpoint(run: Path, finished: Path) -> None:
         ("--data.batch_size=many", ["batch_size", "many"]),
         ("--data.batch_size=97", ["data.batch_size is 97"]),
         ("--trainer.max_epochs=soon", ["trainer.max_epochs: expected int; got soon"]),
-        ("--model.adversary=revesal", ["model (DAML).adversary: expected one of 'reversal', ", "; got revesal"]),
+        ("--model.alignment.mode=revesal", ["alignment.mode: expected one of 'reversal', ", "; got revesal"]),
         (
             "--model.image_encoder.hidden=[a]",
             ["model (DAML).image_encoder.hidden: should be a valid integer, ", "; got a"],
@@ -356,7 +357,7 @@ REFUSED = [
     (["--model.ramp=null"], "model (DAML).ramp: expected bool; got None"),
     (["--model.dim=null"], "model (DAML).dim: should be a valid integer; got None"),
     (["--model.weights={'inter': 1.0e+30}"], "weights: should be less than or equal to 1000000; got 1e+30"),
-    (["--model.discriminator.hidden=[0]"], "discriminator.hidden: should be greater than or equal to 1"),
+    (["--model.alignment.discriminator.hidden=[0]"], "discriminator.hidden: should be greater than or equal to 1"),
     (["--data=Shapes", "--data.picture_size=null"], "data (Shapes).picture_size: should be a valid integer; got None"),
     (["--data=Shapes", "--data.batch_size=-1"], "data (Shapes).batch_size: should be greater than or equal to 1"),
     (["--trainer.devices=-1"], "`devices`"),
@@ -428,8 +429,7 @@ def test_class_without_items(
 
 
 def test_checkpoint_of_another_method(toy: Path, run: Path, tmp_path: Path, complaint: Complaint) -> None:
-    discriminator = "    discriminator: {class_path: ModalityClassifier}\n"
-    toy.write_text(toy.read_text().replace("DAML", "Triplet").replace(discriminator, ""))
+    toy.write_text(toy.read_text().replace("DAML", "Triplet"))
     checkpoint = run / "checkpoints" / "best.ckpt"
     error = complaint("test", f"--config={toy}", f"--ckpt_path={checkpoint}", f"--run_dir={tmp_path / 'new'}")
     assert "model was cmr_lightning.methods.DAML and is cmr_lightning.methods.Triplet" in error

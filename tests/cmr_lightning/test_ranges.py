@@ -21,6 +21,7 @@ from torch import nn
 
 import cmr_lightning.encoders
 import cmr_lightning.game
+import cmr_lightning.game.alignments
 from cmr_lightning import discriminators, ranges
 from cmr_lightning.callbacks import WandbWatch
 from cmr_lightning.config_errors import errors_for_people
@@ -67,7 +68,10 @@ NAN, INF = math.nan, math.inf
         (lambda: toy_model(DAML, Toy(), weights={"inter": -1.0}), "weights of DAML is {'inter': -1.0}"),
         (lambda: toy_model(DAML, Toy(), weights={"inter": 1e30}), "weights of DAML is {'inter': 1e+30}"),
         (lambda: toy_model(DAML, Toy(), weights={"inter": NAN}), "weights of DAML is {'inter': nan}"),
-        (lambda: toy_model(DAML, Toy(), weights=dict.fromkeys(DAML.terms, 0)), "model.weights are all 0"),
+        (
+            lambda: toy_model(DAML, Toy(), weights=dict.fromkeys((*DAML.terms, "alignment"), 0)),
+            "model.weights are all 0",
+        ),
         (lambda: toy_model(Triplet, Toy(), margin=2.5), "margin of Triplet is 2.5"),
         (lambda: toy_model(InfoNCE, Toy(), temperature=INF), "temperature of InfoNCE is inf"),
         (lambda: toy_model(InfoNCE, Toy(), temperature=0), "temperature of InfoNCE is 0"),
@@ -161,6 +165,7 @@ def everything_that_can_be_named() -> Iterator[type]:
         *(vars(cmr_lightning.encoders)[name] for name in cmr_lightning.encoders.__all__),
         *(vars(discriminators)[name] for name in discriminators.__all__),
         *vars(cmr_lightning.game).values(),
+        *vars(cmr_lightning.game.alignments).values(),
     ]
     for kind in (*of_data, *of_models):
         ours = isinstance(kind, type) and kind.__module__.partition(".")[0] in ("cmr_lightning", "datamodules")
@@ -218,7 +223,10 @@ NONE = {
     "compile": "not compiled",
     "generator_clip": "not clipped",
     "discriminator_clip": "not clipped",
-    "discriminator": "no adversary",
+    "alignment": "none",
+    "WassersteinAdversary.classes": "the critic is told none",
+    "shares": "plain weights",
+    "caps": "not capped",
     "schedule": "constant rates",
     "DAML.margin": "the unbounded form",
     "neighbours": "all of the batch",
@@ -228,6 +236,7 @@ NONE = {
     "vectors": "words start at random",
     "captions_per_image": "all",
     **{f"{data}.{key}": "the usual input" for data in OPTIONAL_INPUTS for key in ("image", "text")},
+    "orientation": "that of the data set",
     "label_separator": "one label each",
     "workers": "one per core",
     "max_length": "as long as the longest",
@@ -241,6 +250,7 @@ ZERO = {
     "margin": "what is nearer counts, as far as it is",
     "negatives": "the term has no negatives",
     "ridge": "not regularised",
+    "ModalityAdversary.r1": "no penalty",
     "InfoMax.level": "the stem",
     "TIRGInfoMax.level": "the stem",
     "PascalSentence.split": "the first",
@@ -257,11 +267,13 @@ LIST = {"FeatureMLP.hidden": "layers", "ModalityClassifier.hidden": "layers", "R
 
 
 def meant(kind: str, path: tuple[str, ...], value: Any) -> bool:
-    """True for what has a meaning: by key, or by class and key."""
+    """True for what has a meaning: by key, or by class and key; a weight of 0 takes its term out."""
+    if path[-2] == "weights":
+        return value == 0
     if isinstance(value, list):
         words: dict[str, str] = LIST
     elif value == 0:
-        words = ZERO if path[-2] != "weights" else {path[-1]: "the term is taken out"}
+        words = ZERO
     elif value == -1:
         words = {"last_epoch": "torch's `not resumed`"}
     else:
@@ -336,7 +348,7 @@ def build(key: str, settings: Any) -> None:
         if key == "schedule":
             try_out(factory, rate=0.1, steps=20)
         else:
-            toy_model(DAML, Toy(), discriminator=ModalityClassifier, **{key: factory}).configure_optimizers()
+            toy_model(DAML, Toy(), **{key: factory}).configure_optimizers()
 
 
 def faults(parser: ArgumentParser, parts: Parts, cases: Sequence[tuple[str, tuple[str, ...], Any]]) -> list[str]:

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from cmr_lightning.batch import Batch, Pixels
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.errors import UserError
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.retriever import Retriever
 from tests.cmr_lightning.game.playing import daml, trainer
 from tests.toy import Toy, encoder, toy_model
@@ -15,8 +17,16 @@ from tests.toy import Toy, encoder, toy_model
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"weights": {"innter": 1.0}}, "innter"), ({"discriminator": None}, r"model\.discriminator")],
-    ids=["unknown weight", "adversarial weight without adversary"],
+    [
+        ({"weights": {"innter": 1.0}}, r"names innter, which DAML does not have; its terms are .*, label, alignment\."),
+        ({"alignment": None, "weights": {"alignment": 1.0}}, r"DAML without an alignment does not have; .*, label\."),
+        ({"shares": {"inter": 0.1}}, r"model\.shares names inter, but is for .*, and DAML has alignment\."),
+        (
+            {"alignment": None, "caps": {"alignment": 0.1}},
+            r"model\.caps names alignment, .* DAML without .* has none\.",
+        ),
+        ({"fresh_batches": True, "accumulate": 2}, r"model\.fresh_batches .* model\.accumulate .* leave one .* out"),
+    ],
 )
 def test_impossible_setting_is_refused(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -39,13 +49,6 @@ class Rows(WithoutTerms):
     terms = {"gap": 1.0}  # noqa: RUF012
 
 
-class Logits(WithoutTerms):
-    terms = {"gap": 1.0}  # noqa: RUF012
-
-    def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        return {"gap": self.modality_logits(embeddings)[0].mean()}
-
-
 class Scalar(Gap):
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         return {"gap": embeddings.image.mean()}
@@ -57,7 +60,6 @@ class Scalar(Gap):
         (WithoutTerms, "WithoutTerms names no loss terms; set `terms"),
         (Scalar, r"Scalar\.generator_losses computes gap, which is none of the class's `terms`; those are distance"),
         (Rows, r"Rows\.generator_losses computes gap of the shape \(8,\), but a loss is one number"),
-        (Logits, r"Logits has no adversary; set model\.discriminator"),
     ],
 )
 def test_what_a_method_lacks_is_named(method: type[Retriever], message: str) -> None:
@@ -120,8 +122,9 @@ def test_points_of_another_size_are_refused() -> None:
 )
 def test_state_of_a_discriminator(image: float, text: float, accuracy: float, entropy: float) -> None:
     """A sure one, a fooled one, and one that is undecided, which is never right."""
-    model = daml(Toy(), discriminator=lambda dim: Constant())
-    state = model.discriminator_state(Embeddings(torch.full((4, 8), image), torch.full((4, 8), text)))
+    model = daml(Toy(), alignment=partial(ModalityAdversary, discriminator=lambda dim: Constant()))
+    labels = torch.zeros(4, dtype=torch.long), torch.zeros(2, dtype=torch.long)
+    state = model.discriminator_state(Embeddings(torch.full((4, 8), image), torch.full((2, 8), text)), labels)
     assert state["discriminator_accuracy"] == accuracy
     assert state["discriminator_entropy"] == pytest.approx(entropy, abs=1e-6)
 

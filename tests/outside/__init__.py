@@ -1,1 +1,1 @@
-"""What a user keeps outside this repository: a method, a data set, and the experiments that use them."""
+"""What a user keeps outside this repository: an adversary, a data set, and the experiments that use them."""

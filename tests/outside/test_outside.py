@@ -1,8 +1,9 @@
-"""A method costs one Python file and one YAML, a data set one module, one split and one card; nothing here is changed.
+"""An adversary costs one Python file and one YAML, a data set one module, one split and one card; ours stay the same.
 
-The method goes through the contract of all methods, in `test_all_methods.py`.
+With the adversary, its method goes through the contract of all methods, in `test_all_methods.py`.
 """
 
+import csv
 import json
 from pathlib import Path
 
@@ -46,6 +47,22 @@ def test_a_data_set_is_prepared_trained_on_and_tested(
     record = json.loads((run / "record.json").read_text())
     assert record["experiment"] == "herbarium/triplet"
     assert record["split"]["name"] == "by sheet"
+
+
+def test_an_adversary_plays_by_its_share(tmp_path: Path) -> None:
+    experiment, run = OUTSIDE / "experiments" / "shapes" / "least_squares.yaml", tmp_path / "run"
+    small = [
+        "--data.num_train=64",
+        "--data.num_val=40",
+        "--data.num_test=40",
+        "--data.batch_size=16",
+        "--trainer.max_epochs=2",
+    ]
+    assert main(["fit", f"--config={experiment}", f"--run_dir={run}", "--trainer.accelerator=cpu", *small]) == 0
+    with (run / "metrics.csv").open(newline="") as file:
+        weights = [float(row["game/weight/alignment"]) for row in csv.DictReader(file) if row["game/weight/alignment"]]
+    assert len(weights) == 1
+    assert weights[0] > 0
 
 
 def test_a_card_has_the_table_of_the_facts() -> None:

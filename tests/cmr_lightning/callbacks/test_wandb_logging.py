@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from cmr_lightning.__main__ import main
+from cmr_lightning.runs.settings import look_up
 from tests.building import ROOT, write_toy
 from tests.cmr_lightning.callbacks.wandb_server import ENTITY, PROJECT, SWEEP, WandbServer, wandb_server
 from tests.cmr_lightning.sweep.made import write_sweep
@@ -219,7 +220,7 @@ def test_wandb_sweep_and_agent_start_our_command_which_reports_to_the_server(tmp
     ours = ["--trainer.logger=WandbLogger", "--trainer.max_epochs=2", "--run_dir=runs/${oc.env:WANDB_RUN_ID}"]
     content["command"] = [*content["command"][:-1], *ours, "${args}"]
     path.write_text(yaml.safe_dump(content))
-    values = {"model.generator_optimizer.lr": 0.003, "model.adversary": "entropy"}
+    values = {"model.generator_optimizer.lr": 0.003, "model.alignment.mode": "entropy"}
     args = {key: {"value": value} for key, value in values.items()}
     with wandb_server() as server:
         trial = {"type": "run", "run_id": "trial1", "program": content["program"], "args": args}
@@ -233,8 +234,7 @@ def test_wandb_sweep_and_agent_start_our_command_which_reports_to_the_server(tmp
     assert (server.runs["trial1"]["sweep"], server.runs["trial1"]["exitcode"]) == (SWEEP, 0)
     config = unwrapped(server, "trial1")
     assert {key: config[key] for key in values} == values
-    model = config["model"]["init_args"]
-    assert (model["generator_optimizer"]["init_args"]["lr"], model["adversary"]) == (0.003, "entropy")
+    assert {key: look_up(config, key) for key in values} == values
     assert steps(server, "trial1", SCORE) == [6, 12]
     scores = [row[SCORE] for row in server.history["trial1"] if SCORE in row]
     assert server.summary["trial1"][SCORE] == {"max": max(scores)}

@@ -1,14 +1,15 @@
 """Small games that the tests of this folder share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import paired_difference
 from cmr_lightning.methods.daml import DAML
@@ -20,7 +21,7 @@ from tests.toy import Toy, toy_model
 def daml(data: Toy, **kwargs: Any) -> DAML:
     """DAML on toy data, the same each time."""
     torch.manual_seed(1)
-    return toy_model(DAML, data, **{"discriminator": ModalityClassifier, **kwargs})
+    return toy_model(DAML, data, **kwargs)
 
 
 def trainer(**settings: Any) -> pl.Trainer:
@@ -32,10 +33,39 @@ class Pull(Retriever):
     """Only draws pairs together: a loss that is a mean over pairs, so batches can be put together."""
 
     terms: ClassVar[Mapping[str, float]] = {"pair": 1.0}
-    adversarial_terms: ClassVar[tuple[str, ...]] = ()
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         return {"pair": paired_difference(*embeddings.pair)}
+
+
+def two_lives(
+    make: Callable[[Toy], Retriever], stop_at: int, folder: Path, epochs: int = 2, **settings: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a training and its test end, and how they do if it is stopped after so many batches and resumed."""
+
+    def keep(trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == stop_at:
+            trainer.save_checkpoint(folder / "stop.ckpt")
+
+    def live(resume: Path | None = None) -> dict[str, Any]:
+        data = Toy()
+        model = make(data)
+        fit = trainer(max_epochs=epochs, callbacks=[LambdaCallback(on_train_batch_end=keep)], **settings)
+        pl.seed_everything(5, verbose=False)
+        if resume:
+            torch.rand(17)  # a resumed process has another random history
+        fit.fit(model, data, ckpt_path=resume)
+        fit.test(model, data, verbose=False)
+        states = {name: value.clone() for name, value in model.state_dict().items()}
+        return {"states": states, "shares": model.balance.weights, "metrics": model.measurement.metrics}
+
+    return live(), live(resume=folder / "stop.ckpt")
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two trainings ended alike, bit for bit."""
+    equal = all(torch.equal(value, other["states"][name]) for name, value in one["states"].items())
+    return equal and (one["shares"], one["metrics"]) == (other["shares"], other["metrics"])
 
 
 class Norms(pl.Callback):

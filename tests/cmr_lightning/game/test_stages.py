@@ -16,6 +16,7 @@ from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.errors import UserError
 from cmr_lightning.game import AdversarialDiagnostics, Stage, TrainingStages
+from cmr_lightning.game.alignments import ModalityAdversary
 from cmr_lightning.methods.cca import CCA
 from cmr_lightning.methods.info_max import InfoMax
 from cmr_lightning.methods.miite import MIITE
@@ -32,7 +33,7 @@ BACKBONE = "image_encoder.layers.1"
 
 ENCODERS = ["image_encoder", "text_encoder"]
 STAGES = [
-    Stage("triplet", 1, players=["generator"], frozen=[BACKBONE], generator_lr=2e-2, weights={"adversarial": 0.0}),
+    Stage("triplet", 1, players=["generator"], frozen=[BACKBONE], generator_lr=2e-2, weights={"alignment": 0.0}),
     Stage("discriminator", 2, players=["discriminator"], discriminator_lr=3e-3),
     Stage("both", 2, frozen=[BACKBONE]),
     Stage("all", 1, generator_lr=2e-4, ramp=False),
@@ -46,7 +47,10 @@ def miite(data: Toy, **kwargs: Any) -> MIITE:
     encoders = {"image_encoder": encoder, "text_encoder": encoder, "dim": 8}
     adam = partial(Adam, lr=1e-2, weight_decay=0.1)
     optimizers = {"generator_optimizer": adam, "discriminator_optimizer": adam}
-    game = {"discriminator": partial(ModalityClassifier, dropout=0.1), "weights": {"adversarial": 0.5}}
+    game = {
+        "alignment": partial(ModalityAdversary, discriminator=partial(ModalityClassifier, dropout=0.1)),
+        "weights": {"alignment": 0.5},
+    }
     return MIITE(spec=data.spec, **{**encoders, **optimizers, **game, **kwargs})
 
 
@@ -73,7 +77,7 @@ class Watch(pl.Callback):
         self.model = model
         self.epochs.append(trainer.current_epoch)
         self.requiring.append({name for name, p in model.named_parameters() if p.requires_grad})
-        self.weights.append(model.weight("adversarial"))
+        self.weights.append(model.weight("alignment"))
         self.rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers))
         if not self.states:
             self.states.append(state(model))
@@ -110,7 +114,7 @@ def watched() -> Watch:
 def test_each_stage_has_its_parameters_require_gradients(watched: Watch) -> None:
     model = watched.model
     everything = {name for name, _ in model.named_parameters()}
-    theirs, backbone = names(model, "discriminator."), names(model, f"{BACKBONE}.")
+    theirs, backbone = names(model, "alignment.discriminator."), names(model, f"{BACKBONE}.")
     thawed = everything - backbone
     expected = [thawed - theirs, theirs, theirs, thawed, thawed, everything]
     assert backbone
@@ -121,7 +125,7 @@ def test_each_stage_has_its_parameters_require_gradients(watched: Watch) -> None
 def test_each_stage_moves_weights_and_statistics_that_are_not_frozen(watched: Watch) -> None:
     model = watched.model
     everything = set(model.state_dict())
-    theirs, backbone = names(model, "discriminator."), names(model, f"{BACKBONE}.")
+    theirs, backbone = names(model, "alignment.discriminator."), names(model, f"{BACKBONE}.")
     assert any("running_mean" in name for name in everything - theirs)
     assert watched.moved(0, 0) == everything - theirs - backbone
     assert watched.moved(1, 2) == theirs
@@ -138,7 +142,7 @@ def test_a_frozen_network_keeps_its_statistics_while_the_rest_of_its_encoder_lea
 
 def test_frozen_parameters_are_in_their_optimizer_without_gradients(watched: Watch) -> None:
     model = watched.model
-    theirs, backbone = names(model, "discriminator."), names(model, f"{BACKBONE}.")
+    theirs, backbone = names(model, "alignment.discriminator."), names(model, f"{BACKBONE}.")
     steps = iter(watched.gradients)
     for epoch in watched.epochs:
         if epoch > 0:
@@ -208,7 +212,7 @@ def test_after_the_training_the_model_is_as_it_was(watched: Watch, data: Toy) ->
     model = watched.model
     assert all(p.requires_grad for p in model.parameters())
     assert model.active == {"generator", "discriminator"}
-    assert (model.weights["adversarial"], model.ramp, model.ramp_span) == (0.5, True, None)
+    assert (model.weights["alignment"], model.ramp, model.stage_span) == (0.5, True, None)
     model = miite(data)
     fit(model, data, [Stage("discriminator", players=["discriminator"])], max_epochs=1)
     assert all(module.training for module in model.modules())
@@ -271,7 +275,8 @@ def test_the_game_can_be_watched_while_an_encoder_is_frozen(tmp_path: Path, data
     watched = {"logger": MetricsFile(Run(tmp_path)), "max_epochs": 1}
     fit(miite(data, ramp=False), data, [Stage("half", frozen=["text_encoder"])], AdversarialDiagnostics(1), **watched)
     with (tmp_path / "metrics.csv").open(newline="") as file:
-        shares = [float(row["game/gradient_share"]) for row in csv.DictReader(file) if row["game/gradient_share"]]
+        found = [row["game/gradient_share/alignment"] for row in csv.DictReader(file)]
+    shares = [float(share) for share in found if share]
     assert len(shares) == BATCHES
     assert all(0 < share < 1 for share in shares)
 
@@ -294,21 +299,25 @@ def test_impossible_stages_are_refused(stages: list[Stage], message: str) -> Non
     [
         (Stage("one", frozen=["image_encoder.layer"]), {}, "freezes image_encoder.layer, which is no module"),
         (Stage("one", frozen=ENCODERS), {}, "leaves nothing to train of generator"),
-        (Stage("one", frozen=["discriminator"]), {}, "nothing to train of discriminator"),
+        (Stage("one", frozen=["alignment.discriminator"]), {}, "nothing to train of discriminator"),
         (Stage("one", players=["discriminator", "generator"], frozen=ENCODERS), {}, "nothing to train of generator"),
-        (Stage("one", players=["discriminator"], frozen=["discriminator"]), {}, "nothing to train of discriminator"),
-        (Stage("one", players=["discriminator"]), {"discriminator": None}, "nothing to train of discriminator"),
+        (
+            Stage("one", players=["discriminator"], frozen=["alignment.discriminator"]),
+            {},
+            "nothing to train of discriminator",
+        ),
+        (Stage("one", players=["discriminator"]), {"alignment": None}, "nothing to train of discriminator"),
         (Stage("one", weights={"tripplet": 1.0}), {}, "tripplet"),
-        (Stage("one", weights={"triplet": 0.0, "adversarial": 0.0}), {}, "the weights of all terms are 0"),
-        (Stage("one", weights={"adversarial": 1.0}), {"discriminator": None}, r"set model\.discriminator"),
-        (Stage("one", discriminator_lr=1.0), {"discriminator": None}, r"set model\.discriminator"),
+        (Stage("one", weights={"triplet": 0.0, "alignment": 0.0}), {}, "the weights of all terms are 0"),
+        (Stage("one", weights={"alignment": 1.0}), {"alignment": None}, r"set model\.alignment"),
+        (Stage("one", discriminator_lr=1.0), {"alignment": None}, r"set model\.alignment"),
         (Stage("one", generator_lr=1.0), {"schedule": partial(StepLR, step_size=1)}, r"model\.schedule"),
         (Stage("one", 5), {}, r"trainer\.max_epochs is 6, but the stages end after 5"),
     ],
 )
 def test_stages_must_fit_the_model(stage: Stage, settings: dict[str, Any], message: str, data: Toy) -> None:
-    if settings.get("discriminator", "") is None:
-        settings = {**settings, "weights": {"adversarial": 0.0}}
+    if settings.get("alignment", "") is None:
+        settings = {**settings, "weights": {}}
     with pytest.raises(UserError, match=message):
         fit(miite(data, **settings), data, [stage])
 

@@ -82,9 +82,9 @@ def test_gradients_are_clipped_per_player(player: str, data: Toy) -> None:
     assert max(norms.norms[other]) > 1e-3
 
 
-def test_adversarial_weight_follows_the_ramp(data: Toy) -> None:
-    model, seen = daml(data, weights={"adversarial": 0.5}), []
-    watch = LambdaCallback(on_train_batch_start=lambda *_: seen.append(model.weight("adversarial")))
+def test_the_weight_of_an_alignment_follows_the_ramp(data: Toy) -> None:
+    model, seen = daml(data, weights={"alignment": 0.5}), []
+    watch = LambdaCallback(on_train_batch_start=lambda *_: seen.append(model.weight("alignment")))
     trainer(max_epochs=2, callbacks=[watch]).fit(model, data)
     assert seen[0] == 0
     assert seen == sorted(seen)

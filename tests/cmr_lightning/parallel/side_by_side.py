@@ -14,17 +14,20 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from torch import Tensor
 
-from cmr_lightning.discriminators import ModalityClassifier
 from cmr_lightning.encoders import FeatureMLP
 from cmr_lightning.game import AdversarialDiagnostics, Stage, TrainingStages, TwoPlayerModel
+from cmr_lightning.game.alignments import ConditionalAdversary, WassersteinAdversary
+from cmr_lightning.losses import unit_slope_penalty
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.retriever import Retriever
@@ -73,6 +76,7 @@ def train(model: Any, data: Any, together: int, **settings: Any) -> dict[str, An
         "losses": observer.losses,
         "gradients": observer.gradients,
         "weights": {name: value.clone() for name, value in model.state_dict().items()},
+        "shares": dict(model.balance.weights) if isinstance(model, TwoPlayerModel) else {},
         "metrics": model.measurement.metrics,
         "game": model.game.figures if isinstance(model, TwoPlayerModel) else {},
         "ranks": {
@@ -110,7 +114,7 @@ def toy(together: int, train_settings: dict[str, Any] | None = None, **settings:
     """DAML on the toy data, with encoders that standardise features over the batch."""
     data = Toy(num_train=83)
     pl.seed_everything(1, verbose=False)
-    parts = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8, "discriminator": ModalityClassifier}
+    parts = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8}
     optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
     model = DAML(spec=data.spec, **{**parts, **optimizers, **settings})
     return train(model, data, together, **(train_settings or {}))
@@ -126,10 +130,32 @@ def staged(together: int) -> dict[str, Any]:
     return toy(together, {"callbacks": [TrainingStages(stages)], "max_epochs": 4, "max_steps": -1})
 
 
+def of_a_share(together: int) -> dict[str, Any]:
+    """Against an adversary that is told predicted classes, with a share of the gradient and batches of its own."""
+    adversary = partial(ConditionalAdversary, classes="predicted", r1=1.0)
+    game = {"fresh_batches": True, "discriminator_steps": 3, "shares": {"alignment": 0.2}, "caps": {"alignment": 0.25}}
+    return toy(together, alignment=adversary, **game)
+
+
+def against_a_critic(together: int) -> dict[str, Any]:
+    """With the same random points between the modalities in all processes."""
+
+    def penalty(*arguments: Any) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return unit_slope_penalty(*arguments)
+
+    critic = {"alignment": partial(WassersteinAdversary, classes="labels", space="unit"), "discriminator_steps": 2}
+    with patch("cmr_lightning.game.alignments.adversaries.unit_slope_penalty", penalty):
+        return toy(together, discriminator_optimizer=sgd(0.01), **critic)
+
+
 OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "accumulating": lambda together: toy(together, discriminator_steps=2, accumulate=3, generator_clip=0.05),
     "adam": lambda together: toy(together, generator_optimizer=torch.optim.Adam),
     "staged": staged,
+    "of a share": of_a_share,
+    "against a critic": against_a_critic,
 }
 """Trainings of one method in other ways."""
 

@@ -38,7 +38,7 @@ def test_losses_gradients_and_weights_agree(training: str, observed: Path) -> No
     assert len(alone["losses"]) == len(first["losses"])
     if training not in OTHERS:
         assert len(alone["losses"]) == (UPDATES if alone["gradients"] else 1)
-    for what in ("losses", "gradients", "weights"):
+    for what in ("losses", "gradients", "weights", "shares"):
         for together in (first, second):
             torch.testing.assert_close(together[what], alone[what], rtol=0, atol=1e-5)
     assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])

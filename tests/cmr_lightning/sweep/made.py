@@ -26,7 +26,7 @@ SWEEP: dict[str, Any] = {
     "metric": {"name": METRIC, "goal": "maximize"},
     "parameters": {
         "model.generator_optimizer.lr": {"distribution": "log_uniform_values", "min": 1.0e-4, "max": 1.0e-1},
-        "model.adversary": {"values": ["reversal", "entropy"]},
+        "model.alignment.mode": {"values": ["reversal", "entropy"]},
     },
 }
 
@@ -34,7 +34,8 @@ SWEEP: dict[str, Any] = {
 def write_sweep(folder: Path, **changes: Any) -> Path:
     """The toy experiment in `folder`, and a sweep of it."""
     toy = write_toy(folder / "toy.yaml")
-    toy.write_text(toy.read_text().replace("    dim: 8\n", "    dim: 8\n    adversary: reversal\n"))
+    adversary = "{class_path: ModalityAdversary"
+    toy.write_text(toy.read_text().replace(adversary, f"{adversary}, init_args: {{mode: reversal}}"))
     words = [word.replace("toy.yaml", str(toy)) for word in SWEEP["command"]]
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump({**SWEEP, "command": words, **changes}))

@@ -26,6 +26,7 @@ from tests.building import ROOT
 from tests.cmr_lightning.sweep.made import EPOCHS, METRIC, Pretence, pretend, write_sweep
 
 LR = "model.generator_optimizer.lr"
+MODE = "model.alignment.mode"
 HYPERBAND = {"type": "hyperband", "min_iter": 2, "eta": 2}
 Said = Callable[[], str]
 
@@ -62,7 +63,7 @@ def test_finds_the_best_and_writes_it_as_an_experiment(path: Path, pretence: Pre
     assert sweep(path, 12) == 0
     found = trials(path)
     assert pretence.started == list(range(12))
-    assert found[0].params == {LR: 0.01, "model.adversary": "reversal"}, "the experiment as it is written comes first"
+    assert found[0].params == {LR: 0.01, MODE: "reversal"}, "the experiment as it is written comes first"
     assert {trial.state for trial in found} == {TrialState.COMPLETE}
     printed = said()
     assert "[12/12]" in printed
@@ -74,7 +75,7 @@ def test_finds_the_best_and_writes_it_as_an_experiment(path: Path, pretence: Pre
     assert f"Trial {best.number}, the best of 12 of {path}, seed 0: {METRIC}" in winner.read_text().splitlines()[1]
     resolved = resolved_config(command.split())["model"]["init_args"]
     assert resolved["generator_optimizer"]["init_args"]["lr"] == best.params[LR]
-    assert resolved["adversary"] == best.params["model.adversary"]
+    assert resolved["alignment"]["init_args"]["mode"] == best.params[MODE]
     for name in ("history", "slices", "importance"):
         assert (path.parent / "swept" / f"{name}.png").stat().st_size > 5000
 
@@ -163,10 +164,10 @@ def test_trials_that_nobody_watched_do_not_count_for_the_time_saved() -> None:
 
 
 def test_a_grid_ends_by_itself(tmp_path: Path, quick: Pretence) -> None:
-    grid = {LR: {"values": [0.1, 0.01]}, "model.adversary": {"values": ["reversal", "entropy"]}}
+    grid = {LR: {"values": [0.1, 0.01]}, MODE: {"values": ["reversal", "entropy"]}}
     path = write_sweep(tmp_path, method="grid", parameters=grid)
     assert sweep(path, 20, "--jobs=2") == 0
-    drawn = sorted((trial.params[LR], trial.params["model.adversary"]) for trial in trials(path))
+    drawn = sorted((trial.params[LR], trial.params[MODE]) for trial in trials(path))
     assert drawn == list(product(("0.01", "0.1"), ("entropy", "reversal")))
 
 
@@ -193,7 +194,7 @@ def test_a_failed_trial_stops_no_other_and_is_tried_again(jobs: int, path: Path,
     assert "the best of 4 trials" in printed
     assert "not counted" not in printed
     assert [trial.state for trial in trials(path)] == [TrialState.COMPLETE] * 4
-    assert trials(path)[0].params == {LR: 0.01, "model.adversary": "reversal"}, "the experiment as it is written"
+    assert trials(path)[0].params == {LR: 0.01, MODE: "reversal"}, "the experiment as it is written"
 
 
 def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(path: Path, quick: Pretence, said: Said) -> None:
@@ -214,7 +215,7 @@ def test_trials_that_all_fail_end_the_sweep_until_the_reason_is_gone(path: Path,
     ("changes", "options", "message"),
     [
         ({"parameters": {"model.generator_optimizer.rate": {"min": 0.1, "max": 0.2}}}, [], "rate"),
-        ({"parameters": {"model.adversary": {"values": ["reversal", "revesal"]}}}, [], "revesal"),
+        ({"parameters": {MODE: {"values": ["reversal", "revesal"]}}}, [], "revesal"),
         ({"metric": {"name": "val/map@all/l2/label/mean"}}, [], "is never logged; what is: val/map@"),
         ({}, ["--trainer.max_epoch=3"], "max_epoch"),
         ({}, ["--jobs=0"], "--jobs at least 1"),
