@@ -45,6 +45,11 @@ class ModalityAdversary(Adversary):
         r1: gamma >= 0, weight of the penalty; about the mean squared length of the points is strong enough, and 0 is
             the game without it.
         space: Where points are compared.
+
+    Examples:
+        >>> adversary = ModalityAdversary(dim=8, num_classes=0, r1=1.0)
+        >>> list(adversary.discriminator_losses(torch.ones(5, 8), torch.zeros(4, 8)))
+        ['modality', 'penalty']
     """
 
     def __init__(

@@ -92,6 +92,11 @@ class Centring(Alignment):
         dim: Size D of the common space.
         num_classes: Number C of classes, which are not looked at.
         space: Where points are compared.
+
+    Examples:
+        >>> import torch
+        >>> Centring(dim=2, num_classes=0)(torch.ones(3, 2), torch.zeros(4, 2))
+        tensor(2.)
     """
 
     def forward(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> Tensor:
