@@ -61,12 +61,12 @@ class GameLog:
         self._shares.setdefault(term, []).append((update, share))
 
     def share(self, term: str) -> float | None:
-        """Average the shares of a term over the second half of the updates so far; None if it never had one."""
-        noted = self._shares.get(term, [])
-        if not any(share for _, share in noted):
-            return None
-        half = noted[-1][0] / 2
-        return mean(share for update, share in noted if update >= half)
+        """Average the shares of a term over the second half of the updates so far, those without weight left out.
+
+        None if it never had a weight.
+        """
+        acting = [(update, share) for update, share in self._shares.get(term, []) if share > 0]
+        return mean(share for update, share in acting if update >= acting[-1][0] / 2) if acting else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return shares and figures, for a checkpoint."""

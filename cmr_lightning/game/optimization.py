@@ -191,7 +191,7 @@ class OptimizedModel(EmbeddingModel):
     @property
     def under_way(self) -> bool:
         """False while stages or the measuring of shares prepare the game: no checkpoint is chosen from that time."""
-        return not (self.preparing or (self.balance.shares and self.global_step < self.measured_updates[1]))
+        return not (self.preparing or (self.balance.shares and self.global_step <= self.measured_updates[1]))
 
     @property
     def measured_updates(self) -> tuple[int, int]:
