@@ -116,6 +116,27 @@ def test_dotted_overrides_reach_the_model_and_the_config(built: Callable[..., Bu
     assert resolved["weights"] == {"alignment": 0}
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "settings"),
+    [
+        (["--model.alignment=MMD", "--model.alignment.space=unit"], "MMD", {"space": "unit"}),
+        (
+            ["--model.alignment=ConditionalAdversary", "--model.alignment.discriminator.hidden=[4]"],
+            "ConditionalAdversary",
+            {"classes": "labels", "condition": "product", "r1": 0},
+        ),
+    ],
+)
+def test_an_alignment_is_named_shortly(
+    options: list[str], name: str, settings: dict[str, Any], built: Callable[..., Built]
+) -> None:
+    cli = built(*options)
+    resolved = cli.resolved()["model"]["init_args"]["alignment"]
+    assert resolved["class_path"] == f"cmr_lightning.game.alignments.{name}"
+    assert settings.items() <= resolved["init_args"].items()
+    assert type(cli.model.alignment).__name__ == name
+
+
 @pytest.mark.parametrize("precision", ["16", "'16'", "16-mixed"])  # in YAML a number, and two words
 def test_fp16_keeps_a_scale_for_each_player_however_it_is_spelt(
     precision: str, tmp_path: Path, built: Callable[..., Built], monkeypatch: pytest.MonkeyPatch
@@ -199,7 +220,7 @@ def test_metrics_file_counts_generator_updates(finished: Path) -> None:
     assert {f"train/generator/{term}" for term in DAML.terms} <= set(rows[0])
     best = read_json(finished / "fit.json")["selection"]
     assert max(float(row[SCORE]) for row in rows if row[SCORE]) == pytest.approx(best["value"])
-    assert any(row["game/gradient_share/alignment"] for row in rows)
+    assert any(row["game/gradient_share"] for row in rows)
 
 
 def test_overwrite_starts_again(toy: Path, run: Path) -> None:
