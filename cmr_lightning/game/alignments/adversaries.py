@@ -28,22 +28,22 @@ class ModalityAdversary(Adversary):
 
     With D(x) = sigmoid(z(x)) the probability that x is an image, n images v and m texts t:
 
-        discriminator:  min  L_D = -1/2 (mean_i log D(v_i) + mean_j log(1 - D(t_j)))  [+ gamma/2 mean ||∇z||²]
+        discriminator:  min  L_D = -1/2 (mean_i log D(v_i) + mean_j log(1 - D(t_j)))  [+ gamma l²/2 mean ||∇z||²]
         encoders:       min  -L_D (`reversal`), L_D with the modalities exchanged (`flipped`), or minus the mean entropy
                              of D (`entropy`)
 
     Ganin and Lempitsky, "Unsupervised Domain Adaptation by Backpropagation", ICML 2015, for the game; the modes are
     those of `AdversarialMode`; the penalty is that of Mescheder, Geiger, Nowozin, "Which Training Methods for GANs do
     actually Converge?", ICML 2018, arXiv 1801.04406, over the items of both modalities. It damps the game, which
-    otherwise tends to circle: the encoders overshoot, and the modalities end farther apart than without a game.
+    otherwise tends to circle: the encoders overshoot, and the modalities end farther apart than without a game. Ours:
+    l², the mean squared length of the points, so that gamma means the same in a space of any scale.
 
     Args:
         dim: Size D of the common space.
         num_classes: Number C of classes.
         discriminator: Class and arguments of the classifier.
         mode: What the encoders minimise against it.
-        r1: gamma >= 0, weight of the penalty; about the mean squared length of the points is strong enough, and 0 is
-            the game without it.
+        r1: gamma >= 0, weight of the penalty; 1 is strong enough, and 0 is the game without it.
         space: Where points are compared.
 
     Examples:
@@ -88,8 +88,9 @@ class ModalityAdversary(Adversary):
         losses = {"modality": modality_loss(*self.outputs(images, texts, classes))}
         if self.r1:
             both = None if classes is None else torch.cat(classes)
-            penalty = zero_centred_penalty(lambda points: self.discriminate(points, both), torch.cat([images, texts]))
-            losses["penalty"] = self.r1 / 2 * penalty
+            points = torch.cat([images, texts]).detach()
+            penalty = zero_centred_penalty(lambda points: self.discriminate(points, both), points)
+            losses["penalty"] = self.r1 / 2 * points.float().square().sum(1).mean() * penalty
         return losses
 
     def state(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> dict[str, Tensor]:

@@ -64,6 +64,13 @@ class Adversary(Alignment):
     discriminator: nn.Module
     mode: AdversarialMode | None = None
 
+    def placed(self, points: Tensor) -> Tensor:
+        """Return points `(N, D)` in the adversary's space, of which those of `unit` have the length √D.
+
+        A network begins with inputs of order 1 in each coordinate; given smaller ones, it learns too late to play.
+        """
+        return super().placed(points) * (self.dim**0.5 if self.space == "unit" else 1.0)
+
     @abstractmethod
     def discriminator_losses(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> dict[str, Tensor]:
         """Compute the terms whose sum the discriminator minimises, on detached points, as `placed` them."""

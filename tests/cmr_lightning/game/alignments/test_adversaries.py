@@ -30,6 +30,11 @@ def sample() -> tuple[Tensor, Tensor]:
     return tuple(torch.randn(len(labels), DIM, generator=draw, dtype=torch.float64) for labels in LABELS)  # type: ignore[return-value]
 
 
+def squared_length() -> Tensor:
+    """Return the mean squared length of the sample's points."""
+    return torch.cat(sample()).square().sum(1).mean()
+
+
 def slopes(adversary: Adversary) -> tuple[Tensor, Tensor]:
     """Weights `(1, blocks of D)` and bias of a linear discriminator."""
     return adversary.discriminator.layers[0].weight, adversary.discriminator.layers[0].bias
@@ -37,7 +42,7 @@ def slopes(adversary: Adversary) -> tuple[Tensor, Tensor]:
 
 def test_r1_of_a_linear_discriminator_is_the_square_of_its_slope() -> None:
     adversary = made(ModalityAdversary, r1=3.0)
-    expected = 1.5 * slopes(adversary)[0].square().sum()
+    expected = 1.5 * squared_length() * slopes(adversary)[0].square().sum()
     torch.testing.assert_close(adversary.discriminator_losses(*sample())["penalty"], expected)
     assert set(made(ModalityAdversary).discriminator_losses(*sample())) == {"modality"}
 
@@ -45,7 +50,7 @@ def test_r1_of_a_linear_discriminator_is_the_square_of_its_slope() -> None:
 def test_r1_of_a_discriminator_that_is_told_classes_is_that_of_each_items_block() -> None:
     adversary = made(ConditionalAdversary, r1=3.0)
     blocks = slopes(adversary)[0].view(CLASSES, DIM)
-    expected = 1.5 * CLASSES * blocks[torch.cat(LABELS)].square().sum(1).mean()
+    expected = 1.5 * squared_length() * CLASSES * blocks[torch.cat(LABELS)].square().sum(1).mean()
     torch.testing.assert_close(adversary.discriminator_losses(*sample(), TOLD)["penalty"], expected)
 
 
