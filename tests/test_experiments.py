@@ -17,9 +17,9 @@ from tests.building import EXPERIMENTS, ROOT, method_of, read, tiny
 
 NAMES = [f"{path.parent.name}/{path.stem}" for path in EXPERIMENTS]
 OF_THE_DATA = {"spec", "source", *DataSpec._fields} | {
-    field for form in (Features, Pixels, Words) for field in form.__dataclass_fields__
+    field for form in (Features, Pixels, Words) for field in form.__dataclass_fields__ if field != "turns"
 }
-"""Keys that the data set sets itself, so that no experiment repeats them."""
+"""Keys that the data set sets itself, so that no experiment repeats them; `turns` is SSAL's, too."""
 
 
 def command_of(experiment: Path) -> list[str]:

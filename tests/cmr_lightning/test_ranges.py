@@ -236,6 +236,7 @@ NONE = {
     "vectors": "words start at random",
     "captions_per_image": "all",
     **{f"{data}.{key}": "the usual input" for data in OPTIONAL_INPUTS for key in ("image", "text")},
+    "positives": "those that the data set asks for",
     "orientation": "that of the data set",
     "label_separator": "one label each",
     "workers": "one per core",
@@ -262,14 +263,16 @@ ZERO = {
     "dampening": "none",
     "gamma": "the learning ends with the first step of the schedule",
 }
+BY_TERM = ("weights", "shares", "caps")
+"""Numbers by the names of loss terms, one of which is `alignment`."""
 EMPTY = {"Columns.label": "no labels", "Columns.split": "no column of parts"}
 LIST = {"FeatureMLP.hidden": "layers", "ModalityClassifier.hidden": "layers", "RotationClassifier.hidden": "layers"}
 
 
 def meant(kind: str, path: tuple[str, ...], value: Any) -> bool:
     """True for what has a meaning: by key, or by class and key; a weight of 0 takes its term out."""
-    if path[-2] == "weights":
-        return value == 0
+    if path[-2] in BY_TERM:
+        return value == 0 and path[-2] == "weights"
     if isinstance(value, list):
         words: dict[str, str] = LIST
     elif value == 0:
@@ -368,7 +371,7 @@ def names(sentence: str | None, path: tuple[str, ...]) -> bool:
     judged_by_torch = path[1].endswith("optimizer") or path[1] == "schedule"
     return (
         path[-1] in sentence
-        or ("weights" in path and "weights" in sentence)
+        or any(key in path and key in sentence for key in BY_TERM)
         or (judged_by_torch and path[1] in sentence)
     )
 
