@@ -11,16 +11,15 @@ from tests.benchmarks.probe import pairs, repeated
 
 @pytest.mark.parametrize(("items", "torn"), [(50, 0.2), (100, 0.24), (200, 0.28), (500, 0.35)])
 def test_pairs_of_one_law_are_told_by_chance_and_less_often_where_they_are_torn(items: int, torn: float) -> None:
-    """The torn figures are those of logistic regression, from which the probe differs most with few items."""
+    """The torn figures are those of logistic regression."""
     repeats = max(4, 800 // items)
     assert mean(repeated(probe, repeats, items)) == pytest.approx(0.5, abs=0.02)
-    assert mean(repeated(probe, repeats, items, torn=True)) == pytest.approx(torn, abs=0.02 + 2.5 / items)
+    assert mean(repeated(probe, repeats, items, torn=True)) == pytest.approx(torn, abs=0.02 + 1 / items)
 
 
 def test_what_can_be_told_is_found_the_better_the_more_items_there_are() -> None:
-    found = [mean(repeated(probe, 400 // items + 4, items, best=0.7)) for items in (50, 100, 500)]
-    assert found == sorted(found)
-    assert 0.63 < found[0] < found[-1] < 0.7
+    few, many = (mean(repeated(probe, repeats, items, best=0.7)) for items, repeats in ((50, 12), (500, 5)))
+    assert 0.6 < few < many < 0.7
     assert mean(repeated(probe, 6, 500, best=0.6)) == pytest.approx(0.59, abs=0.015)
 
 
