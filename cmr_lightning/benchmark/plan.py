@@ -50,10 +50,10 @@ class Benchmark:
             runs, in the order of the seeds: the spread is then over seeds and splits.
         overrides: Settings of all experiments by their dotted names, e.g. `trainer.max_epochs: 5`.
         variants: Some of these experiments once more with other settings, as rows of their own. In the file, below a
-            variant's name stand its settings, e.g. `no_adversary: {model.weights.adversarial: 0}` for
+            variant's name stand its settings, e.g. `no_adversary: {model.weights.alignment: 0}` for
             `wikipedia/daml_no_adversary`, of all experiments that have other values of them; a list of such settings,
             of which each experiment takes the first that fits; or patterns of experiments with settings below them,
-            e.g. `{experiments/*/daml.yaml: {model.weights.adversarial: 0}}`.
+            e.g. `{experiments/*/daml.yaml: {model.weights.alignment: 0}}`.
         reference: The experiments that others are compared with, by their files' names or patterns, such as `triplet`;
             a list where boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
@@ -203,9 +203,9 @@ def _checked_variants(content: dict[str, Any]) -> dict[str, list[Settings]]:
             variants[name] = [Settings(values) for values in (value if isinstance(value, list) else [value])]
         if not variants[name] or not all(isinstance(settings.values, dict) for settings in variants[name]):
             raise UserError(
-                f"variants.{name} must hold settings, such as {{model.weights.adversarial: 0}}, a list of such "
+                f"variants.{name} must hold settings, such as {{model.weights.alignment: 0}}, a list of such "
                 f"settings, or experiments and below them settings, such as {{experiments/wikipedia/daml.yaml: "
-                f"{{model.weights.adversarial: 0}}}}."
+                f"{{model.weights.alignment: 0}}}}."
             )
     return variants
 

@@ -64,7 +64,8 @@ def probe(views: Tensor) -> float:
         training[held_out] = False
         points = views[training].flatten(0, 1)
         mean, deviation = points.mean(0), points.std(0).clamp(min=torch.finfo(points.dtype).tiny)
-        weight = _ridge((points - mean) / deviation, torch.eye(number).repeat(int(training.sum()), 1))
+        targets = torch.eye(number, dtype=points.dtype).repeat(int(training.sum()), 1)
+        weight = _ridge((points - mean) / deviation, targets)
         answers = ((views[held_out] - mean) / deviation @ weight).argmax(-1)
         told += int((answers == torch.arange(number)).sum())
     return told / (items * number)

@@ -2,6 +2,7 @@ from statistics import mean, stdev
 
 import pytest
 import torch
+from pytorch_lightning.plugins import DoublePrecision
 
 from cmr_lightning.evaluation.game_state import null_deviation
 from cmr_lightning.game import probe as module
@@ -42,6 +43,8 @@ def test_any_scale_and_place_give_the_same_and_a_collapsed_space_tells_nothing()
     torch.manual_seed(0)
     views = pairs(40, 5, best=0.8)
     assert probe(views) == probe(1e4 * views * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]) + 3e4) == probe(views.double())
+    with DoublePrecision().forward_context():
+        assert probe(views.double()) == probe(views)
     assert probe(torch.ones(7, 2, 3)) == 0.5
     assert probe(torch.tensor([[[1.0], [-1.0]], [[2.0], [-2.0]]])) == 1  # two items are enough
 
