@@ -90,5 +90,5 @@ def test_stages_let_one_player_rest(seven: Toy) -> None:
 @pytest.mark.parametrize("stop_at", [1, 5, 6])
 def test_a_run_resumed_within_a_cycle_equals_the_undisturbed_one(stop_at: int, tmp_path: Path) -> None:
     """An epoch has six batches; validations come in the middle of a cycle, too."""
-    whole, resumed = two_lives(partial(fresh, shares={"alignment": 0.2}), stop_at, tmp_path, val_check_interval=2)
-    assert same(whole, resumed)
+    make = partial(fresh, shares={"alignment": 0.2})
+    assert same(*two_lives(make, stop_at, tmp_path, val_check_interval=2))

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -5,13 +6,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging, LambdaCallback, ModelCheckpoint
-from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.turns import frozen
 from tests.building import sgd, without_dropout
-from tests.cmr_lightning.game.playing import Norms, Pull, daml, trainer
+from tests.cmr_lightning.game.playing import Norms, Pull, daml, same, trainer, two_lives
 from tests.toy import Toy, toy_model
 
 
@@ -130,26 +130,8 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_at", [4, 9, 12])
 def test_resumed_in_the_middle_of_an_epoch_equals_the_undisturbed_run(tmp_path: Path, stop_at: int) -> None:
     """Bit for bit, with dropout, two players and a schedule; an epoch has six batches."""
-    settings = {"discriminator_steps": 2, "schedule": lambda optimizer: StepLR(optimizer, 1, gamma=0.5)}
-
-    def run(resume: Path | None = None, **kwargs: Any) -> tuple[dict[str, Tensor], pl.Trainer]:
-        data = Toy()
-        model = daml(data, **settings)
-        fit = trainer(max_epochs=3, **kwargs)
-        pl.seed_everything(5, verbose=False)
-        if resume:
-            torch.manual_seed(5)
-            torch.rand(17)  # a resumed process has another random history
-        fit.fit(model, data, ckpt_path=resume)
-        assert fit.train_dataloader.seed == 5
-        return {k: v.clone() for k, v in model.state_dict().items()}, fit
-
-    whole, _ = run()
-    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=stop_at, save_top_k=-1)
-    run(enable_checkpointing=True, callbacks=[keep])
-    resumed, fit = run(resume=tmp_path / f"step={stop_at}.ckpt")
-    assert fit.global_step == 18
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    make = partial(daml, discriminator_steps=2, schedule=partial(StepLR, step_size=1, gamma=0.5))
+    assert same(*two_lives(make, stop_at, tmp_path, epochs=3))
 
 
 def test_frozen_gives_gradients_back_after_an_error() -> None:

@@ -49,8 +49,7 @@ each = pytest.mark.parametrize("alignment", ALIGNMENTS.values(), ids=ALIGNMENTS)
 def test_stopped_and_resumed_it_ends_as_undisturbed(alignment: AlignmentFactory, tmp_path: Path) -> None:
     """With a share of the gradient, random penalties and dropout, bit for bit; an epoch has six batches."""
     make = partial(daml, alignment=alignment, shares={"alignment": 0.2}, discriminator_steps=2, weights={"label": 1.0})
-    whole, resumed = two_lives(make, 8, tmp_path)
-    assert same(whole, resumed)
+    assert same(*two_lives(make, 8, tmp_path))
 
 
 @each
