@@ -61,12 +61,11 @@ class AdversarialDiagnostics(Checked, pl.Callback):
         values = {"batch_gap": modality_gap(embeddings.detach()).item()}
         points = [embeddings.tensors()[name] for name in pl_module.points if name in embeddings.tensors()]
         own = [loss for term, loss in terms.items() if term not in pl_module.aligning_terms]
-        for term in pl_module.aligning_terms:
-            share = gradient_share(points, terms[term], own).item() if term in terms else 0.0
+        for term in (term for term in pl_module.aligning_terms if term in terms):  # those that have a weight by now
+            share = gradient_share(points, terms[term], own).item()
             if math.isfinite(share):  # otherwise fp16 has overflown
                 pl_module.game.note(term, update, share)
-                if term in terms:
-                    values["gradient_share" if term == "alignment" else f"{term}_share"] = share
+                values["gradient_share" if term == "alignment" else f"{term}_share"] = share
         _log(trainer, values)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -57,7 +57,7 @@ class GameLog:
         self._shares: dict[str, list[tuple[int, float]]] = {}
 
     def note(self, term: str, update: int, share: float) -> None:
-        """Add a term's share of the generator's gradient at an update, 0 to 1."""
+        """Add the share of the generator's gradient that a term with a weight has at an update, 0 to 1."""
         self._shares.setdefault(term, []).append((update, share))
 
     def share(self, term: str) -> float | None:
@@ -65,8 +65,8 @@ class GameLog:
 
         None if it never had a weight.
         """
-        acting = [(update, share) for update, share in self._shares.get(term, []) if share > 0]
-        return mean(share for update, share in acting if update >= acting[-1][0] / 2) if acting else None
+        noted = self._shares.get(term, [])
+        return mean(share for update, share in noted if update >= noted[-1][0] / 2) if noted else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return shares and figures, for a checkpoint."""

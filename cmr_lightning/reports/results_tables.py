@@ -124,9 +124,9 @@ def _ablations_of(board: Board, kept: Kept) -> list[str]:
         of_pair = _gains(board, ablation, kept)
         same, pairs = ablation.identical, len(ablation.pairs)
         count = f"{pairs}, {same} of them {SAME}" if 0 < same < pairs else str(pairs)
-        rows.append([ablation.method.experiment, ablation.removed, *of_pair.values(), count])
-    header = ["experiment", "less its variant", *board.protocol.columns, "pairs"]
-    gains = [gain for row in rows for gain in row[2:-1]]
+        rows.append([ablation.method.experiment, ablation.removed, *of_pair.values(), ablation.method.game_word, count])
+    header = ["experiment", "less its variant", *board.protocol.columns, "game", "pairs"]
+    gains = [gain for row in rows for gain in row[2:-2]]
     return [_DIFFERENCE, markdown_table(header, (map(cell, row) for row in rows)), *_explained(gains)]
 
 
@@ -146,16 +146,22 @@ def _explained(gains: Sequence[str]) -> list[str]:
 def _ablations_side_by_side(chosen: Mapping[str, Board], kept: Kept) -> list[str]:
     """Show the ablations of several boards beside each other, for the mean of both directions."""
     gains: dict[tuple[str, str], dict[str, str]] = {}
+    games: dict[tuple[str, str], dict[str, str]] = {}
     for name, board in chosen.items():
         labels = {row.experiment: label for label, row in _labelled(board).items()}
         for ablation in ablations(board):
             pair = labels[ablation.method.experiment], ablation.removed
             gains.setdefault(pair, {})[name] = _gains(board, ablation, kept)["mean"]
+            games.setdefault(pair, {})[name] = ablation.method.game_word
     if not gains:
         return []
-    rows = [[*pair, *(of_boards.get(name, "–") for name in chosen)] for pair, of_boards in gains.items()]
-    table = markdown_table(["method", "less its variant", *chosen], (map(cell, row) for row in rows))
-    return [_DIFFERENCE, table, *_explained([gain for row in rows for gain in row[2:]])]
+    columns = chain.from_iterable((name, "game") for name in chosen)
+    rows = [
+        [*pair, *chain.from_iterable((gains[pair].get(name, "–"), games[pair].get(name, "–")) for name in chosen)]
+        for pair in gains
+    ]
+    table = markdown_table(["method", "less its variant", *columns], (map(cell, row) for row in rows))
+    return [_DIFFERENCE, table, *_explained([gain for of_boards in gains.values() for gain in of_boards.values()])]
 
 
 def _games(board: Board) -> list[str]:

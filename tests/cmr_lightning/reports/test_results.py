@@ -96,7 +96,7 @@ def test_boards_are_apart_and_a_variant_stands_below_its_method_with_the_paired_
     names = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")]
     start = names.index("toys/daml")
     assert names[start : start + 3] == ["toys/daml", "– no adversary", "toys/triplet"]
-    assert "| toys/daml | no adversary | +0.0500 | +0.0500 | +0.0500 | 2 |\n\nWithout an interval, there is one" in text
+    assert "| toys/daml | no adversary | +0.0500 | +0.0500 | +0.0500 | – | 2 |\n\nWithout an interval, there is one" in text
     assert text.count("| toys/daml | no adversary |") == 1
 
 
@@ -114,8 +114,8 @@ def test_difference_has_the_interval_of_the_test_which_is_kept_as_its_ranks_are_
     gains = [
         f"{d.mean:+.4f} \\[{d.interval[0]:+.4f}, {d.interval[1]:+.4f}\\]".replace("-", "−") for d in found.values()
     ]
-    assert f"| toys/daml | no adversary | {' | '.join(gains)} | 3 |" in text
-    assert f"| DAML | no adversary | {gains[2]} |" in readme
+    assert f"| toys/daml | no adversary | {' | '.join(gains)} | – | 3 |" in text
+    assert f"| DAML | no adversary | {gains[2]} | – |" in readme
     assert "Without an interval" not in text + readme
     shutil.rmtree("runs")
     main(["results"])
@@ -142,11 +142,11 @@ def test_pairs_with_the_same_weights_are_no_measured_zero_and_a_zero_has_no_minu
         make_run(f"wikipedia/{name}", 0.5, dataset="Wikipedia")
     text, readme = tables(), Path("README.md").read_text()
     same = "the same weights"
-    assert f"| toys/daml | no adversary | {same} | {same} | {same} | 2 |" in text
+    assert f"| toys/daml | no adversary | {same} | {same} | {same} | – | 2 |" in text
     assert re.search(r"\| toys/ssal \| no adversary \| \+0\.0500 .* \| 2, 1 of them the same weights \|", text)
-    assert "| toys/triplet | hard | +0.0000 | +0.0000 | +0.0000 | 2 |" in text
+    assert "| toys/triplet | hard | +0.0000 | +0.0000 | +0.0000 | – | 2 |" in text
     assert text.count(f"Where it says {same}, the checkpoints of a pair were chosen before the two differ") == 2
-    assert f"| DAML | no adversary | {same} |\n\nWhere it says {same}, the" in readme
+    assert f"| DAML | no adversary | {same} | – |\n\nWhere it says {same}, the" in readme
 
 
 def test_published_numbers_stand_below_ours_or_apart() -> None:
@@ -178,7 +178,7 @@ def test_readme_shows_the_best_known_data_sets_side_by_side() -> None:
     assert found["CCA"] == ["–", "–", "–", "–", "0.410", "0.390", "0.400", "–"]
     assert "Toys" not in table
     assert "- Wikipedia: 1 to 5 runs a method." in table
-    assert "| DAML | no adversary | +0.1200 | +0.1200 |" in table
+    assert "| DAML | no adversary | +0.1200 | – | +0.1200 | – |" in table
     first = Path("experiments/README.md").read_text(), text
     main(["results"])
     assert (Path("experiments/README.md").read_text(), Path("README.md").read_text()) == first
