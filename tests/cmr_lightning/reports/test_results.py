@@ -96,7 +96,10 @@ def test_boards_are_apart_and_a_variant_stands_below_its_method_with_the_paired_
     names = [line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")]
     start = names.index("toys/daml")
     assert names[start : start + 3] == ["toys/daml", "– no adversary", "toys/triplet"]
-    assert "| toys/daml | no adversary | +0.0500 | +0.0500 | +0.0500 | – | 2 |\n\nWithout an interval, there is one" in text
+    assert (
+        "| toys/daml | no adversary | +0.0500 | +0.0500 | +0.0500 | – | 2 |\n\nWithout an interval, there is one"
+        in text
+    )
     assert text.count("| toys/daml | no adversary |") == 1
 
 
