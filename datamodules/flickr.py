@@ -3,11 +3,16 @@
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from cmr_lightning.errors import UserError
+from cmr_lightning.ranges import Count, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.karpathy import Entry, KarpathyData, json_origin
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
+from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import find
 
 _LISTS: dict[PartName, str] = {
@@ -38,6 +43,7 @@ _FLICKR8K = Facts(
     ),
     optional=dict.fromkeys(_JUDGEMENTS, "people's judgements"),
     counts={"train": Counts(6000, 30_000), "val": Counts(1000, 5000), "test": Counts(1000, 5000)},
+    remark="or, by `pictures: first-1000`, 753 / 113 / 125, the published parts of the first 1,000 file names",
 )
 _FLICKR30K = Facts(
     name="flickr30k",
@@ -56,6 +62,9 @@ _FLICKR30K = Facts(
 )
 _TEXT_SOURCE = _FLICKR8K.source(_TOKENS)
 
+LAST_OF_FIRST_1000 = "2098418613_85a0c9afea.jpg"
+"""The 1,000th of the 8,092 file names of Flickr8k that have captions, in their order as text."""
+
 
 class Flickr8k(KarpathyData):
     """Flickr8k: 8,000 pictures of people and dogs, five captions each.
@@ -65,15 +74,43 @@ class Flickr8k(KarpathyData):
         <root>/Flickr8k.token.txt                     <file>.jpg#<0-4> <tab> caption
         <root>/Flickr_8k.{train,dev,test}Images.txt   file names
 
-    Source, terms, counts and known faults: `datamodules/cards/flickr8k.md`. The arguments are those of `KarpathyData`.
+    Source, terms, counts and known faults: `datamodules/cards/flickr8k.md`.
+
+    Args:
+        pictures: `first-1000` keeps those of the first 1,000 pictures, in the order of their file names, in the
+            published parts that they are in. Its split has another name and checksum than that of `all`, so that its
+            numbers, of another gallery, never stand beside those.
+
+    The other arguments are those of `KarpathyData`.
     """
 
     facts = _FLICKR8K
 
+    def __init__(
+        self,
+        root: Name,
+        pictures: Literal["all", "first-1000"] = "all",
+        image: ImageInput | None = None,
+        text: TextInput | None = None,
+        captions_per_image: Count | None = 5,
+        batch_size: Count = 128,
+        eval_batch_size: Count = 256,
+        epoch_of: EpochOf = "texts",
+    ) -> None:
+        super().__init__(root, image, text, captions_per_image, batch_size, eval_batch_size, epoch_of)
+        self.pictures = pictures
+
     def entries(self) -> list[Entry]:
-        """Read Karpathy's file, or the token file where only that is there."""
+        """Read Karpathy's file, or the token file where only that is there, and keep the chosen pictures."""
         in_tokens = self.facts.layout(self.root)[0].holds[0] == _TOKENS
-        return read_token_file(self.root) if in_tokens else super().entries()
+        entries = read_token_file(self.root) if in_tokens else super().entries()
+        return [entry for entry in entries if self.pictures == "all" or _among_first(entry)]
+
+    @property
+    def split_name(self) -> str:
+        """What is chosen of the pictures, if not all are, and the number of each part."""
+        chosen = "" if self.pictures == "all" else "first 1000 of 8092 pictures by file name, "
+        return f"{chosen}{super().split_name}"
 
     def path(self, picture: str) -> str:
         """Return the file in the folder that holds most of the pictures."""
@@ -110,6 +147,10 @@ class Flickr30k(KarpathyData):
     def image_name(self, picture: str) -> str:
         """Return the file name."""
         return Path(picture).name
+
+
+def _among_first(entry: Entry) -> bool:
+    return Path(entry.picture).name <= LAST_OF_FIRST_1000
 
 
 def read_token_file(root: Path) -> list[Entry]:

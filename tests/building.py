@@ -42,9 +42,15 @@ def method_of(experiment: Path) -> str:
     return read(experiment)["model"]["class_path"].rpartition(".")[2]
 
 
+def dataset_of(experiment: Path) -> str:
+    """Name of the data set: several folders of experiments may be of one that is read from files."""
+    root = read(experiment)["data"].get("init_args", {}).get("root")
+    return Path(root).name if root else experiment.parent.name
+
+
 def tiny(experiment: Path) -> list[str]:
     """Options that make an experiment end within seconds, without any weights from elsewhere."""
-    dataset = experiment.parent.name
+    dataset = dataset_of(experiment)
     sizes = _TINY_WITHOUT_FILES[dataset] if dataset in _TINY_WITHOUT_FILES else DATASETS[dataset].TINY
     return [
         *(f"--data.{name}={value}" for name, value in sizes.items()),

@@ -11,7 +11,7 @@ import timm
 from cmr_lightning.extract.extract_features import build_parser
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.subword_tokens import SubwordTokens
-from tests.building import EXPERIMENTS, ROOT, read
+from tests.building import EXPERIMENTS, ROOT, dataset_of, read
 from tests.datamodules.published import DATASETS
 from tests.datamodules.published.stores import CONFIGS, read_config
 
@@ -73,7 +73,7 @@ def test_encoders_have_weights_and_see_what_they_were_made_for(config: Path) -> 
 )
 def test_a_file_makes_the_store_that_an_experiment_reads(experiment: Path) -> None:
     for modality, wanted in stores_of(experiment):
-        config = ROOT / "experiments/features" / f"{experiment.parent.name}_{wanted['encoder']}.yaml"
+        config = ROOT / "experiments/features" / f"{dataset_of(experiment)}_{wanted['encoder']}.yaml"
         made = read_config(config)
         assert modality in made
         assert made.get("rotations", False) or not wanted.get("rotations", False)

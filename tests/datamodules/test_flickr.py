@@ -10,10 +10,11 @@ from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
 from datamodules.families.listed_data import PARTS
-from datamodules.flickr import Flickr8k, Flickr30k
+from datamodules.flickr import LAST_OF_FIRST_1000, Flickr8k, Flickr30k
 from datamodules.inputs.feature_archive import FeatureArchive
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.vocabulary import Vocabulary
+from tests.building import ROOT
 from tests.datamodules.published import DATASETS, flickr8k, flickr30k
 
 
@@ -47,13 +48,32 @@ def test_captions_are_cut(invented_data: Path, captions: int, split: str) -> Non
     assert data.split.name == split
 
 
-def test_token_file_gives_what_karpathys_file_gives(invented_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", ["all", "first-1000"])
+def test_token_file_gives_what_karpathys_file_gives(invented_data: Path, tmp_path: Path, pictures: str) -> None:
     flickr8k.write(tmp_path, karpathy=False)
-    both, tokens = flickr8k.load(invented_data / "flickr8k"), flickr8k.load(tmp_path)
+    both, tokens = (flickr8k.load(root, pictures=pictures) for root in (invented_data / "flickr8k", tmp_path))
     assert both.split == tokens.split
     assert both.checksum() == tokens.checksum()
     listed = [name for part in PARTS for name in tokens.part(part).image_names]
     assert not any(name.startswith(flickr8k.STRAY) for name in listed)
+
+
+def test_the_first_pictures_stay_in_their_parts_and_need_no_others(tmp_path: Path) -> None:
+    flickr8k.write(tmp_path)
+    whole, first = flickr8k.load(tmp_path), flickr8k.load(tmp_path, pictures="first-1000")
+    names = {part: whole.part(part).image_names for part in PARTS}
+    for part in PARTS:
+        assert first.part(part).image_names == tuple(name for name in names[part] if name.startswith("1"))
+        assert first.part(part).num_texts == 5 * len(first.part(part).image_names) < whole.part(part).num_texts
+    for name in {name for of_part in names.values() for name in of_part if name.startswith("2")}:
+        (tmp_path / "Flicker8k_Dataset" / name).unlink()
+    assert flickr8k.load(tmp_path, pictures="first-1000").split == first.split
+    with pytest.raises(UserError, match="5 of 10 pictures are missing"):
+        flickr8k.load(tmp_path).listing("test")
+    gone = first.listing("test").pictures[3]
+    (tmp_path / gone).unlink()
+    with pytest.raises(UserError, match=f"1 of 5 pictures are missing in .*, first {gone}; .*data.image.missing"):
+        flickr8k.load(tmp_path, pictures="first-1000").listing("test")
 
 
 @pytest.mark.parametrize("folder", ["Images", "Flickr8k_Dataset/Flicker8k_Dataset", "."])
@@ -104,6 +124,13 @@ def test_real_flickr8k(real_data: Path, tmp_path: Path) -> None:
     assert data.split.name == "Karpathy 6000/1000/1000, 7009 of 8000 pictures left out"
     with pytest.raises(UserError, match="5247 of 6000 pictures are missing"):
         Flickr8k(str(root)).listing("train")
+    first = Flickr8k(str(root), pictures="first-1000")
+    assert {part: first.listing(part).captions for part in PARTS} == {part: kept[part].captions for part in PARTS}
+    assert first.split.name == "first 1000 of 8092 pictures by file name, Karpathy 753/113/125"
+    assert f"`{first.split.checksum}`" in (ROOT / "datamodules/cards/flickr8k.md").read_text()
+    captioned = {line.partition("#")[0] for line in (root / "Flickr8k.token.txt").read_text().splitlines()}
+    assert len(captioned - {f"{flickr8k.STRAY}.1"}) == 8092
+    assert sorted(captioned)[999] == LAST_OF_FIRST_1000
     for file in root.glob("Flickr*.txt"):
         (tmp_path / file.name).symlink_to(file)
     tokens = Flickr8k(str(tmp_path))

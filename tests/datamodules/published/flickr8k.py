@@ -14,17 +14,25 @@ from tests.datamodules.published.invention import SMALL, Expected, colour, sente
 
 load = partial(Flickr8k, image=SMALL)
 TINY = {"batch_size": 8}
-SPLITS = [Expected({}, "Karpathy 40/10/10", "beaa71269dbc40c7", (40, 10, 10))]
+SPLITS = [
+    Expected({}, "Karpathy 40/10/10", "7d9155a4bef51dcf", (40, 10, 10)),
+    Expected(
+        {"pictures": "first-1000"},
+        "first 1000 of 8092 pictures by file name, Karpathy 20/5/5",
+        "e08c6e12d7466c18",
+        (20, 5, 5),
+    ),
+]
 SIZES = {"train": 40, "val": 10, "test": 10}
 STRAY = "2258277193_586949ec62.jpg"
 _KINDS = ["dog", "child", "boat", "bicycle"]
 
 
 def write(root: Path, karpathy: bool = True) -> None:
-    """Write Flickr8k: pictures, token file, lists, and Karpathy's file if asked."""
+    """Write Flickr8k: pictures, every other with a name among the first, token file, lists, and Karpathy's file."""
     images = karpathy_images(SIZES)
     for number, image in enumerate(images):
-        image["filename"] = f"{2513260012 + number}_{number:010x}.jpg"
+        image["filename"] = f"{(2513260012, 1513260012)[number % 2] + number}_{number:010x}.jpg"
     write_pictures(root / "Flicker8k_Dataset", [image["filename"] for image in images])
     if karpathy:
         write_karpathy(root / "dataset_flickr8k.json", "flickr8k", images)
