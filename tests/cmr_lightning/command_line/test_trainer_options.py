@@ -345,7 +345,8 @@ def test_several_machines_are_what_the_cluster_has_started(refused: Fit, monkeyp
 
 
 def test_ramp_of_a_training_that_time_alone_ends(refused: Fit) -> None:
-    assert "model.ramp and model.shares need to know" in refused("--trainer.max_time=00:01:00:00", "--trainer.max_epochs=null")
+    message = refused("--trainer.max_time=00:01:00:00", "--trainer.max_epochs=null")
+    assert "model.ramp and model.shares need to know" in message
 
 
 @pytest.mark.parametrize("package", ["mlflow", "comet_ml"])
