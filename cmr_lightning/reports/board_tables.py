@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -112,7 +113,8 @@ def terminal(board: Board) -> Table:
     result.add_column("experiment", overflow="fold")
     *directions, main = board.protocol.columns
     for heading in (*directions, main, "", "game", "runs", "fit"):
-        result.add_column(heading, justify="left" if heading in ("", "game") else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if heading in ("", "game") else "right"
+        result.add_column(heading, justify=justify, no_wrap=heading != "game")
     for row in board.rows:
         found = row.summaries
         scores = [*(number(found[direction].mean) for direction in directions), spread(found[main])]
