@@ -75,6 +75,8 @@ def _tiny_encoders(experiment: dict[str, Any]) -> list[str]:
         options += [f"{pictures}.model=test_resnet", f"{pictures}.model_args={{}}", f"{pictures}.weights=none"]
     if _class_of(model, "text_encoder") == "TextTransformer":
         options.append(f"--model.init_args.text_encoder.init_args.model={tiny_bert()}")
+    if "components" in model:  # no more than there are words
+        options.append(f"--model.init_args.components={min(model['components'], 10)}")
     if _class_of(model, "critic") == "DotProductCritic":
         options.append("--model.init_args.critic.init_args.units=64")
     return options
