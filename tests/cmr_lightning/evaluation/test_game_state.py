@@ -24,8 +24,9 @@ MARGIN = 2 * null_deviation(200)
         ({"accuracy": 0.501 - MARGIN, "probe": 0.7}, "untrained"),
         ({"accuracy": 0.499 - MARGIN, "probe": 0.5}, "overrun"),
         ({"accuracy": 0.0, "probe": 1.0}, "overrun"),
-        ({"accuracy": 0.7, "probe": 0.91}, "overrun"),
-        ({"accuracy": 0.7, "probe": 0.89}, "neutral"),
+        ({"accuracy": 0.66, "probe": 0.99}, "overrun"),  # it knows 0.16 of 0.49 beyond chance
+        ({"accuracy": 0.67, "probe": 0.99}, "neutral"),
+        ({"accuracy": 0.56, "probe": 0.65, "items": 10_000}, "neutral"),  # a lead that is no lead
         ({"accuracy": 0.96, "probe": 1.0}, "neutral"),
         # of four angles chance is 1/4
         ({"views": 4, "accuracy": 0.26, "probe": 0.37}, "untrained"),
