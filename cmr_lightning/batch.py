@@ -43,6 +43,22 @@ TextT = TypeVar("TextT")
 ContentT = TypeVar("ContentT")
 
 
+class Loose(NamedTuple):
+    """Images and texts of a training batch that nobody knows to belong together.
+
+    Attributes:
+        image: M images, as `Batch.image`.
+        text: M texts, as `Batch.text`.
+        image_label: Labels of the images, as `Batch.label`.
+        text_label: Labels of the texts.
+    """
+
+    image: Tensor
+    text: Text
+    image_label: Tensor
+    text_label: Tensor
+
+
 class Batch(NamedTuple, Generic[TextT]):
     """A training batch: N images, each with one of its texts, or with a composed query that it answers.
 
@@ -52,16 +68,19 @@ class Batch(NamedTuple, Generic[TextT]):
         image: Feature vectors `(N, D)`, or `(N, 4, D)` of each image turned by 0, 90, 180 and 270 degrees, or uint8
             pictures `(N, 3, H, W)`.
         text: Feature vectors `(N, D)`, or tokens; in composed data the queries, whose targets are the images.
-        label: Class index `(N,)` int64, or multi-hot `(N, C)` float32 with values 0 and 1.
+        label: Class index `(N,)` int64, or multi-hot `(N, C)` float32 with values 0 and 1; -1, or all 0, where it is
+            not told.
         image_id: Which image of the training part the row shows, `(N,)` int64. Texts of one image share it, so that
             they are never each other's negatives. In composed data that are measured by captions, images of one
             caption share it.
+        loose: What is served beside the pairs where few are known, of which there may then be none; None where all are.
     """
 
     image: Tensor
     text: TextT
     label: Tensor
     image_id: Tensor
+    loose: Loose | None = None
 
 
 class Items(NamedTuple, Generic[ContentT]):
@@ -166,13 +185,13 @@ def count(content: Text | ComposedQuery) -> int:
 
 
 def one_hot(label: Tensor, num_classes: int) -> Tensor:
-    """Convert labels, class indices or multi-hot, to float32 `(N, C)`.
+    """Convert labels, class indices or multi-hot, to float32 `(N, C)`; a label that is not told has no class.
 
     Examples:
-        >>> one_hot(torch.tensor([1, 0]), num_classes=3)
+        >>> one_hot(torch.tensor([1, -1]), num_classes=3)
         tensor([[0., 1., 0.],
-                [1., 0., 0.]])
+                [0., 0., 0.]])
     """
     if label.ndim == 2:
         return label.float()
-    return torch.nn.functional.one_hot(label, num_classes).float()
+    return torch.nn.functional.one_hot(label + 1, num_classes + 1)[:, 1:].float()

@@ -30,7 +30,8 @@ class Embeddings:
     Attributes:
         image: Images `(N, D)`; in composed retrieval, in training, the targets of the queries.
         text: Texts `(P, D)`, in training P = N; in composed retrieval the queries.
-        extra: What else a method's losses read, by name, with N rows each.
+        extra: What else a method's losses read, by name, with N rows each; and, where few pairs are known,
+            `loose_image` and `loose_text`, see `Batch.loose`.
 
     Examples:
         >>> embeddings = Embeddings(torch.ones(2, 3), torch.zeros(2, 3), {"map": torch.ones(2, 3, 4, 4)})
@@ -46,6 +47,16 @@ class Embeddings:
     def pair(self) -> tuple[Tensor, Tensor]:
         """Images and texts."""
         return self.image, self.text
+
+    @property
+    def loose(self) -> Embeddings:
+        """Images and texts of which nobody knows what belongs together: those of the pairs where all pairs are known.
+
+        This is what may be compared across the modalities as a whole, whatever is paired.
+        """
+        if "loose_image" not in self.extra:
+            return Embeddings(*self.pair)
+        return Embeddings(self.extra["loose_image"], self.extra["loose_text"])
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name."""

@@ -1,8 +1,11 @@
 """A retriever: what a method says of its encoders, its adversary and its losses."""
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +17,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.game.alignments import Adversary, AlignmentFactory, Classes
 from cmr_lightning.game.turns import TwoPlayerModel
 from cmr_lightning.losses import AdversarialMode
-from cmr_lightning.losses.relations import same_class, same_image
+from cmr_lightning.losses.relations import own_pairs, same_class, same_image
 from cmr_lightning.parallel.gathering import gather_batch
 from cmr_lightning.ranges import Name, NonNegative, Width
 
@@ -30,14 +33,30 @@ vectors `(N, size)` or `Tokens` as points `(N, D)`."""
 _OF_BYTES = re.compile("unsigned char|uint8|Byte")  # how torch says in its errors that it was given bytes
 
 
+class Labelled(NamedTuple):
+    """Items of one modality whose labels are known.
+
+    Attributes:
+        points: Their points in the common space, `(N, D)`.
+        label: Their labels, as `Batch.label`, or the classes that a method makes of them.
+        same: Which of them are of one class or, on instance-level data, of one image, `(N, N)` bool.
+    """
+
+    points: Tensor
+    label: Tensor
+    same: Tensor
+
+
 class Retriever(TwoPlayerModel):
     """Two encoders, and what pulls their modalities together: an adversary, another alignment, or nothing.
 
-    A method names its loss terms with their default weights in `terms` and computes them in `generator_losses`. The
-    term `alignment` comes beside them where there is one. Where a method shows the alignment something other than its
-    embeddings, it overrides `aligned`; where it has a second adversary of its own, `opponents` and
-    `discriminator_losses`. Where several processes train, each encodes its share of the batch, and all compute the
-    losses of the whole: in-batch negatives, items of one class and what is aligned are those of all.
+    A method names its loss terms with their default weights in `terms`. It computes those of pairs in
+    `generator_losses`, and those of items by themselves, such as classification, in `label_losses`, which also sees the
+    items whose label is known and whose partner is not. The term `alignment` comes beside them where there is one.
+    Where a method shows the alignment something other than its embeddings, it overrides `aligned`; where it has a
+    second adversary of its own, `opponents` and `discriminator_losses`. Where several processes train, each encodes its
+    share of the batch, and all compute the losses of the whole: in-batch negatives, items of one class and what is
+    aligned are those of all.
 
     Args:
         spec: What the model knows of the data; linked from the datamodule, never set by hand.
@@ -120,19 +139,42 @@ class Retriever(TwoPlayerModel):
 
     # Losses ----------------------------------------------------------------------------------------------------------
 
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute the terms of images and of texts by themselves, whose labels are known; by default there are none."""
+        return {}
+
+    def item_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute `label_losses` on all items of a batch whose labels are known."""
+        if not self.labels_told:
+            return {}
+        target = self.targets(batch)
+        if batch.loose is None or self.spec.relevance != "label":  # where the class of an item would be its link
+            return self.label_losses(*(Labelled(points, target, self.related(batch)) for points in embeddings.pair))
+        both = zip(embeddings.pair, embeddings.loose.pair, _labels(batch), strict=True)
+        return self.label_losses(*(_told(points, target, loose, label) for points, loose, label in both))
+
+    @property
+    def labels_told(self) -> bool:
+        """Whether the training pairs have labels, or on instance-level data need none."""
+        return self.spec.relevance != "label" or any(self.spec.class_counts)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the labels of a batch's pairs by which `label_losses` classifies: those of the data."""
+        return batch.label
+
     def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the term `alignment`, if there is one, from the embeddings and classes of a batch."""
         if self.alignment is None:
             return {}
-        points, labels = self._placed(embeddings), (batch.label, batch.label)
-        return {"alignment": self.alignment(*points, self.classes(embeddings, labels))}
+        items = embeddings.loose
+        return {"alignment": self.alignment(*self._placed(items), self.classes(items, _labels(batch)))}
 
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute what the adversary's discriminator minimises on detached embeddings; nothing without an adversary."""
         if not isinstance(self.alignment, Adversary):
             return {}
-        classes = self.classes(embeddings, (batch.label, batch.label))
-        return self.alignment.discriminator_losses(*self._placed(embeddings), classes)
+        items = embeddings.loose
+        return self.alignment.discriminator_losses(*self._placed(items), self.classes(items, _labels(batch)))
 
     def discriminator_state(self, embeddings: Embeddings, labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Measure the adversary's discriminator on detached embeddings, of images and texts with their labels."""
@@ -186,7 +228,8 @@ class Retriever(TwoPlayerModel):
     def related(self, batch: Batch) -> Tensor:
         """Mark the rows of a batch that are relevant to each other, `(N, N)` bool: these are never negatives."""
         if self.spec.relevance == "label":
-            return same_class(batch.label, batch.label)
+            same = same_class(batch.label, batch.label)
+            return same if self.labels_told else same | own_pairs(same)
         return same_image(batch.image_id, batch.image_id)
 
     # Embedding -------------------------------------------------------------------------------------------------------
@@ -230,11 +273,19 @@ class Retriever(TwoPlayerModel):
 
         Images and texts themselves are not gathered: what reads them belongs in `embed`.
         """
-        embeddings = self.embed(batch)
+        embeddings, loose = self.embed(batch), batch.loose
+        if loose is not None:
+            points = {"loose_image": self.embed_images(loose.image), "loose_text": self.embed_texts(loose.text)}
+            embeddings = replace(embeddings, extra={**embeddings.extra, **points})
         if self.trainer.world_size == 1:
             return batch, embeddings
-        label, image_id, *tensors = gather_batch((batch.label, batch.image_id, *embeddings.tensors().values()))
-        return batch._replace(label=label, image_id=image_id), embeddings.with_tensors(tensors)
+        relations = [batch.label, batch.image_id] + ([] if loose is None else [loose.image_label, loose.text_label])
+        gathered = gather_batch((*relations, *embeddings.tensors().values()))
+        label, image_id, *labels = gathered[: len(relations)]
+        if loose is not None:
+            loose = loose._replace(image_label=labels[0], text_label=labels[1])
+        batch = batch._replace(label=label, image_id=image_id, loose=loose)
+        return batch, embeddings.with_tensors(gathered[len(relations) :])
 
     def after_gathering(self) -> list[nn.Module]:
         """List the discriminators; a method adds the other networks that its terms are computed with."""
@@ -260,6 +311,24 @@ class Retriever(TwoPlayerModel):
     def encoder_names(self) -> dict[str, str]:
         """Name the classes of the encoders."""
         return {"image": type(self.image_encoder).__name__, "text": type(self.text_encoder).__name__}
+
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """Add terms, such as those of two modalities, in their order."""
+    return reduce(add, terms)
+
+
+def _told(points: Tensor, target: Tensor, loose: Tensor, label: Tensor) -> Labelled:
+    """Put items of pairs and loose ones together, without those whose class index is not told."""
+    if label.ndim == 1:
+        loose, label = loose[label >= 0], label[label >= 0]
+    label = torch.cat([target, label])
+    return Labelled(torch.cat([points, loose]), label, same_class(label, label))
+
+
+def _labels(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the labels of the images and texts of `Embeddings.loose`."""
+    return (batch.label, batch.label) if batch.loose is None else (batch.loose.image_label, batch.loose.text_label)
 
 
 def _parts(labels: Tensor) -> Tensor:

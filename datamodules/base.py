@@ -19,6 +19,8 @@ from cmr_lightning.ranges import Checked, Count
 from datamodules.facts import Facts
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
+from datamodules.reading.partly_paired import PartlyPairedLoader
+from datamodules.regime import Regime
 from datamodules.trained_on import TrainedOn, Use, numbers_of
 
 PartName = Literal["train", "val", "test"]
@@ -52,6 +54,7 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
             of processes.
         eval_batch_size: Items that a process encodes at once in evaluation.
         epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+        regime: What of the training part is told: how many pairs, whose labels, and how many of them are wrong.
 
     Attributes:
         unknown_words: Share of words of validation and test texts that the model does not know, 0 to 1, by part, of
@@ -67,12 +70,21 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
     protocols: tuple[Protocol, ...]
     """The protocols of its metrics, the main one first."""
 
-    def __init__(self, batch_size: Count = 64, eval_batch_size: Count = 1024, epoch_of: EpochOf = "texts") -> None:
+    def __init__(
+        self,
+        batch_size: Count = 64,
+        eval_batch_size: Count = 256,
+        epoch_of: EpochOf = "texts",
+        regime: Regime = Regime(),  # noqa: B008  (frozen)
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.epoch_of = epoch_of
+        self.regime = regime.seeded()
+        self._told: dict[str, int | str] = {}
         self.unknown_words: dict[PartName, float] = {}
+        self._read: dict[str, Part] = {}
         self._parts: dict[str, Part] = {}
         self._checksums: dict[tuple[PartName, ...], str] = {}
 
@@ -106,8 +118,23 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
         return {}
 
     def part(self, name: PartName) -> Part:
-        """Return one part, read on first use and checked."""
+        """Return one part, read on first use and checked; of the training part, what the regime tells."""
         if name not in self._parts:
+            part = self._whole(name)
+            if name == "train" and not self.regime.whole:
+                part, self._told = self.regime.tell(part, labelled=self.task == "label")
+            self._parts[name] = part
+        return self._parts[name]
+
+    @property
+    def told(self) -> dict[str, int | str]:
+        """The regime in `words`, its `seed`, and counts and checksum of what it drew; empty where it tells all."""
+        self.part("train")
+        return self._told
+
+    def _whole(self, name: PartName) -> Part:
+        """Return one part as its files have it, whatever the regime tells of it."""
+        if name not in self._read:
             self._check_declared()
             part = self.read(name)
             if not isinstance(part, Part):
@@ -115,8 +142,8 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
                     f"{type(self).__name__}.read returns a {type(part).__name__}, but must return a `Part`."
                 )
             self._check(name, part)
-            self._parts[name] = part
-        return self._parts[name]
+            self._read[name] = part
+        return self._read[name]
 
     def _check_declared(self) -> None:
         for name, example in (("classes", '("cat", "dog")'), ("protocols", "INSTANCE_LEVEL")):
@@ -207,22 +234,25 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
         return differences
 
     def checksum(self, *parts: PartName) -> str:
-        """Return the start of the SHA-256 over parts as encoders see them, by default all, 16 digits."""
+        """Return the start of the SHA-256 over parts as encoders see them, by default all, 16 digits.
+
+        A regime changes nothing in it: what that drew has a checksum of its own in `told`.
+        """
         if parts not in self._checksums:
             digest = hashlib.sha256()
             for name in parts or ("train", "val", "test"):
                 digest.update(name.encode())
-                for content in self.part(name).contents:
+                for content in self._whole(name).contents:
                     for piece in fingerprints(content):
                         digest.update(piece)
             self._checksums[parts] = digest.hexdigest()[:16]
         return self._checksums[parts]
 
     def training_pairs(self) -> Batch:
-        """Return all training pairs at once, in the order of the part, for methods in closed form."""
+        """Return all training pairs that are known at once, in the order of the part, for methods in closed form."""
         part = self.part("train")
-        text = take(part.text, torch.arange(part.num_texts))
-        return Batch(take(part.image, part.owner), text, part.label[part.owner], part.owner)
+        owner = part.owner[part.linked]
+        return Batch(take(part.image, owner), take(part.text, part.linked), part.label[owner], owner)
 
     @property
     def _process(self) -> tuple[int, int]:
@@ -263,7 +293,9 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
             )
 
     def _training_loader(self, seed: int, rank: int, world_size: int) -> PairLoader:
-        return PairLoader(self.part("train"), self.batch_size, seed, rank, world_size, self.epoch_of)
+        part = self.part("train")
+        loader = PairLoader if len(part.linked) == part.num_texts else PartlyPairedLoader
+        return loader(part, self.batch_size, seed, rank, world_size, self.epoch_of)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch to where the model is; loaders make them on the CPU, where it can stay."""
@@ -296,4 +328,4 @@ def class_counts(label: Tensor, num_classes: int) -> tuple[int, ...]:
     """
     if label.ndim == 2:
         return tuple(int(n) for n in label.sum(0))
-    return tuple(torch.bincount(label, minlength=num_classes).tolist())
+    return tuple(torch.bincount(label[label >= 0], minlength=num_classes).tolist())

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from cmr_lightning.batch import Pixels
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import PartName
 from datamodules.drawn.flat_scenes import FlatScenes, Scene
 from datamodules.facts import Facts, Origin
@@ -65,8 +65,7 @@ class CSS3D(ListedCompositions):
         image: What image encoders are fed with; by default the pictures.
         text: What text encoders are fed with; by default all words.
         sources: What queries start from: `rendered` pictures, like the answers, or `flat` drawings of their scenes.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
     """
 
     facts = _FACTS
@@ -80,10 +79,9 @@ class CSS3D(ListedCompositions):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         sources: Literal["rendered", "flat"] = "rendered",
-        batch_size: Count = 32,
-        eval_batch_size: Count = 256,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, image, text, batch_size, eval_batch_size)
+        super().__init__(root, image, text, **kwargs)
         self.sources = sources
 
     @property

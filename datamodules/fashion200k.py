@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import COMPOSED_CAPTION
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_compositions import ComposedListing, ListedCompositions, Query
@@ -72,8 +72,7 @@ class Fashion200k(ListedCompositions):
         text: What text encoders are fed with; by default all words.
         parents: How a description loses a word: `substring` cuts it out wherever its letters occur, as TIRG's code does
             (`top` also from `topstitched`); `word` takes out whole words alone.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
     """
 
     facts = _FACTS
@@ -86,10 +85,9 @@ class Fashion200k(ListedCompositions):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         parents: ParentRule = "substring",
-        batch_size: Count = 32,
-        eval_batch_size: Count = 256,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, image, text, batch_size, eval_batch_size)
+        super().__init__(root, image, text, **kwargs)
         self.parents = parents
 
     @cached_property

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.ranges import Count, Name
@@ -12,7 +12,6 @@ from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.karpathy import Entry, KarpathyData, json_origin
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import find
 
 _LISTS: dict[PartName, str] = {
@@ -93,11 +92,9 @@ class Flickr8k(KarpathyData):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         captions_per_image: Count | None = 5,
-        batch_size: Count = 128,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, image, text, captions_per_image, batch_size, eval_batch_size, epoch_of)
+        super().__init__(root, image, text, captions_per_image, **kwargs)
         self.pictures = pictures
 
     def entries(self) -> list[Entry]:

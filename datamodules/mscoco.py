@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CXC, ECCV, FIVE_FOLD, INSTANCE_LEVEL, Judgements, Positives, Protocol
@@ -11,7 +12,6 @@ from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.karpathy import KarpathyData, json_origin
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import read_json
 
 _JUDGEMENTS = "eccv_caption"
@@ -70,11 +70,9 @@ class MSCOCO(KarpathyData):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         captions_per_image: Count | None = 5,
-        batch_size: Count = 128,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, image, text, captions_per_image, batch_size, eval_batch_size, epoch_of)
+        super().__init__(root, image, text, captions_per_image, **kwargs)
         self.restval = restval
         self._judged = [kind for kind in _JUDGED if all(path.is_file() for path in self._judgement_files(kind))]
         self.protocols = (*INSTANCE_LEVEL, *FIVE_FOLD, *(p for kind in self._judged for p in _JUDGED[kind]))

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -111,8 +111,7 @@ class NUSWIDE(ListedData):
         variant: `10k`: ten concepts, up to 1,000 photos of each that have no other of the ten, one label a photo;
             `tc10`, `tc21`: all photos of the 10 or 21 most frequent concepts, several labels a photo, where test
             queries are answered from all other photos.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
     """
 
     facts = _FACTS
@@ -124,13 +123,12 @@ class NUSWIDE(ListedData):
         image: ImageInput | None = None,
         text: TextInput | Literal["tags1k"] | None = None,
         variant: Variant = "10k",
-        batch_size: Count = 64,
-        eval_batch_size: Count = 1024,
+        **kwargs: Any,
     ) -> None:
         if text == "tags1k":
             text = _TagVectors(Path(root).expanduser())
         text = text or WordWeights("counts", max_features=_TAG_VECTOR_SIZE)
-        super().__init__(root, image, text, batch_size, eval_batch_size)
+        super().__init__(root, image, text, **kwargs)
         self.variant = variant
 
     @cached_property

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL, LABELLED_PAIRS, Protocol
-from cmr_lightning.ranges import Checked, Count, CountFromZero, Fraction, Name
+from cmr_lightning.ranges import Checked, CountFromZero, Fraction, Name
 from datamodules.base import PartName
 from datamodules.facts import Facts
 from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.listing import Listing, no_labels
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.picture_files import Orientation
 from datamodules.reading.published_files import find
 from datamodules.reading.table_files import Table, TableRow, read_table
@@ -84,9 +83,7 @@ class Pairs(ListedData):
         split_seed: Number of the drawn split.
         image: What image encoders are fed with; None for `Pictures()`.
         text: What text encoders are fed with; None for `WordTokens()`.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
-        epoch_of: What a training epoch goes through once: every text, or every picture with one of its texts.
+        **kwargs: Options of `CrossModalData`.
 
     Raises:
         UserError: If the fractions leave nothing to train on.
@@ -111,16 +108,14 @@ class Pairs(ListedData):
         split_seed: CountFromZero = 0,
         image: ImageInput | None = None,
         text: TextInput | None = None,
-        batch_size: Count = 64,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
         if val_fraction + test_fraction >= 1:
             raise UserError(
                 f"data.val_fraction is {val_fraction} and data.test_fraction {test_fraction}; their sum must be below "
                 f"1."
             )
-        super().__init__(root, image, text, batch_size, eval_batch_size, epoch_of)
+        super().__init__(root, image, text, **kwargs)
         self.table = table
         self.columns = columns
         self.label_separator = label_separator

@@ -9,7 +9,7 @@ from annotated_types import Lt
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import LABELLED_PAIRS
-from cmr_lightning.ranges import Count, CountFromZero, Name
+from cmr_lightning.ranges import CountFromZero, Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -18,7 +18,6 @@ from datamodules.inputs.stored_features import StoredImages
 from datamodules.inputs.text_inputs import TextInput, WordWeights
 from datamodules.reading.committed_splits import read_split
 from datamodules.reading.listing import Listing
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import find, read_json
 
 _SENTENCES = "pascal_sentences.json"
@@ -84,9 +83,7 @@ class PascalSentence(ListedData):
         text: What text encoders are fed with; None for tf-idf without English stop words, counts 1 + ln n, words of at
             least two training texts.
         joined: Whether an image has one text, its sentences joined, as in the literature, or each sentence is a text.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
-        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+        **kwargs: Options of `CrossModalData`.
 
     Raises:
         UserError: If there is no split of that number, or `sizes` is `tuning` and a number is given.
@@ -107,17 +104,13 @@ class PascalSentence(ListedData):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         joined: bool = True,
-        batch_size: Count = 64,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             root,
             image or StoredImages("mobilenetv2"),
             text or WordWeights(stop_words="english", sublinear=True, min_df=2),
-            batch_size,
-            eval_batch_size,
-            epoch_of,
+            **kwargs,
         )
         if sizes == "tuning" and split != 0:
             raise UserError(f"data.split is {split}, but there is one split for tuning; leave it out.")

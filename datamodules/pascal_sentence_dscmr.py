@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import LABELLED_PAIRS
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import PARTS
@@ -55,22 +55,15 @@ class PascalSentenceDSCMR(CrossModalData):
         split: `official` holds 100 of the 800 training rows out for validation, 5 of each class, so 700 are trained
             on. `official-all` trains on all 800, as published results do; its validation part is the same 100 rows,
             by then seen, so only methods that choose nothing on validation may be measured on it.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
     """
 
     facts = _FACTS
     classes = tuple(str(number) for number in range(20))
     protocols = LABELLED_PAIRS
 
-    def __init__(
-        self,
-        root: Name,
-        split: Literal["official", "official-all"] = "official",
-        batch_size: Count = 64,
-        eval_batch_size: Count = 1024,
-    ) -> None:
-        super().__init__(batch_size, eval_batch_size)
+    def __init__(self, root: Name, split: Literal["official", "official-all"] = "official", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.root = Path(root).expanduser()
         self._split = split
 

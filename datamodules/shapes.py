@@ -20,7 +20,7 @@ from datamodules.facts import Counts, Facts
 from datamodules.families.listed_data import PARTS
 from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.content import take
-from datamodules.reading.loaders import EpochOf, Part
+from datamodules.reading.loaders import Part
 
 PROTOCOLS = {"class": LABELLED_PAIRS, "attribute": LABELLED_PAIRS, "instance": INSTANCE_LEVEL + CLASS_LEVEL}
 
@@ -36,16 +36,8 @@ class DrawnData(CrossModalData):
 
     classes = tuple(" ".join(kind) for kind in KINDS)
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        picture_size: int,
-        seed: int,
-        batch_size: Count,
-        eval_batch_size: Count,
-        epoch_of: EpochOf = "texts",
-    ) -> None:
-        super().__init__(batch_size, eval_batch_size, epoch_of)
+    def __init__(self, sizes: Sequence[int], picture_size: int, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.sizes: dict[PartName, int] = dict(zip(PARTS, sizes, strict=True))
         self.picture_size = picture_size
         self.seed = seed
@@ -120,9 +112,7 @@ class Shapes(DrawnData):
         num_test: Test pictures.
         picture_size: Side of the pictures in pixels.
         seed: Seed of the data.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
-        epoch_of: What a training epoch goes through once: every caption, or every picture with one of its captions.
+        **kwargs: Options of `CrossModalData`.
 
     Raises:
         UserError: If the level is unknown or a number out of range.
@@ -149,11 +139,9 @@ class Shapes(DrawnData):
         num_test: Count = 500,
         picture_size: PictureSize = 48,
         seed: Seed = 0,
-        batch_size: Count = 64,
-        eval_batch_size: Count = 1024,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
-        super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size, epoch_of)
+        super().__init__((num_train, num_val, num_test), picture_size, seed, **kwargs)
         if level not in PROTOCOLS:
             raise UserError(f"Shapes: level is {level!r}, but must be one of {', '.join(PROTOCOLS)}.")
         self.level = level

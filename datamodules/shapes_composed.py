@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Le
@@ -38,8 +38,7 @@ class ShapesComposed(DrawnData, ComposedData):
         modifications: Queries of each source, every one with a target of its own; at most 32.
         picture_size: Side of the pictures in pixels.
         seed: Seed of the data.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
 
     Raises:
         UserError: If a number is out of range.
@@ -67,10 +66,9 @@ class ShapesComposed(DrawnData, ComposedData):
         modifications: Annotated[Count, Le(32)] = 10,
         picture_size: PictureSize = 32,
         seed: Seed = 0,
-        batch_size: Count = 32,
-        eval_batch_size: Count = 1024,
+        **kwargs: Any,
     ) -> None:
-        super().__init__((num_train, num_val, num_test), picture_size, seed, batch_size, eval_batch_size)
+        super().__init__((num_train, num_val, num_test), picture_size, seed, **kwargs)
         self.modifications = modifications
 
     @property

@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import LABELLED_PAIRS
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import PartName
 from datamodules.facts import Counts, Facts, Origin
 from datamodules.families.listed_data import ListedData
@@ -19,7 +19,6 @@ from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.committed_splits import check_labels, read_rows
 from datamodules.reading.listing import Listing
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import feature_rows, find, read_lines, read_mat
 
 Half = Literal["train", "test"]
@@ -113,9 +112,7 @@ class Wikipedia(ListedData):
             `official-all` trains on all 2,173, as published baselines do; its validation part is the same 217 rows,
             by then seen, so only methods that choose nothing on validation, such as CCA, may be measured on it.
             `231/462` trains on all 2,173, validates on the first 231 test rows and tests on the other 462.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation; choose fewer for pictures.
-        epoch_of: What a training epoch goes through once; an image has one text here.
+        **kwargs: Options of `CrossModalData`.
     """
 
     facts = _FACTS
@@ -128,9 +125,7 @@ class Wikipedia(ListedData):
         image: Literal["sift"] | ImageInput = "sift",
         text: Literal["lda", "tfidf"] | TextInput = "lda",
         split: Literal["official", "official-all", "231/462"] = "official",
-        batch_size: Count = 64,
-        eval_batch_size: Count = 1024,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
         published = _Published(Path(root).expanduser(), self.classes)
         form = _TEXTS[text] if isinstance(text, str) else _TEXTS["lda"]
@@ -138,9 +133,7 @@ class Wikipedia(ListedData):
             root,
             _Histograms(published, form) if image == "sift" else image,
             _PublishedTexts(published, form) if isinstance(text, str) else text,
-            batch_size,
-            eval_batch_size,
-            epoch_of,
+            **kwargs,
         )
         self._published = published
         self._split = split

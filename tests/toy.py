@@ -31,8 +31,9 @@ class Toy(CrossModalData):
         captions: int = 1,
         level: str = "label",
         multi_label: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size)
+        super().__init__(batch_size, **kwargs)
         self.sizes = {"train": num_train, "val": 24, "test": 24}
         self.captions = captions
         self.multi_label = multi_label

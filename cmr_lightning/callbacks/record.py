@@ -62,6 +62,7 @@ class RecordWriter(pl.Callback):
             split={"name": data.split.name, "checksum": data.split.checksum},
             data_checksum=data.checksum(),
             pictures={part: data.part(part).num_images for part in ("train", "val", "test")},
+            regime=data.told,
             protocol=data.protocols[0].id,
             selection=self._fitted["selection"],
             encoders={**model.encoder_names(), "features": data.features},

@@ -33,8 +33,8 @@ UNTRAINED_LEAD = 0.1
 """A probe that is so far ahead of a discriminator at chance shows that there was something to learn (choice)."""
 
 OVERRUN_KNOWLEDGE = 1 / 3
-"""Part of what a probe tells beyond chance below which the encoders are ahead of a discriminator. Of 33 runs below it on
-Wikipedia and Pascal Sentence, 4 brought the centroids nearer than their twins without the adversary had them, and 20
+"""Part of what a probe tells beyond chance below which the encoders are ahead of a discriminator. Of 33 runs below it
+on Wikipedia and Pascal Sentence, 4 brought the centroids nearer than their twins without the adversary had them, and 20
 drove them apart; of 82 above it, 50 did the one and 19 the other. It was chosen by seed 0; of other seeds 1 and 6 of 11
 runs below it, and 18 and 5 of 28 above (measured)."""
 

@@ -71,6 +71,8 @@ class Record:
         changes: Settings that resuming has changed, each after how many `updates`, and their values before and after.
         differences: How those conditions were in the training that were others in the test.
         pictures: Number of pictures of the training, validation and test part; empty in records that predate it.
+        regime: What of the training part was told: in `words` and a `seed`, with counts and a checksum, see
+            `datamodules.regime.Regime`; empty where all was.
         unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
         game: Whether the adversary acted at the time of the checkpoint: its `state` and the figures behind it, see
@@ -101,6 +103,7 @@ class Record:
     weights: str | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     differences: dict[str, str] = field(default_factory=dict)
+    regime: dict[str, int | str] = field(default_factory=dict)
     unknown_words: dict[str, float] = field(default_factory=dict)
     game: Annotated[dict[str, float | int | str | None], AfterValidator(_figures_as_numbers)] = field(
         default_factory=dict

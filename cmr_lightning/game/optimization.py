@@ -65,7 +65,7 @@ class OptimizedModel(EmbeddingModel):
     built_on_demand: ClassVar[tuple[str, ...]] = ()
     """The terms with networks of their own, which are built only where `weights` gives the term a weight."""
 
-    points: ClassVar[tuple[str, ...]] = ("image", "text")
+    points: ClassVar[tuple[str, ...]] = ("image", "text", "loose_image", "loose_text")
     """The tensors of `Embeddings` at which shares of the generator's gradient are measured."""
 
     weights: dict[str, float]

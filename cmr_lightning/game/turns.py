@@ -76,6 +76,10 @@ class TwoPlayerModel(OptimizedModel):
     def discriminator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the terms whose sum the discriminator minimises, on detached embeddings."""
 
+    def item_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute the method's terms of items by themselves, whatever is paired; by default there are none."""
+        return {}
+
     def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute what the generator minimises beside the method's own terms; by default nothing."""
         return {}
@@ -151,7 +155,7 @@ class TwoPlayerModel(OptimizedModel):
     def _generator_backward(self, batch: Batch, embeddings: Embeddings, batches: int) -> None:
         """Backpropagate the share of one batch in the mean over the batches of an update."""
         with frozen(*self.opponents()):
-            losses = {**self.generator_losses(batch, embeddings), **self.alignment_losses(batch, embeddings)}
+            losses = self.all_losses(batch, embeddings)
         values = self._note("generator", losses, "a smaller weight in model.weights, or model.generator_optimizer.lr,")
         weights = self._present_weights(embeddings, losses)
         weighted = {name: weight * losses[name] for name, weight in weights.items() if weight != 0}
@@ -160,6 +164,13 @@ class TwoPlayerModel(OptimizedModel):
         self.stake = embeddings, weighted
         self.manual_backward(total / batches)
         self.stake = None
+
+    def all_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute the terms of the generator in the order of their weights; those of pairs only where there are any."""
+        losses = self.generator_losses(batch, embeddings) if len(embeddings.image) else {}
+        losses |= self.item_losses(batch, embeddings) | self.alignment_losses(batch, embeddings)
+        order = [*self.weights, *losses]
+        return {name: losses[name] for name in sorted(losses, key=order.index)}
 
     def _present_weights(self, embeddings: Embeddings, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the weight of each loss; measure what is to have a share, and cut back what has more than its cap."""

@@ -7,9 +7,9 @@ from torch import Tensor
 def same_class(label_a: Tensor, label_b: Tensor) -> Tensor:
     """Compare labels: which items have a class in common?
 
-    Multi-hot items are of the same class where they share at least one label, so that an item without any label is of
-    no class, not even its own. Both labels are class indices, `(N,)` and `(M,)`, or both multi-hot, `(N, C)` and
-    `(M, C)`; the result is `(N, M)` bool.
+    Multi-hot items are of the same class where they share at least one label. An item without any label, which as a
+    class index is -1, is of no class, not even its own. Both labels are class indices, `(N,)` and `(M,)`, or both
+    multi-hot, `(N, C)` and `(M, C)`; the result is `(N, M)` bool.
 
     Examples:
         >>> same_class(torch.tensor([[1, 0, 1], [0, 1, 0]]), torch.tensor([[0, 0, 1], [0, 0, 0]]))
@@ -17,7 +17,7 @@ def same_class(label_a: Tensor, label_b: Tensor) -> Tensor:
                 [False, False]])
     """
     if label_a.ndim == 1:
-        return label_a[:, None] == label_b[None, :]
+        return (label_a[:, None] == label_b[None, :]) & (label_b[None, :] >= 0)
     return label_a.float() @ label_b.float().T > 0
 
 

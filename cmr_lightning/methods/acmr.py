@@ -44,7 +44,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import invariance_triplet, label_loss
 from cmr_lightning.ranges import NonNegative
-from cmr_lightning.retriever import Retriever
+from cmr_lightning.retriever import Labelled, Retriever, sum_of
 
 
 class ACMR(Retriever):
@@ -72,9 +72,9 @@ class ACMR(Retriever):
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the first two terms of the objective; `alignment` is the third."""
-        images, texts = embeddings.pair
-        return {
-            "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
-            "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),
-        }
+        """Compute the term `pair`."""
+        return {"pair": invariance_triplet(*embeddings.pair, self.related(batch), self.margin, self.negatives)}
+
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute the term `label`."""
+        return {"label": sum_of(label_loss(self.classifier(m.points), m.label) for m in (images, texts))}

@@ -39,11 +39,12 @@ class CMPL(Retriever):
         self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the terms of the objective."""
-        return {
-            "cmpm": cross_modal_projection(*embeddings.pair, self.related(batch)),
-            "cmpc": projection_classification(*embeddings.pair, self.classifier.weight, targets(batch, self.spec)),
-        }
+        """Compute the terms of the objective, `cmpc` only where pairs have labels."""
+        losses = {"cmpm": cross_modal_projection(*embeddings.pair, self.related(batch))}
+        if self.labels_told:
+            target = targets(batch, self.spec)
+            losses["cmpc"] = projection_classification(*embeddings.pair, self.classifier.weight, target)
+        return losses
 
 
 def number_of_targets(spec: DataSpec) -> int:

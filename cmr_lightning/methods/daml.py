@@ -34,7 +34,7 @@ from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.losses import cross_difference, inter_class, intra_class, label_loss, paired_difference
 from cmr_lightning.ranges import Count, SquaredMargin
-from cmr_lightning.retriever import Retriever
+from cmr_lightning.retriever import Labelled, Retriever, sum_of
 
 
 class DAML(Retriever):
@@ -65,13 +65,16 @@ class DAML(Retriever):
         self.classifier = nn.Linear(self.dim, self.spec.num_classes)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the four terms of the objective that are not `alignment`."""
-        same, own = self.related(batch), self.pairing == "own"
-        images, texts = embeddings.pair
+        """Compute the term `pair`."""
+        if self.pairing == "own":
+            return {"pair": paired_difference(*embeddings.pair)}
+        return {"pair": cross_difference(*embeddings.pair, self.related(batch))}
+
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute `intra`, `inter` and `label`, each the sum over the modalities."""
+        both = (images, texts)
         return {
-            "intra": intra_class(images, same, self.neighbours) + intra_class(texts, same, self.neighbours),
-            "inter": inter_class(images, same, self.margin, self.neighbours)
-            + inter_class(texts, same, self.margin, self.neighbours),
-            "pair": paired_difference(images, texts) if own else cross_difference(images, texts, same),
-            "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
+            "intra": sum_of(intra_class(m.points, m.same, self.neighbours) for m in both),
+            "inter": sum_of(inter_class(m.points, m.same, self.margin, self.neighbours) for m in both),
+            "label": sum_of(label_loss(self.classifier(m.points), m.label) for m in both),
         }

@@ -31,7 +31,7 @@ from cmr_lightning.batch import Batch, Text, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.losses import label_regression, pair_distance, pairwise_likelihood
 from cmr_lightning.ranges import Width
-from cmr_lightning.retriever import ImageEncoder, Retriever, TextEncoder
+from cmr_lightning.retriever import ImageEncoder, Labelled, Retriever, TextEncoder, sum_of
 
 
 class DSCMR(Retriever):
@@ -73,12 +73,14 @@ class DSCMR(Retriever):
         return self.common(relu(self.text_encoder(texts)))
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the terms of the objective."""
-        target = one_hot(batch.label, self.spec.num_classes)
-        images, texts = embeddings.pair
+        """Compute the terms `likelihood` and `pair`."""
         return {
-            "label": label_regression(self.classifier(images), target)
-            + label_regression(self.classifier(texts), target),
-            "likelihood": pairwise_likelihood(images, texts, self.related(batch)),
-            "pair": pair_distance(images, texts),
+            "likelihood": pairwise_likelihood(*embeddings.pair, self.related(batch)),
+            "pair": pair_distance(*embeddings.pair),
         }
+
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute the term `label`."""
+        hot = [one_hot(m.label, self.spec.num_classes) for m in (images, texts)]
+        predicted = [self.classifier(m.points) for m in (images, texts)]
+        return {"label": sum_of(map(label_regression, predicted, hot))}

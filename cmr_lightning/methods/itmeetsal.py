@@ -53,7 +53,7 @@ from cmr_lightning.losses import (
 from cmr_lightning.methods.cmpl import number_of_targets, targets
 from cmr_lightning.methods.triplet import usual_positives
 from cmr_lightning.ranges import CosineMargin, Positive
-from cmr_lightning.retriever import Retriever
+from cmr_lightning.retriever import Labelled, Retriever, sum_of
 
 
 def entropy_adversary(dim: int, num_classes: int) -> ModalityAdversary:
@@ -98,21 +98,26 @@ class ITMeetsAL(Retriever):
         self.classifier = nn.Linear(self.dim, number_of_targets(self.spec), bias=False)
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the four terms of the objective that are not `alignment`."""
-        related, target = self.related(batch), targets(batch, self.spec)
-        divergence = cross_modal_projection(*embeddings.pair, related)
+        """Compute the terms of pairs: `kl`, `triplet`, `calibration` and, in the form `cmpc`, `label`."""
+        related, (images, texts) = self.related(batch), embeddings.pair
+        divergence = cross_modal_projection(images, texts, related)
         if self.kl_intra:
             divergence = divergence + sum(cross_modal_projection(f, f, related) for f in embeddings.pair) / 2
-        image_logits, text_logits = (self.classifier(f) for f in embeddings.pair)
-        return {
+        losses = {
             "kl": divergence,
-            "triplet": bidirectional_triplet(
-                *embeddings.pair, ~related, self.margin, self.mining, "mean", self.positives
-            ),
-            "label": (
-                projection_classification(*embeddings.pair, self.classifier.weight, target)
-                if self.label_form == "cmpc"
-                else label_loss(image_logits, target) + label_loss(text_logits, target)
-            ),
-            "calibration": label_calibration(image_logits, text_logits, self.temperature),
+            "triplet": bidirectional_triplet(images, texts, ~related, self.margin, self.mining, "mean", self.positives),
+            "calibration": label_calibration(self.classifier(images), self.classifier(texts), self.temperature),
         }
+        if self.label_form == "cmpc" and self.labels_told:
+            losses["label"] = projection_classification(images, texts, self.classifier.weight, self.targets(batch))
+        return losses
+
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute the term `label` in its form `plain`."""
+        if self.label_form == "cmpc":
+            return {}
+        return {"label": sum_of(label_loss(self.classifier(m.points), m.label) for m in (images, texts))}
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the classes of a batch's pairs: their labels, or on instance-level data their images."""
+        return targets(batch, self.spec)

@@ -46,14 +46,14 @@ from torch import Tensor, nn
 
 from cmr_lightning.batch import Batch, DataSpec, Features, Items
 from cmr_lightning.discriminators import Discriminator, RotationClassifier
-from cmr_lightning.embedding_model import MODALITIES, Embeddings, Modality
+from cmr_lightning.embedding_model import MODALITIES, Embeddings
 from cmr_lightning.errors import UserError
 from cmr_lightning.game.alignments import AlignmentFactory, ModalityAdversary
 from cmr_lightning.game.game_log import OwnGame
 from cmr_lightning.game.probe import drawn_pairs
 from cmr_lightning.losses import AdversarialMode, adversarial_rotation, invariance_triplet, label_loss, rotation_loss
 from cmr_lightning.ranges import NonNegative
-from cmr_lightning.retriever import Retriever
+from cmr_lightning.retriever import Labelled, Retriever, sum_of
 
 QUARTER_TURNS = 4
 
@@ -78,7 +78,7 @@ class SSAL(Retriever):
 
     terms: ClassVar[Mapping[str, float]] = {"label": 1.0, "pair": 1.0, "rotation": 1.0}
     aligning_terms: ClassVar[tuple[str, ...]] = ("alignment", "rotation")
-    points: ClassVar[tuple[str, ...]] = ("image", "text", "turned")
+    points: ClassVar[tuple[str, ...]] = (*Retriever.points, "turned")
 
     def __init__(
         self,
@@ -111,31 +111,33 @@ class SSAL(Retriever):
 
     def embed(self, batch: Batch) -> Embeddings:
         """Embed the pairs of a batch and, for the rotation head, images `turned` by 90 to 270°, `(N, 3, D)`."""
+        pairs = super().embed(batch)
         if self.rotation_head is None:
-            return super().embed(batch)
-        upright, *turned = quarter_turns(batch.image)
-        pairs = super().embed(batch._replace(image=upright))
+            return pairs
+        _, *turned = quarter_turns(batch.image if batch.loose is None else batch.loose.image)
         with untracked(self.image_encoder):
             points = self.embed_images(torch.cat(turned)).chunk(len(turned))
         return Embeddings(*pairs.pair, {"turned": torch.stack(points, dim=1)})
 
-    def embed_items(self, items: Items, modality: Modality) -> Tensor:
-        """Embed upright images, or texts, as points `(N, D)`."""
-        if modality == "image":
-            items = items._replace(content=_first_angle(items.content))
-        return super().embed_items(items, modality)
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed upright images, also of those that come at four angles, as points `(N, D)`."""
+        return super().embed_images(images[:, 0] if images.ndim == 3 else images)
 
     def opponents(self) -> list[nn.Module]:
         """List the discriminator of the alignment, if it is an adversary, and the rotation head."""
         return super().opponents() + ([] if self.rotation_head is None else [self.rotation_head])
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
-        """Compute the terms of the objective that are not `alignment`, without `rotation` where nothing is turned."""
-        images, texts = embeddings.pair
-        losses = {
-            "label": label_loss(self.classifier(images), batch.label) + label_loss(self.classifier(texts), batch.label),
-            "pair": invariance_triplet(images, texts, self.related(batch), self.margin, self.negatives),
-        }
+        """Compute the term `pair`."""
+        return {"pair": invariance_triplet(*embeddings.pair, self.related(batch), self.margin, self.negatives)}
+
+    def label_losses(self, images: Labelled, texts: Labelled) -> dict[str, Tensor]:
+        """Compute the term `label`."""
+        return {"label": sum_of(label_loss(self.classifier(m.points), m.label) for m in (images, texts))}
+
+    def alignment_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Compute `alignment` and, where images are turned, `rotation`."""
+        losses = super().alignment_losses(batch, embeddings)
         if self.rotation_head is not None:
             logits = self.rotation_head(_all_angles(embeddings))
             losses["rotation"] = adversarial_rotation(logits, mode=self.rotation_mode)
@@ -174,14 +176,9 @@ class SSAL(Retriever):
         return {"rotation": OwnGame(points, self.rotation_head(points.to(self.dtype)), self.rotation_mode)}
 
 
-def _first_angle(images: Tensor) -> Tensor:
-    """Return upright images, as an encoder takes them, of images at one angle or at four."""
-    return images[:, 0] if images.ndim == 3 else images
-
-
 def _all_angles(embeddings: Embeddings) -> Tensor:
     """Return the points of images at the four angles, `(N, 4, D)`."""
-    return torch.cat([embeddings.image[:, None], embeddings.extra["turned"]], dim=1)
+    return torch.cat([embeddings.loose.image[:, None], embeddings.extra["turned"]], dim=1)
 
 
 def _upright(spec: DataSpec) -> DataSpec:

@@ -28,7 +28,11 @@ def gather_batch(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     Returns:
         The tensors `(W N, ...)`.
     """
-    return _GatherBatch.apply(*tensors)
+    gathered: dict[int, Tensor] = {}
+    for rows in dict.fromkeys(map(len, tensors)):  # those of as many rows travel together
+        places = [place for place, tensor in enumerate(tensors) if len(tensor) == rows]
+        gathered |= zip(places, _GatherBatch.apply(*(tensors[place] for place in places)), strict=True)
+    return tuple(gathered[place] for place in range(len(tensors)))
 
 
 def gather_rows(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -39,12 +39,17 @@ class MeasuredRun:
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions that all numbers in one table share; of each split its name, checksum and checksum of the data."""
+    """The conditions that all numbers in one table share; of each split its name, checksum and checksum of the data.
+
+    Attributes:
+        regime: What was told of the training part, in words; empty where all was.
+    """
 
     dataset: str
     protocol: str
     features: str
     splits: tuple[tuple[str, str, str], ...]
+    regime: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Row:
         """The conditions under which its runs were measured."""
         splits = {(r.record.split["name"], r.record.split["checksum"], r.record.data_checksum) for r in self.runs}
         record = self.record
-        return Conditions(record.dataset, record.protocol, str(record.encoders["features"]), tuple(sorted(splits)))
+        features, regime = str(record.encoders["features"]), regime_of(record)
+        return Conditions(record.dataset, record.protocol, features, tuple(sorted(splits)), regime)
 
     @property
     def mean(self) -> float:
@@ -214,7 +220,8 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     """Arrange runs in leaderboards.
 
     Runs of one experiment are one row, whatever their seeds and splits. Experiments share a table if they agree in data
-    set, splits, main protocol and features. Experiments that lack some runs of a table are shown in it but not tested.
+    set, splits, main protocol, features and regime. Experiments that lack some runs of a table are shown in it but not
+    tested.
 
     Each table takes the first of the `references` that it has, given by their names or the last parts of them; the
     others are compared with it.
@@ -230,15 +237,21 @@ def boards(runs: Sequence[MeasuredRun], claims: Sequence[Claim], references: Seq
     for run in runs:
         record = run.record
         encoders = [str(record.encoders[key]) for key in ("image", "text", "features")]
-        experiments[record.experiment, record.method, record.dataset, record.protocol, *encoders].append(run)
+        conditions = (record.dataset, record.protocol, regime_of(record), *encoders)
+        experiments[record.experiment, record.method, *conditions].append(run)
     tables: dict[Conditions, list[Row]] = defaultdict(list)
     for of_experiment in experiments.values():
         ordered = sorted(of_experiment, key=lambda run: (run.record.seed, run.record.split["name"]))
         row = Row(ordered[0].record.experiment, tuple(ordered))
         tables[row.conditions].append(row)
     _merge_incomplete(tables)
-    order = sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits))
+    order = sorted(tables, key=lambda c: (c.dataset, c.protocol, c.features, c.splits, c.regime))
     return [_board(conditions, tables[conditions], claims, references) for conditions in order]
+
+
+def regime_of(record: Record) -> str:
+    """Return what was told of the training part of a run, in words; empty where all was."""
+    return str(record.regime.get("words", ""))
 
 
 def _is_called(experiment: str, name: str) -> bool:

@@ -81,7 +81,8 @@ def title(board: Board) -> str:
     """Say in one line what the rows of a board agree in."""
     conditions = board.conditions
     splits = ", ".join(name for name, _, _ in conditions.splits)
-    return f"{conditions.dataset}, {splits}, {conditions.protocol}, test part"
+    regime = f", trained with {conditions.regime}" if conditions.regime else ""
+    return f"{conditions.dataset}, {splits}, {conditions.protocol}, test part{regime}"
 
 
 def remarks(board: Board) -> list[str]:
@@ -172,6 +173,7 @@ def _csv_line(board: Board, row: Row, direction: str) -> dict[str, object]:
         "splits": "; ".join(f"{name} ({checksum})" for name, checksum, _ in conditions.splits),
         "protocol": conditions.protocol,
         "features": conditions.features,
+        "regime": conditions.regime,
         "experiment": row.experiment,
         "method": record.method,
         "image_encoder": record.encoders["image"],

@@ -179,8 +179,8 @@ def _groups(means: Floats, p: Floats) -> list[frozenset[int]]:
 def check_comparable(experiments: Mapping[str, Sequence[Record]]) -> None:
     """Refuse to compare runs that were measured under different conditions.
 
-    All runs must agree in data set, main protocol and features, all runs on one split also in the checksum of the data;
-    and all experiments must have run on the same splits, once with each seed.
+    All runs must agree in data set, main protocol, features and training regime, all runs on one split also in the
+    checksum of the data; and all experiments must have run on the same splits, once with each seed.
 
     Raises:
         UserError: They do not agree; the message names two experiments and the difference.
@@ -189,6 +189,7 @@ def check_comparable(experiments: Mapping[str, Sequence[Record]]) -> None:
     _check_equal("data set", [(name, record.dataset) for name, record in runs])
     _check_equal("protocol", [(name, record.protocol) for name, record in runs])
     _check_equal("features", [(name, str(record.encoders["features"])) for name, record in runs])
+    _check_equal("training regime", [(name, str(record.regime.get("words", "none"))) for name, record in runs])
     for split in dict.fromkeys(record.split["checksum"] for _, record in runs):
         on_split = [(name, record.data_checksum) for name, record in runs if record.split["checksum"] == split]
         _check_equal("data (checksum)", on_split)

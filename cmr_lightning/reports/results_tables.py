@@ -240,7 +240,8 @@ def _runs(board: Board) -> str:
 def _conditions(board: Board) -> str:
     names = [name for name, _, _ in board.conditions.splits]
     named = f"Split {names[0]}" if len(names) == 1 else f"{len(names)} splits, {names[0]} to {names[-1]}"
-    return f"{cell(named)}; {cell(board.conditions.features)}"
+    regime = f"; trained with {board.conditions.regime}" if board.conditions.regime else ""
+    return f"{cell(named)}; {cell(board.conditions.features)}{regime}"
 
 
 def _provenance(board: Board) -> str:

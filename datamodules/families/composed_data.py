@@ -89,6 +89,8 @@ class ComposedData(CrossModalData):
 
     def _check(self, name: PartName, part: Part) -> None:
         super()._check(name, part)
+        if not self.regime.whole:
+            raise UserError("data.regime is for images with texts, not for composed queries; leave it out.")
         if isinstance(part, ComposedPart) and (own := (part.owner == part.target).nonzero().flatten().tolist()):
             raise UserError(
                 f"{type(self).__name__}: {len(own)} {name} queries ask for the very image that they start from, the "

@@ -23,7 +23,6 @@ from datamodules.families.listed_data import PARTS, ListedData
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing, no_labels
-from datamodules.reading.loaders import EpochOf
 from datamodules.reading.published_files import find
 
 
@@ -107,9 +106,7 @@ class KarpathyData(ListedData):
         text: Input of the text encoders; by default the words that occur four times in training (VSE++).
         captions_per_image: How many captions of a picture are kept, the first ones of the file; None keeps all. The
             published protocols assume five.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
-        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+        **kwargs: Options of `CrossModalData`.
     """
 
     classes = ("any picture",)
@@ -121,11 +118,9 @@ class KarpathyData(ListedData):
         image: ImageInput | None = None,
         text: TextInput | None = None,
         captions_per_image: Count | None = 5,
-        batch_size: Count = 128,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(root, image, text or WordTokens(min_count=4), batch_size, eval_batch_size, epoch_of)
+        super().__init__(root, image, text or WordTokens(min_count=4), **kwargs)
         self.captions_per_image = captions_per_image
 
     def entries(self) -> list[Entry]:

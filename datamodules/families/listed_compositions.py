@@ -4,13 +4,13 @@ import random
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import PartName
 from datamodules.families.composed_data import ComposedData, ComposedPart
 from datamodules.families.listed_data import ListedData, check_captions
@@ -102,19 +102,13 @@ class ListedCompositions(ListedData, ComposedData):
         root: Folder of the published files.
         image: Input of the image encoders; by default the pictures.
         text: Input of the text encoders; by default all words.
-        batch_size: Training queries in a batch, each with its target.
-        eval_batch_size: Items encoded at once in evaluation.
+        **kwargs: Options of `CrossModalData`.
     """
 
     def __init__(
-        self,
-        root: Name,
-        image: ImageInput | None = None,
-        text: TextInput | None = None,
-        batch_size: Count = 32,
-        eval_batch_size: Count = 256,
+        self, root: Name, image: ImageInput | None = None, text: TextInput | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(root, image, text, batch_size, eval_batch_size)
+        super().__init__(root, image, text, **kwargs)
         if isinstance(text, StoredTexts) and type(self).draw is not ListedCompositions.draw:
             raise UserError(
                 f"{type(self).__name__} draws new texts in each epoch, which no feature store holds; set data.text "

@@ -10,13 +10,13 @@ import torch
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
-from cmr_lightning.ranges import Count, Name
+from cmr_lightning.ranges import Name
 from datamodules.base import CrossModalData, PartName, Split, split_checksum
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
 from datamodules.reading.listing import Listing
-from datamodules.reading.loaders import EpochOf, Part
+from datamodules.reading.loaders import Part
 from datamodules.reading.picture_files import Orientation, read_picture
 from datamodules.reading.published_files import on_disk
 
@@ -34,24 +34,16 @@ class ListedData(CrossModalData):
         root: Folder of the published files.
         image: Input of the image encoders; by default the pictures.
         text: Input of the text encoders; by default all words.
-        batch_size: Training pairs in a batch.
-        eval_batch_size: Items encoded at once in evaluation.
-        epoch_of: What a training epoch goes through once: every text, or every image with one of its texts.
+        **kwargs: Options of `CrossModalData`.
     """
 
     orientation: ClassVar[Orientation] = "stored"
     """How its pictures are seen unless `image` says otherwise."""
 
     def __init__(
-        self,
-        root: Name,
-        image: ImageInput | None = None,
-        text: TextInput | None = None,
-        batch_size: Count = 64,
-        eval_batch_size: Count = 256,
-        epoch_of: EpochOf = "texts",
+        self, root: Name, image: ImageInput | None = None, text: TextInput | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, epoch_of)
+        super().__init__(**kwargs)
         self.root = Path(root).expanduser()
         self.image = (image or Pictures()).oriented(self.orientation)
         self.text = text or WordTokens()

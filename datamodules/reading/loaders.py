@@ -1,6 +1,6 @@
 """Loaders of whole batches by index: no per-sample Python; what is on disk is read ahead."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -64,12 +64,14 @@ class Part:
     Attributes:
         image: M images, feature vectors `(M, D)` float32 or uint8 pictures `(M, 3, H, W)`, or what reads them.
         text: P texts, feature vectors `(P, D)` float32 or tokens `(P, L)`, or what reads them.
-        label: Labels of the images, class indices `(M,)` int64 or multi-hot `(M, C)` float32.
-        owner: Row of the image that each text belongs to, `(P,)` int64.
+        label: Labels of the images, class indices `(M,)` int64 or multi-hot `(M, C)` float32; in training -1, or no
+            label, where it is not told.
+        owner: Row of the image that each text belongs to, `(P,)` int64; in training -1 where it is not told.
         image_names: M names by which people know the images.
         captions: P texts as people read them; empty strings where the data set ships only features.
         query: Which images are queries in evaluation, with their texts, `(M,)` bool, all others being the gallery; None
             where every item is both.
+        text_label: Labels of the texts, as those of the images; None where they are their images' labels.
     """
 
     image: Tensor | Stored
@@ -79,11 +81,18 @@ class Part:
     image_names: tuple[str, ...]
     captions: tuple[str, ...]
     query: Tensor | None = None
+    text_label: Tensor | None = None
 
     @property
     def contents(self) -> tuple[Content, ...]:
         """All content, in the order of the checksum."""
-        return self.image, self.text, self.label, self.owner
+        own = () if self.text_label is None else (self.text_label,)
+        return self.image, self.text, self.label, self.owner, *own
+
+    @property
+    def linked(self) -> Tensor:
+        """Rows of the texts whose image is told, int64."""
+        return (self.owner >= 0).nonzero().flatten()
 
     @property
     def num_images(self) -> int:
@@ -156,12 +165,10 @@ class PairLoader:
             self._resumed = False
         else:
             self._epoch, self._position = self._epoch + 1, 0
-        order, size = self._order(), self.batch_size
-        contents = self._contents()
+        contents, rows = self._contents(), self._epoch_rows()
         on_disk = any(isinstance(content, Stored) for content in contents)
         requests = [
-            Request(self._rows(order[i * size : (i + 1) * size]), self._seed(i) if on_disk else None)
-            for i in range(self._position, self._last(len(self)))
+            Request(rows(i), self._seed(i) if on_disk else None) for i in range(self._position, self._last(len(self)))
         ]
         for request, read in zip(requests, self._reader.read(contents, requests, len(self)), strict=True):
             self._position += 1
@@ -179,6 +186,11 @@ class PairLoader:
             _, first = np.unique(self.part.owner[order].numpy(), return_index=True)
             order = order[np.sort(first)]
         return order[self.rank :: self.world_size]
+
+    def _epoch_rows(self) -> Callable[[int], tuple[Tensor, ...]]:
+        """Draw the order of this epoch; return what tells the rows of its batches by their numbers."""
+        order, size = self._order(), self.batch_size
+        return lambda batch: self._rows(order[batch * size : (batch + 1) * size])
 
     def _seed(self, batch: int) -> int:
         entropy = np.random.SeedSequence((self.seed, self._epoch, batch, self.rank))

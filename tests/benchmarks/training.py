@@ -102,7 +102,7 @@ def by_hand(parts: Built, updates: int) -> float:
         modality_loss(discriminator(embeddings.image.detach()), discriminator(embeddings.text.detach())).backward()
         discriminator_optimizer.step()
         with frozen(discriminator):
-            losses = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
+            losses = model.all_losses(batch, embeddings)
         generator_optimizer.zero_grad()
         sum(model.weights[name] * loss for name, loss in losses.items()).backward()
         generator_optimizer.step()

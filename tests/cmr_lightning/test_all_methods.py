@@ -281,7 +281,7 @@ def all_losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     model.train()
     torch.manual_seed(0)
     embeddings = model.embed(batch)
-    of_generator = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
+    of_generator = model.all_losses(batch, embeddings)
     of_discriminator = model.discriminator_losses(batch, embeddings.detach())
     return {
         **{f"generator/{name}": loss for name, loss in of_generator.items()},

@@ -30,7 +30,7 @@ class Album(ListedData):
     def __init__(
         self, root: str, image: ImageInput, text: TextInput | None = None, wording: str = "shows", batch_size: int = 16
     ) -> None:
-        super().__init__(root, image, text or WordTokens(), batch_size)
+        super().__init__(root, image, text or WordTokens(), batch_size=batch_size)
         self.wording = wording
 
     def list_part(self, part: PartName) -> Listing:

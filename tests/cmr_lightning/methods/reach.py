@@ -41,7 +41,7 @@ def losses(model: Retriever, batch: Batch) -> dict[str, Tensor]:
     """The generator's terms, computed as in the training step."""
     embeddings = model.embed(batch)
     with frozen(*model.opponents()):
-        return {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
+        return model.all_losses(batch, embeddings)
 
 
 def reached(model: Retriever, batch: Batch, term: str) -> set[str]:

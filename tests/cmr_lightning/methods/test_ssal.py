@@ -88,8 +88,8 @@ def test_share_of_a_head_is_the_same_with_the_batch_of_all_processes(shapes: Sha
     cut_apart = own.with_tensors([t.detach().requires_grad_() for t in own.tensors().values()])  # as gathering does
 
     def share(embeddings: Embeddings, *others: str) -> float:
-        terms = {**model.generator_losses(batch, embeddings), **model.alignment_losses(batch, embeddings)}
-        points = [embeddings.tensors()[name] for name in model.points]
+        terms = model.all_losses(batch, embeddings)
+        points = list(embeddings.tensors().values())
         return gradient_share(points, terms[term], [terms[name] for name in others]).item()
 
     assert 0 < share(own, "pair") < 1

@@ -95,7 +95,7 @@ def test_ssal_learns_from_four_rotations(root: Path) -> None:
     embeddings = model.eval().embed(batch)
     for turn, embedded in enumerate([embeddings.image, *embeddings.extra["turned"].unbind(1)]):
         torch.testing.assert_close(embedded, model.embed_images(batch.image[:, turn]))
-    losses = model.generator_losses(batch, embeddings)
+    losses = model.all_losses(batch, embeddings)
     assert losses["rotation"].grad_fn is not None
     trainer(max_epochs=1, limit_val_batches=1.0, callbacks=[AdversarialDiagnostics()]).fit(model, data)
     upright = model.eval().embed_images(expected(data, "val")[:, 0])
