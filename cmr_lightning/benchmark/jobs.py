@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ def find_jobs(plan: Sequence[PlannedRun]) -> tuple[list[Job], list[Outcome]]:
     """
     groups: dict[Any, list[PlannedRun]] = defaultdict(list)
     for planned in plan:
-        groups[planned.experiment, planned.options, planned.variant].append(planned)
+        groups[planned.experiment, planned.options, planned.variant is None].append(planned)
     configs: dict[Path, dict[str, Any] | UserError] = {}
     for runs in groups.values():
         configs.update(zip((planned.run.path for planned in runs), _resolve(runs), strict=True))
@@ -47,12 +48,13 @@ def find_jobs(plan: Sequence[PlannedRun]) -> tuple[list[Job], list[Outcome]]:
 
 
 def _resolve(runs: Sequence[PlannedRun]) -> Sequence[dict[str, Any] | UserError]:
-    """Resolve the configs of runs that differ in seed, split and folder alone."""
-    first = _attempt(resolved_config, runs[0].fit)
-    last = _attempt(resolved_config, runs[-1].fit) if len(runs) > 1 else first
+    """Resolve the configs of runs that differ in seed, split, names and what is laid over them alone."""
+    first = _attempt(resolved_config, replace(runs[0], laid=()).fit)
+    plain = len(runs) == 1 and not runs[0].laid
+    last = first if plain else _attempt(resolved_config, runs[-1].fit)
     if isinstance(first, UserError) and str(first) == str(last):
         return [first] * len(runs)
-    # they differ if the experiment computes other settings from seed, split or folder
+    # they differ if the experiment computes other settings from these
     if isinstance(first, dict) and runs[-1].lay_over(first) == last:
         return [run.lay_over(first) for run in runs]
     return [_attempt(resolved_config, run.fit) for run in runs]

@@ -3,7 +3,8 @@
 import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,58 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Search:
+    """The part `search` of a benchmark: settings that every row tries on validation before it runs with the best.
+
+    Attributes:
+        settings: What is tried: settings by their dotted names. A row leaves out what it does not have.
+        seed: Seed of the trials, of none of the runs.
+        overrides: Settings of the trials by the folder of the experiments, such as a split that no test part touches.
+        acting: Whether rows also run with the best of those settings with which their adversary acts, and, as its
+            twin, with these and no weight.
+    """
+
+    settings: tuple[dict[str, Any], ...]
+    seed: int
+    overrides: dict[str, dict[str, Any]]
+    acting: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of a benchmark under one regime.
+
+    Attributes:
+        file: The experiment.
+        variant: The variant's name, if it is one.
+        settings: What the variant sets.
+        regime: The regime's name, if the benchmark has any.
+        laid: What the regime and a search set.
+    """
+
+    file: Path
+    variant: str | None
+    settings: dict[str, Any]
+    regime: str | None = None
+    laid: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return row_name(self.file, self.variant)
+
+    def named(self, suffix: str, settings: Mapping[str, Any]) -> "Case":
+        """Return a row beside this one, with other settings, and a suffix at its name."""
+        variant = "_".join(part for part in (self.variant, suffix) if part) or None
+        return replace(self, variant=variant, laid={**self.laid, **settings})
+
+    def has(self, key: str) -> bool:
+        """Tell whether the row has a setting of that name, in what is set or else in its file."""
+        for name, value in self.settings.items():
+            if key == name or key.startswith(f"{name}."):
+                return key == name or look_up(value, key.removeprefix(f"{name}.")) is not None
+        return look_up(read_yaml(self.file, "experiment"), key) is not None
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A file `experiments/benchmarks/<name>.yaml`.
 
@@ -54,11 +107,14 @@ class Benchmark:
             `wikipedia/daml_no_adversary`, of all experiments that have other values of them; a list of such settings,
             of which each experiment takes the first that fits; or patterns of experiments with settings below them,
             e.g. `{experiments/*/daml.yaml: {model.weights.alignment: 0}}`.
+        regimes: Settings under which all of these run, each in boards of its own, by the regime's name, e.g.
+            `forty_pairs: {data.regime.paired: 40}`; none for one board.
         reference: The experiments that others are compared with, by their files' names or patterns, such as `triplet`;
             a list where boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
         cluster: Settings of the cluster's engine by submitit's names, such as `timeout_min` and `slurm_partition`.
         tuning: How the settings of the experiments are searched for; None to run them as they are written.
+        search: What every row, variants and regimes included, tries before; None to run them as they are written.
     """
 
     experiments: tuple[str, ...]
@@ -66,10 +122,12 @@ class Benchmark:
     splits: dict[str, list[Any]]
     overrides: dict[str, Any]
     variants: dict[str, list[Settings]]
+    regimes: dict[str, dict[str, Any]]
     reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
     tuning: Tuning | None
+    search: Search | None
 
     @property
     def files(self) -> list[Path]:
@@ -80,10 +138,8 @@ class Benchmark:
         """
         return list(dict.fromkeys(file for pattern in self.experiments for file in matching(pattern)))
 
-    def plan(self, tuned: Mapping[Path, Path] = MappingProxyType({})) -> list[PlannedRun]:
-        """List every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
-
-        Files that are `tuned` take the places of experiments, and are called like them.
+    def cases(self) -> list[Case]:
+        """List the rows under each regime.
 
         Raises:
             UserError: If a pattern matches no file, a variant none of the experiments, a variant is called like an
@@ -93,19 +149,61 @@ class Benchmark:
         folders = sorted({file.parent.name for file in files})
         if unknown := [f"splits.{folder}" for folder in self.splits if folder not in folders]:
             raise UserError(f"{', '.join(unknown)} is no folder of the experiments; there are {', '.join(folders)}.")
-        cases: list[tuple[Path, str | None, dict[str, Any]]] = [(file, None, {}) for file in files]
-        cases += [(file, name, values) for name in self.variants for file, values in self._variant(name, files)]
-        names = [row_name(file, variant) for file, variant, _ in cases]
-        self._check_names(names)
+        cases = [Case(file, None, {}) for file in files]
+        cases += [Case(file, name, values) for name in self.variants for file, values in self._variant(name, files)]
+        self._check_names([str(case) for case in cases])
+        if not self.regimes:
+            return cases
+        return [
+            replace(case, laid=settings, regime=regime) for regime, settings in self.regimes.items() for case in cases
+        ]
+
+    def plan(
+        self, tuned: Mapping[Path, Path] = MappingProxyType({}), cases: Sequence[Case] | None = None
+    ) -> list[PlannedRun]:
+        """List every run, seed after seed, so that a benchmark that is stopped early has compared all methods.
+
+        Args:
+            tuned: Files that take the places of experiments, and are called like them.
+            cases: What to run; by default `cases()`.
+
+        Raises:
+            UserError: If there can be no plan, see `cases`.
+        """
         plan = []
+        cases = self.cases() if cases is None else cases
         for number, seed in enumerate(self.seeds):
-            for (file, variant, values), name in zip(cases, names, strict=True):
-                split = self.splits[file.parent.name][number] if file.parent.name in self.splits else None
-                folder = f"seed{seed}" + ("" if split is None else f"-split{split}".replace("/", "-"))
-                check_name(folder, "folder of a run")
-                options, run = tuple(as_options({**self.overrides, **values})), Run(self.runs / name / folder)
-                plan.append(PlannedRun(tuned.get(file, file), seed, options, run, variant, split))
+            for case in cases:
+                folder = case.file.parent.name
+                split = self.splits[folder][number] if folder in self.splits else None
+                name = f"seed{seed}" + ("" if split is None else f"-split{split}".replace("/", "-"))
+                check_name(name, "folder of a run")
+                plan.append(self._planned(case, name, seed, self.runs, tuned, split))
         return plan
+
+    def trials(self, search: Search) -> list[tuple[Case, list[PlannedRun]]]:
+        """List the trials of each row, which are not tested."""
+        rows = []
+        for case in self.cases():
+            overrides = search.overrides.get(case.file.parent.name, {})
+            trials = [case.named("", {**of_row(case, tried), **overrides}) for tried in search.settings]
+            names = [f"trial{number}" for number in range(len(trials))]
+            planned = map(partial(self._planned, seed=search.seed, folder=self.runs / "search"), trials, names)
+            rows.append((case, [replace(trial, tested=False) for trial in planned]))
+        return rows
+
+    def _planned(
+        self,
+        case: Case,
+        name: str,
+        seed: int,
+        folder: Path,
+        tuned: Mapping[Path, Path] = MappingProxyType({}),
+        split: Any = None,
+    ) -> PlannedRun:
+        run = Run(folder / (case.regime or "") / str(case) / name)
+        options, laid = tuple(as_options({**self.overrides, **case.settings})), tuple(case.laid.items())
+        return PlannedRun(tuned.get(case.file, case.file), seed, options, run, case.variant, split, laid=laid)
 
     def _variant(self, name: str, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
         found: set[Path] = set()
@@ -130,6 +228,11 @@ class Benchmark:
             raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(stems)}.")
 
 
+def of_row(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of settings what a row does not have."""
+    return {key: value for key, value in settings.items() if case.has(key)}
+
+
 def read_benchmark(path: Path) -> Benchmark:
     """Read and check a benchmark file.
 
@@ -146,7 +249,7 @@ def read_benchmark(path: Path) -> Benchmark:
 
 
 def _benchmark(path: Path, content: Any) -> Benchmark:
-    known = [field.name for field in fields(Benchmark)]
+    known = [entry.name for entry in fields(Benchmark)]
     if not isinstance(content, dict) or not content.get("experiments") or set(content) - set(known):
         raise UserError(f"the file must name `experiments`, and may have no other keys than {', '.join(known)}.")
     seeds = _checked_seeds(content.get("seeds", [0]))
@@ -157,17 +260,19 @@ def _benchmark(path: Path, content: Any) -> Benchmark:
         splits=_checked_splits(_settings("splits", content), len(seeds)),
         overrides=_settings("overrides", content),
         variants=_checked_variants(_settings("variants", content)),
+        regimes=_checked_regimes(_settings("regimes", content)),
         reference=_texts("reference", [reference] if isinstance(reference, str) else reference),
         runs=check_path(content.get("runs") or Path("runs/benchmarks", check_name(path.stem, "benchmark")), "`runs`"),
         cluster=_settings("cluster", content),
         tuning=_tuning(content.get("tuning")),
+        search=_search(content.get("search"), seeds),
     )
 
 
 def _tuning(content: Any) -> Tuning | None:
     if content is None:
         return None
-    known = [field.name for field in fields(Tuning)]
+    known = [entry.name for entry in fields(Tuning)]
     if not isinstance(content, dict) or not {"trials", "sweeps"} <= set(content) <= set(known):
         raise UserError("`tuning` must say `trials` and `sweeps`, and may have no other keys than `without`.")
     trials = content["trials"]
@@ -175,6 +280,30 @@ def _tuning(content: Any) -> Tuning | None:
         raise UserError(f"tuning.trials is {trials}, but must be a whole number of at least 1.")
     without = _texts("tuning.without", content.get("without") or [])
     return Tuning(trials, _texts("tuning.sweeps", content["sweeps"]), without)
+
+
+def _search(content: Any, seeds: Sequence[int]) -> Search | None:
+    if content is None:
+        return None
+    known = [entry.name for entry in fields(Search)]
+    if not isinstance(content, dict) or not {"settings", "seed"} <= set(content) <= set(known):
+        raise UserError(f"`search` must say `settings` and `seed`, and may have no other keys than {', '.join(known)}.")
+    settings, overrides = content["settings"], _settings("overrides", content)
+    if not settings or not isinstance(settings, list) or not all(isinstance(tried, dict) for tried in settings):
+        raise UserError("search.settings must be a list of settings, such as [{}, {model.shares.alignment: 0.03}].")
+    if type(content["seed"]) is not int or content["seed"] in seeds or content["seed"] < 0:
+        raise UserError(f"search.seed is {content['seed']}, but must be a whole number that is none of the seeds.")
+    if not all(isinstance(values, dict) for values in overrides.values()):
+        raise UserError("search.overrides must have settings below the name of a folder of experiments.")
+    return Search(tuple(settings), content["seed"], overrides, bool(content.get("acting", True)))
+
+
+def _checked_regimes(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    for name, settings in content.items():
+        check_name(name, "regime")
+        if not isinstance(settings, dict | None):
+            raise UserError(f"regimes.{name} must hold settings, such as {{data.regime.paired: 40}}, or none.")
+    return {name: settings or {} for name, settings in content.items()}
 
 
 def _checked_seeds(seeds: Any) -> tuple[int, ...]:

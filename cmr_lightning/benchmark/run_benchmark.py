@@ -10,7 +10,8 @@ from threading import Event
 from typing import Any
 
 from cmr_lightning.benchmark.jobs import find_jobs
-from cmr_lightning.benchmark.plan import Benchmark
+from cmr_lightning.benchmark.plan import Benchmark, Case
+from cmr_lightning.benchmark.search import chosen, told, tried
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Record
 from cmr_lightning.reports.report import main as report
@@ -44,20 +45,19 @@ def run_benchmark(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run:
 def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) -> list[Outcome]:
     """Run what is left and report it; return how all runs of the plan ended."""
     winners, failed = ({}, {}) if dry_run else _tuned(benchmark, jobs)
-    plan = benchmark.plan(winners)
+    plan = benchmark.plan(winners, None if dry_run else _searched(benchmark, jobs, cluster))
     todo, outcomes = find_jobs([planned for planned in plan if planned.experiment not in failed])
     outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
     print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.", flush=True)
     if dry_run:
         if benchmark.tuning is not None:
             print(f"Before, a sweep of {benchmark.tuning.trials} trials for each experiment that has one.")
+        if benchmark.search is not None:
+            print(f"Before, {len(benchmark.search.settings)} trials of each row; these may add rows to those shown.")
         for job in todo:
             print(f"{job.planned.name}: {', then '.join(command[0] for command in job.missing())}")
         return outcomes
-    with RunsProgress("benchmark", len(todo)) as progress:
-        ends = on_cluster(todo, cluster, benchmark) if cluster else on_this_machine(todo, jobs, progress.tell)
-        with closing(ends):
-            outcomes += watch(ends, len(todo), progress)
+    outcomes += _all_run("benchmark", todo, benchmark, jobs, cluster)
     finished = [outcome.planned for outcome in outcomes if outcome.error is None]
     if finished:
         report(_report_of(benchmark, finished))
@@ -67,6 +67,27 @@ def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) ->
         if others:
             print(f"The report leaves out runs in {benchmark.runs} that this benchmark did not finish: {others}.")
     return outcomes
+
+
+def _all_run(what: str, todo: Sequence[Job], benchmark: Benchmark, jobs: int, cluster: str | None) -> list[Outcome]:
+    with RunsProgress(what, len(todo)) as progress:
+        ends = on_cluster(todo, cluster, benchmark) if cluster else on_this_machine(todo, jobs, progress.tell)
+        with closing(ends):
+            return list(watch(ends, len(todo), progress))
+
+
+def _searched(benchmark: Benchmark, jobs: int, cluster: str | None) -> list[Case] | None:
+    """Run what is left of the trials, and return the rows with the settings that these chose."""
+    if benchmark.search is None:
+        return None
+    trials = [trial for _, of_case in benchmark.trials(benchmark.search) for trial in of_case]
+    todo, outcomes = find_jobs(trials)
+    print(f"{len(todo)} of {len(trials)} trials to do in {benchmark.runs}.", flush=True)
+    outcomes += _all_run("search", todo, benchmark, jobs, cluster)
+    failed = {outcome.planned: outcome.error for outcome in outcomes if outcome.error is not None}
+    rows = chosen(benchmark, benchmark.search, failed)
+    print(told(rows, benchmark.search), flush=True)
+    return rows
 
 
 def _tuned(benchmark: Benchmark, jobs: int) -> tuple[dict[Path, Path], dict[Path, str]]:
@@ -160,6 +181,8 @@ def watch(ends: Iterable[Outcome], total: int, progress: RunsProgress) -> Iterat
 def _line(outcome: Outcome) -> str:
     if outcome.error is not None:
         return f"{outcome.planned.name} failed: {outcome.error}"
+    if not outcome.planned.tested:
+        return f"{outcome.planned.name}: {tried(outcome.planned).score:.4f} on validation in {outcome.seconds:.0f} s"
     record = Record.read(outcome.planned.run.record)
     score = record.metrics[record.protocol]["mean"]
     return f"{outcome.planned.name}: {record.protocol} {score:.4f} in {outcome.seconds:.0f} s"

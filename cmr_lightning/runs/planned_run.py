@@ -1,6 +1,7 @@
 """One run that somebody plans: which experiment with which seed and settings, in which folder."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.runs.conditions import record_of
 from cmr_lightning.runs.run import Run
 from cmr_lightning.runs.run_of_command import experiment_name
-from cmr_lightning.runs.settings import as_option
+from cmr_lightning.runs.settings import as_option, as_options, put
 
 _NAMES = ("run_dir", "experiment")
 
@@ -22,8 +23,10 @@ class PlannedRun:
 
     Attributes:
         options: What is set besides the file, the seed and the split, as on the command line.
+        laid: Settings beside these, by their dotted names, that put other values in the place of those there are.
         variant: The variant's name, if it is one of the experiment's variants.
         split: The split of the data; None for that of the experiment's file.
+        tested: Whether it is measured on the test part, too.
     """
 
     experiment: Path
@@ -32,6 +35,8 @@ class PlannedRun:
     run: Run
     variant: str | None = None
     split: Any = None
+    tested: bool = True
+    laid: tuple[tuple[str, Any], ...] = ()
 
     @property
     def experiment_name(self) -> str:
@@ -51,6 +56,7 @@ class PlannedRun:
             f"--config={self.experiment}",
             f"--seed_everything={self.seed}",
             *self.options,
+            *as_options(dict(self.laid)),
             *([] if self.split is None else [f"--data.init_args.split={as_option(self.split)}"]),
             *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
             f"--run_dir={self.run.path}",
@@ -62,11 +68,14 @@ class PlannedRun:
         return ["test", f"--config={self.run.config}"]
 
     def lay_over(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Make this run's config from the resolved one of a run that differs in seed, split and folder alone."""
-        data = config["data"]
+        """Make this config from the resolved one of a run that differs in split, seed, names and what is `laid`."""
+        config = deepcopy(config)
+        for key, value in self.laid:
+            put(config, key, value)
         if self.split is not None:
-            data = {**data, "init_args": {**data["init_args"], "split": self.split}}
-        return {**config, "data": data, "seed_everything": self.seed, "run_dir": str(self.run.path)}
+            put(config, "data.split", self.split)
+        name = {} if self.variant is None else {"experiment": self.experiment_name}
+        return {**config, "seed_everything": self.seed, "run_dir": str(self.run.path), **name}
 
 
 @dataclass(frozen=True)
@@ -80,15 +89,16 @@ class Job:
     def missing(self) -> list[list[str]]:
         """List the commands that are left to do, in their order; none if the run is finished."""
         planned, run = self.planned, self.planned.run
-        again = [[*planned.fit, "--overwrite=true"], planned.test]
+        test = [planned.test] if planned.tested else []
+        again = [[*planned.fit, "--overwrite=true"], *test]
         if (record := record_of(run)) is not None:
             config = {key: record.config.get(key) for key in self.config}  # `test` has options of its own
             return [] if record.data_checksum == self.data_checksum and self._is_of(config) else again
         if not run.started or not self._is_of(_config_of(run)):
             return again
         if run.finished:
-            return [planned.test]
-        return [[*planned.fit, "--resume=true"], planned.test] if run.checkpoints() else again
+            return test
+        return [[*planned.fit, "--resume=true"], *test] if run.checkpoints() else again
 
     def _is_of(self, config: dict[str, Any]) -> bool:
         """Compare a run's config with this one, whatever the run is called and wherever it is kept."""

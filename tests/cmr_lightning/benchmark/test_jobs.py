@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -9,6 +10,7 @@ from cmr_lightning.benchmark.jobs import find_jobs
 from cmr_lightning.experiment import data_checksum, resolved_config
 from cmr_lightning.runs.planned_run import PlannedRun
 from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.settings import changes
 from tests.building import write_toy
 from tests.toy import Toy
 
@@ -24,8 +26,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> Mock:
 class Splits(Toy):
     """The toy data with several splits, which all hold the same."""
 
-    def __init__(self, split: int | str = 0, batch_size: int = 16) -> None:
-        super().__init__(batch_size)
+    def __init__(self, split: int | str = 0, batch_size: int = 16, **kwargs: Any) -> None:
+        super().__init__(batch_size, **kwargs)
 
 
 def plan(folder: Path, dropout: str = "0.1", variant: str | None = None, splits: Any = (None,) * 4) -> list[PlannedRun]:
@@ -53,6 +55,15 @@ def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
         assert job.planned == run
         assert job.config == resolved_config(run.fit)
         assert job.data_checksum == data_checksum(job.config["data"])
+
+
+def test_what_is_laid_over_a_config_is_what_the_command_line_would_set(tmp_path: Path, resolving: Mock) -> None:
+    laid = (("model.image_encoder.hidden", [8, 8]), ("data.regime.paired", 20), ("model.weights", {"label": 0.5}))
+    varied = [replace(run, variant=f"v{n}", laid=laid[:n]) for n, run in enumerate(plan(tmp_path))]
+    todo, outcomes = find_jobs(varied)
+    assert (resolving.call_count, outcomes) == (2, [])
+    for job, run in zip(todo, varied, strict=True):
+        assert changes(job.config, resolved_config(run.fit)) == {}
 
 
 def test_an_error_is_that_of_all_runs_that_share_it(tmp_path: Path, resolving: Mock) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cmr_lightning.benchmark.plan import Benchmark, Tuning, read_benchmark
+from cmr_lightning.benchmark.plan import Benchmark, Case, Tuning, read_benchmark
 from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import resolved_config
 from tests.building import ROOT
@@ -192,3 +192,63 @@ def test_what_is_wrong_is_said_with_the_file(text: str, said: str) -> None:
 def test_missing_file_is_said() -> None:
     with pytest.raises(UserError, match="no benchmark file"):
         read_benchmark(Path("none.yaml"))
+
+
+SEARCH = """
+experiments: [experiments/wikipedia/*.yaml]
+seeds: [0, 1]
+variants: {small: {experiments/wikipedia/daml.yaml: {model.dim: 8}}}
+regimes: {whole: , few: {data.regime.paired: 40}}
+search:
+  seed: 9
+  settings: [{}, {model.margin: 2, trainer.max_epochs: 3}]
+  overrides: {wikipedia: {data.split: tuning}}
+"""
+
+
+def test_rows_run_under_each_regime_in_folders_of_their_own() -> None:
+    plan = read(SEARCH).plan()
+    assert len(plan) == 2 * 2 * 3
+    assert [run.run.path.parts[3] for run in plan[:6]] == ["whole"] * 3 + ["few"] * 3
+    assert plan[5].run.path == Path("runs/benchmarks/small/few/wikipedia/daml_small/seed0")
+    assert plan[5].experiment_name == "wikipedia/daml_small"
+    assert plan[5].options == ("--model.dim=8",)
+    assert plan[5].laid == (("data.regime.paired", 40),)
+
+
+def test_every_row_tries_the_same_settings_as_far_as_it_has_them_and_is_not_tested() -> None:
+    benchmark = read(SEARCH)
+    assert benchmark.search is not None
+    trials = benchmark.trials(benchmark.search)
+    assert [str(case) for case, _ in trials] == ["wikipedia/cca", "wikipedia/daml", "wikipedia/daml_small"] * 2
+    case, (first, second) = trials[-1]
+    assert case.regime == "few"
+    assert first.laid == (("data.regime.paired", 40), ("data.split", "tuning"))
+    assert ("model.margin", 2) in second.laid  # DAML's file has it, and none has trainer.max_epochs
+    assert not any(key == "trainer.max_epochs" for key, _ in second.laid)
+    assert not any(key == "model.margin" for trial in trials[0][1] for key, _ in trial.laid)
+    assert {(trial.seed, trial.tested) for _, of_case in trials for trial in of_case} == {(9, False)}
+    assert second.run.path == Path("runs/benchmarks/small/search/few/wikipedia/daml_small/trial1")
+
+
+def test_settings_within_what_a_variant_sets_are_its_own() -> None:
+    value = {"class_path": "MMD", "init_args": {"space": "unit"}}
+    case = Case(Path("experiments/wikipedia/daml.yaml"), "mmd", {"model.margin": value})
+    assert case.has("model.margin.space")
+    assert not case.has("model.margin.r1")
+    assert case.has("model.dim")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search: {settings: [{}]}", "`search` must say `settings` and `seed`"),
+        ("search: {settings: [], seed: 9}", "must be a list of settings"),
+        ("search: {settings: [{}], seed: 0}", "must be a whole number that is none of the seeds"),
+        ("search: {settings: [{}], seed: 9, overrides: {wikipedia: 3}}", "must have settings below the name"),
+        ("regimes: {few: 40}", "regimes.few must hold settings"),
+    ],
+)
+def test_a_wrong_search_or_regime_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(f"{ALL}seeds: [0]\n{text}")
