@@ -20,7 +20,7 @@ from datamodules.facts import Facts
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 from datamodules.reading.partly_paired import PartlyPairedLoader
-from datamodules.regime import Regime
+from datamodules.reading.regime import Regime
 from datamodules.trained_on import TrainedOn, Use, numbers_of
 
 PartName = Literal["train", "val", "test"]

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -107,8 +108,9 @@ class Benchmark:
             `wikipedia/daml_no_adversary`, of all experiments that have other values of them; a list of such settings,
             of which each experiment takes the first that fits; or patterns of experiments with settings below them,
             e.g. `{experiments/*/daml.yaml: {model.weights.alignment: 0}}`.
-        regimes: Settings under which all of these run, each in boards of its own, by the regime's name, e.g.
-            `forty_pairs: {data.regime.paired: 40}`; none for one board.
+        regimes: Settings under which these run, each in boards of its own, by the regime's name, e.g.
+            `forty_pairs: {data.regime.paired: 40}`, or patterns of the experiments that do with settings below them;
+            none for one board.
         reference: The experiments that others are compared with, by their files' names or patterns, such as `triplet`;
             a list where boards have different ones, of which each takes the first that it has.
         runs: Folder of the runs; `runs/benchmarks/<name>` if None.
@@ -122,7 +124,7 @@ class Benchmark:
     splits: dict[str, list[Any]]
     overrides: dict[str, Any]
     variants: dict[str, list[Settings]]
-    regimes: dict[str, dict[str, Any]]
+    regimes: dict[str, list[Settings]]
     reference: tuple[str, ...]
     runs: Path
     cluster: dict[str, Any]
@@ -154,9 +156,7 @@ class Benchmark:
         self._check_names([str(case) for case in cases])
         if not self.regimes:
             return cases
-        return [
-            replace(case, laid=settings, regime=regime) for regime, settings in self.regimes.items() for case in cases
-        ]
+        return [case for name, regime in self.regimes.items() for case in _under(name, regime, cases)]
 
     def plan(
         self, tuned: Mapping[Path, Path] = MappingProxyType({}), cases: Sequence[Case] | None = None
@@ -228,6 +228,22 @@ class Benchmark:
             raise UserError(f"The reference {', '.join(unknown)} is none of the experiments {', '.join(stems)}.")
 
 
+def _under(name: str, regime: Sequence[Settings], cases: Sequence[Case]) -> list[Case]:
+    """List the rows that run under a regime, each with the first of its settings that are meant for it.
+
+    Raises:
+        UserError: If these are meant for no row.
+    """
+    files = [None if settings.pattern is None else matching(settings.pattern) for settings in regime]
+    rows = []
+    for case in cases:
+        meant = (s.values for s, of in zip(regime, files, strict=True) if of is None or case.file in of)
+        rows += [replace(case, laid=values, regime=name) for values in islice(meant, 1)]
+    if not rows:
+        raise UserError(f"No experiment runs under the regime {name}.")
+    return rows
+
+
 def of_row(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of settings what a row does not have."""
     return {key: value for key, value in settings.items() if case.has(key)}
@@ -259,8 +275,8 @@ def _benchmark(path: Path, content: Any) -> Benchmark:
         seeds=seeds,
         splits=_checked_splits(_settings("splits", content), len(seeds)),
         overrides=_settings("overrides", content),
-        variants=_checked_variants(_settings("variants", content)),
-        regimes=_checked_regimes(_settings("regimes", content)),
+        variants=_checked_variants("variants", _settings("variants", content)),
+        regimes=_checked_variants("regimes", _settings("regimes", content)),
         reference=_texts("reference", [reference] if isinstance(reference, str) else reference),
         runs=check_path(content.get("runs") or Path("runs/benchmarks", check_name(path.stem, "benchmark")), "`runs`"),
         cluster=_settings("cluster", content),
@@ -298,14 +314,6 @@ def _search(content: Any, seeds: Sequence[int]) -> Search | None:
     return Search(tuple(settings), content["seed"], overrides, bool(content.get("acting", True)))
 
 
-def _checked_regimes(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    for name, settings in content.items():
-        check_name(name, "regime")
-        if not isinstance(settings, dict | None):
-            raise UserError(f"regimes.{name} must hold settings, such as {{data.regime.paired: 40}}, or none.")
-    return {name: settings or {} for name, settings in content.items()}
-
-
 def _checked_seeds(seeds: Any) -> tuple[int, ...]:
     whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
@@ -322,17 +330,17 @@ def _checked_splits(splits: dict[str, Any], seeds: int) -> dict[str, list[Any]]:
     return splits
 
 
-def _checked_variants(content: dict[str, Any]) -> dict[str, list[Settings]]:
+def _checked_variants(key: str, content: dict[str, Any]) -> dict[str, list[Settings]]:
     """Check the forms that `Benchmark.variants` describes; what ends in `.yaml` is a pattern of experiments."""
     variants = {}
     for name, value in content.items():
-        if isinstance(value, dict) and all(str(key).endswith(".yaml") for key in value):
+        if isinstance(value, dict) and value and all(str(key).endswith(".yaml") for key in value):
             variants[name] = [Settings(values, pattern) for pattern, values in value.items()]
         else:
             variants[name] = [Settings(values) for values in (value if isinstance(value, list) else [value])]
         if not variants[name] or not all(isinstance(settings.values, dict) for settings in variants[name]):
             raise UserError(
-                f"variants.{name} must hold settings, such as {{model.weights.alignment: 0}}, a list of such "
+                f"{key}.{name} must hold settings, such as {{model.weights.alignment: 0}}, a list of such "
                 f"settings, or experiments and below them settings, such as {{experiments/wikipedia/daml.yaml: "
                 f"{{model.weights.alignment: 0}}}}."
             )

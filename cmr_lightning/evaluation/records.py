@@ -72,7 +72,7 @@ class Record:
         differences: How those conditions were in the training that were others in the test.
         pictures: Number of pictures of the training, validation and test part; empty in records that predate it.
         regime: What of the training part was told: in `words` and a `seed`, with counts and a checksum, see
-            `datamodules.regime.Regime`; empty where all was.
+            `datamodules.reading.regime.Regime`; empty where all was.
         unknown_words: Share of words of validation and test texts that the model does not know, by part.
         peak_memory: Peak memory of training and test, see `memory.peak_memory`; empty in records that predate it.
         game: Whether the adversary acted at the time of the checkpoint: its `state` and the figures behind it, see

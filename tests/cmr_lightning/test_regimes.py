@@ -18,10 +18,10 @@ from cmr_lightning.game.alignments import (
 )
 from cmr_lightning.methods import METHODS
 from cmr_lightning.retriever import Retriever
-from datamodules import regime as regimes
 from datamodules.base import PartName
+from datamodules.reading import regime as regimes
 from datamodules.reading.loaders import Part
-from datamodules.regime import Regime
+from datamodules.reading.regime import Regime
 from tests.building import trainer
 from tests.toy import CLASSES, Toy, toy_model
 

@@ -198,7 +198,7 @@ SEARCH = """
 experiments: [experiments/wikipedia/*.yaml]
 seeds: [0, 1]
 variants: {small: {experiments/wikipedia/daml.yaml: {model.dim: 8}}}
-regimes: {whole: , few: {data.regime.paired: 40}}
+regimes: {whole: {}, few: {experiments/wikipedia/*.yaml: {data.regime.paired: 40}}}
 search:
   seed: 9
   settings: [{}, {model.margin: 2, trainer.max_epochs: 3}]

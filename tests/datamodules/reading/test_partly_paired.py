@@ -8,7 +8,7 @@ import torch
 from cmr_lightning.batch import Batch, Loose
 from cmr_lightning.errors import UserError
 from datamodules.reading.partly_paired import PartlyPairedLoader
-from datamodules.regime import Regime
+from datamodules.reading.regime import Regime
 from tests.toy import Toy
 
 PART = Toy(captions=3, regime=Regime(seed=0, paired=10)).part("train")

@@ -7,7 +7,7 @@ import torch
 
 from cmr_lightning.errors import UserError
 from datamodules.reading.loaders import Part
-from datamodules.regime import Regime
+from datamodules.reading.regime import Regime
 from tests.toy import CLASSES, Toy, ToyComposed
 
 IMAGES = 96
