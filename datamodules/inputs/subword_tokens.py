@@ -1,5 +1,6 @@
 """Tokens of a pretrained text encoder."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,11 @@ class SubwordTokens(TextInput):
 
 def _checksum(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
-    rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
-    return short_checksum(rules.encode())
+    if not tokenizer.is_fast:
+        return short_checksum(str(sorted(tokenizer.get_vocab().items())).encode())
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    lengths = ("truncation", "padding")  # those of the last texts that it read
+    return short_checksum(json.dumps({key: rules[key] for key in rules if key not in lengths}).encode())
 
 
 def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":

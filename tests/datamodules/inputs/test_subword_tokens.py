@@ -38,6 +38,16 @@ def test_length_is_bounded() -> None:
     assert learnt("a " * 600).length == 512  # as the tokenizer says of its model
 
 
+def test_a_tokenizer_is_the_same_whatever_it_has_read() -> None:
+    tokens = learnt("a dog")
+    first = tokens.learned()
+    tokens.content(captioned("a dog runs"))
+    assert tokens.learned()["tokenizer"] == first["tokenizer"]
+    SubwordTokens(str(tiny_bert())).restore(first)  # it would refuse another
+    with pytest.raises(UserError, match=r"has the checksum .*, but the model was trained with one that had 0f"):
+        SubwordTokens(str(tiny_bert())).restore({**first, "tokenizer": "0f"})
+
+
 def test_form_fits_the_encoder() -> None:
     tokens = learnt("a dog", "a cat on a mat")
     words = tokens.words(9)
