@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -231,11 +231,26 @@ class EmbeddingModel(Checked, pl.LightningModule, ABC):
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note which method the weights belong to, and what they were trained on."""
+        """Note which method the weights belong to, what they were trained on, and the main protocol."""
         checkpoint["method"] = type(self).__name__
+        checkpoint["protocol"] = self.protocols[0].id
         if self.trained_on is None:  # the same in every checkpoint, and takes long where parts are large
             self.trained_on = self.trainer.datamodule.trained_on().as_plain()  # type: ignore[attr-defined]
         checkpoint["trained_on"] = self.trained_on
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load the weights of a checkpoint into a model that is built by `kwargs`, as Lightning does.
+
+        Raises:
+            UserError: If there is no `spec` among them.
+        """
+        if "spec" not in kwargs:
+            raise UserError(
+                f"{cls.__name__}.load_from_checkpoint needs spec and the encoders, which a checkpoint only names; give "
+                f"them, or use cmr_lightning.load({str(checkpoint_path)!r}), whose `module` is this model."
+            )
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another method, or of other sizes.

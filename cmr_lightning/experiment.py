@@ -128,6 +128,31 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
         return _Resolving(arguments).resolved()
 
 
+def build_data(config: dict[str, Any]) -> CrossModalData:
+    """Build the data set that the part `data` of a resolved config names; no file of it is read.
+
+    Raises:
+        UserError: If the config does not fit the classes that it names.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(CrossModalData, "data")
+    with errors_for_people():
+        return parser.instantiate_classes(parser.parse_object({"data": config})).data
+
+
+def build_model(config: dict[str, Any], spec: DataSpec) -> EmbeddingModel:
+    """Build the model that the part `model` of a resolved config names.
+
+    Raises:
+        UserError: If the config does not fit the classes that it names, or these not the data.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(EmbeddingModel, "model")
+    whole = {**config, "init_args": {**config.get("init_args", {}), "spec": spec}}
+    with errors_for_people():
+        return parser.instantiate_classes(parser.parse_object({"model": whole})).model
+
+
 def data_checksum(config: dict[str, Any]) -> str:
     """Compute the checksum of the data that the part `data` of a resolved config names, as they are now.
 
@@ -135,7 +160,7 @@ def data_checksum(config: dict[str, Any]) -> str:
         UserError: If they cannot be read.
     """
     with errors_for_people():
-        return _datamodule(config).checksum()
+        return build_data(config).checksum()
 
 
 def scores_in_validation(config: dict[str, Any]) -> list[str]:
@@ -145,13 +170,7 @@ def scores_in_validation(config: dict[str, Any]) -> list[str]:
         UserError: If the data cannot be had.
     """
     with errors_for_people():
-        return list(validation_scores(_datamodule(config).protocols))
-
-
-def _datamodule(config: dict[str, Any]) -> CrossModalData:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(CrossModalData, "data")
-    return parser.instantiate_classes(parser.parse_object({"data": config})).data
+        return list(validation_scores(build_data(config).protocols))
 
 
 def quieten() -> None:

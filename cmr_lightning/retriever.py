@@ -308,6 +308,12 @@ class Retriever(TwoPlayerModel):
                 scales |= encoder.lr_scales()
         return scales
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note also by which arguments the encoders are built where the files that they started from are not."""
+        super().on_save_checkpoint(checkpoint)
+        encoders = {"image_encoder": self.image_encoder, "text_encoder": self.text_encoder}
+        checkpoint["encoders"] = {name: getattr(of, "without_files", dict)() for name, of in encoders.items()}
+
     def encoder_names(self) -> dict[str, str]:
         """Name the classes of the encoders."""
         return {"image": type(self.image_encoder).__name__, "text": type(self.text_encoder).__name__}

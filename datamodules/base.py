@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,6 +17,8 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import Judgements, Protocol
 from cmr_lightning.ranges import Checked, Count
 from datamodules.facts import Facts
+from datamodules.inputs.image_inputs import ImageInput
+from datamodules.inputs.text_inputs import TextInput
 from datamodules.reading.content import fingerprints, form, take
 from datamodules.reading.loaders import EpochOf, ItemLoader, PairLoader, Part, item_loaders
 from datamodules.reading.partly_paired import PartlyPairedLoader
@@ -32,6 +34,13 @@ class Split:
 
     name: str
     checksum: str
+
+
+class Inputs(NamedTuple):
+    """What makes the input of encoders from pictures and from texts; None where nothing does."""
+
+    image: ImageInput | None
+    text: TextInput | None
 
 
 def split_checksum(parts: dict[str, list[str]]) -> str:
@@ -203,6 +212,17 @@ class CrossModalData(Checked, pl.LightningDataModule, ABC):
             UserError: If the data cannot be brought into the form that they had in that training.
         """
         del learned
+
+    def inputs(self, learned: Mapping[str, Any]) -> Inputs:
+        """Return what makes the input of encoders from anybody's pictures and texts; no file of the data set is read.
+
+        By default nothing does: pictures and texts were published in another form, or drawn.
+
+        Args:
+            learned: What was learned in the training, see `learned`.
+        """
+        del learned
+        return Inputs(None, None)
 
     def trained_on(self) -> TrainedOn:
         """Collect what a model that is trained on these data must keep of them; reads training and validation part."""

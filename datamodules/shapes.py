@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
+from PIL import Image
 from torch import Tensor
 
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import CLASS_LEVEL, INSTANCE_LEVEL, LABELLED_PAIRS
 from cmr_lightning.ranges import Count, PictureSide, Seed
-from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.base import CrossModalData, Inputs, PartName, Split, split_checksum
 from datamodules.drawn.scenes import CAPTIONS, KINDS, Scene, describe, invent, main_kind, paint, stream
 from datamodules.facts import Counts, Facts
 from datamodules.families.listed_data import PARTS
+from datamodules.inputs.pictures import Pictures
+from datamodules.inputs.text_inputs import WordTokens
 from datamodules.inputs.vocabulary import Vocabulary, longest
 from datamodules.reading.content import take
 from datamodules.reading.loaders import Part
@@ -67,6 +70,12 @@ class DrawnData(CrossModalData):
         self.vocabulary = Vocabulary(tuple(learned["words"]))
         self.text_length = learned["length"]
 
+    def inputs(self, learned: Mapping[str, Any]) -> Inputs:
+        """Return pictures of the size of those drawn, and the words that were learned."""
+        words = WordTokens()
+        words.restore(learned)
+        return Inputs(_SizeOfDrawings(crop=self.picture_size, resize=self.picture_size), words)
+
     def words(self, length: int) -> Words:
         """Return the form of texts of at most `length` tokens."""
         return Words(len(self.vocabulary), length, words=self.vocabulary.words)
@@ -92,6 +101,14 @@ class DrawnData(CrossModalData):
         streams = (stream(self.seed, *key, i, "picture") for i in range(len(scenes)))
         pictures = [paint(scene, self.picture_size, rng) for scene, rng in zip(scenes, streams, strict=True)]
         return torch.from_numpy(np.stack(pictures))
+
+
+class _SizeOfDrawings(Pictures):
+    """Anybody's pictures in the size of drawn ones."""
+
+    def of_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return uint8 `(N, 3, H, H)`, in memory as drawn pictures are: convolutions round by it."""
+        return super().of_pictures(pictures).contiguous()
 
 
 class Shapes(DrawnData):

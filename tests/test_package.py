@@ -127,9 +127,10 @@ def test_nobody_knows_the_command_line() -> None:
 
 
 def test_datamodules_are_known_to_the_commands_that_read_them_alone() -> None:
+    """And to trained models, which read pictures and texts as they do."""
     knowing = {module for module in MODULES if any(within(name, "datamodules") for name in ours(module))}
     rooms = {room(module) for module in knowing if within(module, "cmr_lightning")}
-    assert rooms <= {f"cmr_lightning.{name}" for name in ("command_line", "experiment", "extract", "prepare")}
+    assert rooms <= {f"cmr_lightning.{name}" for name in ("command_line", "experiment", "extract", "model", "prepare")}
 
 
 def test_folders_are_small_enough_to_be_looked_through() -> None:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_python_commands_run_in_their_order(
         ran.append(command[3])
     assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep"} <= set(ran)
     assert (tmp_path / "runs/shapes/daml/seed0/record.json").exists()
+    section = (ROOT / "README.md").read_text().partition("## In Python\n")[2].partition("\n## ")[0]
+    loading, training = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(loading, found)
+    assert (found["texts"].shape, found["images"].shape) == ((2, found["model"].dim), (1, found["model"].dim))
+    exec(training, found)
+    assert found["module"].global_step > 0
 
 
 def test_the_example_outside_this_repository_is_trained_and_tested(

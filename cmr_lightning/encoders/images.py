@@ -79,6 +79,10 @@ class TimmEncoder(BackboneEncoder):
         self.register_buffer("mean", torch.tensor(config["mean"]).view(3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(config["std"]).view(3, 1, 1) * 255)
 
+    def without_files(self) -> dict[str, Any]:
+        """Return the arguments by which it is built again without the files that it started from."""
+        return {"weights": "none"}
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode pictures `(N, 3, H, W)`, uint8, as embeddings `(N, D)`."""
         with self.recording():

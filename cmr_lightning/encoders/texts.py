@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,6 +74,10 @@ class WordRNN(Checked, nn.Module):
         with torch.no_grad():
             self.embedding.weight.mul_(numbers.std())  # the words that the file lacks get its scale
             self.embedding.weight[rows] = numbers
+
+    def without_files(self) -> dict[str, Any]:
+        """Return the arguments by which it is built again without the files that it started from."""
+        return {"vectors": None}
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Encode tokens `(N, L)` as embeddings `(N, D)`; ids at masked places do not matter."""

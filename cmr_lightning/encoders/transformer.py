@@ -1,5 +1,6 @@
 """Encoder of texts by a pretrained transformer."""
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -37,7 +38,8 @@ class TextTransformer(BackboneEncoder):
     Args:
         source: Form of the input; must be words.
         dim: Size D of the common space.
-        model: Name on the hub, or a folder with config.json and weights.
+        model: Name on the hub, or a folder with config.json and weights; or the content of a config.json, to start from
+            random weights.
         pooling: How the states of the tokens become one vector: `mean` or `max` over the tokens of the text, `cls` for
             the state of the first one, or `pooler` for the vector that the model itself makes: of BERT's first token,
             CLIP's end-of-text token, SigLIP's last position.
@@ -57,7 +59,7 @@ class TextTransformer(BackboneEncoder):
         self,
         source: Input,
         dim: Width,
-        model: Name,
+        model: Name | dict[str, Any],
         pooling: Literal["mean", "cls", "max", "pooler"] = "mean",
         frozen: bool = False,
         backbone_lr_scale: Positive = 1.0,
@@ -66,10 +68,15 @@ class TextTransformer(BackboneEncoder):
     ) -> None:
         if not isinstance(source, Words):
             raise UserError(f"TextTransformer encodes words, but the data set serves {source}; use FeatureMLP.")
-        backbone = _load(model, pooling)
+        if isinstance(model, dict):
+            whole, model = _with_random_weights(model), "The model"
+        else:
+            whole = _load(model, pooling)
+        backbone = _text_encoder(whole)
         _check(backbone, source, model, pooling)
         backbone.train()
         super().__init__(backbone, backbone.config.hidden_size, dim, frozen, backbone_lr_scale, backbone_layer_decay)
+        self.config = json.loads(whole.config.to_json_string(use_diff=False))
         self.pooling = pooling
         self.padding = source.padding
         self.whole_length = _whole_length(backbone) if pooling == "pooler" else None
@@ -84,6 +91,10 @@ class TextTransformer(BackboneEncoder):
                 f"text_encoder.init_args.pooling is {pooling}, but by the first token of {model}, which knows nothing "
                 f"of those behind it, all texts are the same; set it to mean, or to pooler as the model was trained."
             )
+
+    def without_files(self) -> dict[str, Any]:
+        """Return the arguments by which it is built again without the files that it started from."""
+        return {"model": self.config}
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Encode tokens `(N, L)` as embeddings `(N, D)`; ids at masked places do not matter."""
@@ -113,8 +124,18 @@ class TextTransformer(BackboneEncoder):
         return bool((vectors[0] - vectors[1]).norm() > _SAME * vectors[0].norm())
 
 
+def _with_random_weights(config: dict[str, Any]) -> "PreTrainedModel":
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        return AutoModel.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"No model can be made by the config given as {_OPTION} ({reason}).") from error
+
+
 def _load(model: str, pooling: str) -> "PreTrainedModel":
-    """Load the text encoder, or the text tower, with all its weights."""
+    """Load the model of a text encoder with all its weights."""
     from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
@@ -141,6 +162,11 @@ def _load(model: str, pooling: str) -> "PreTrainedModel":
             f"The weights of {model} lack {len(absent)} tensors of the model, first {absent[0]}; give complete weights "
             f"as {_OPTION}, or choose another pooling if it is the pooler that they lack."
         )
+    return whole
+
+
+def _text_encoder(whole: "PreTrainedModel") -> "PreTrainedModel":
+    """Return the encoder, or the text tower, of a whole model."""
     encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
     return getattr(encoder, "text_model", encoder)
 

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import tee
@@ -34,7 +35,7 @@ from datamodules.families.listed_data import ListedData
 from datamodules.reading.reading_ahead import ReadingAhead
 
 Precision = Literal[32, "bf16", "fp16"]
-_AUTOCAST = {32: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -123,7 +124,7 @@ def extract(
     if image is None and text is None:
         raise UserError("There is nothing to extract: set image, text, or both.")
     check_name(name, "store", nested=False)
-    run = Extraction(_device(device), precision, dtype, batch_size)
+    run = Extraction(named_device(device), precision, dtype, batch_size)
     stores = check_path(places_of_stores(data.root, folder)[0] / name, "folder")
     if image is not None:
         pictures = PictureSource(data, rotations, ten_crop)
@@ -194,9 +195,15 @@ class Extraction:
                 yield shard, range(first, min(first + self.batch_size, shard.stop))
 
     def _encode(self, source: Source[Whole], encoder: nn.Module, batch: Whole) -> Tensor:
-        reduced = self.precision != 32
-        with torch.inference_mode(), torch.autocast(self.device.type, _AUTOCAST[self.precision], enabled=reduced):
+        with computing_as(str(self.precision), self.device):
             return source.encode(encoder, move_data_to_device(batch, self.device)).float().cpu()
+
+
+@contextmanager
+def computing_as(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute features inside, in a precision as a manifest names it."""
+    with torch.inference_mode(), torch.autocast(device.type, _AUTOCAST[precision], enabled=precision != "32"):
+        yield
 
 
 def weights_checksum(encoder: nn.Module) -> str:
@@ -213,7 +220,12 @@ def weights_checksum(encoder: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _device(name: str) -> torch.device:
+def named_device(name: str) -> torch.device:
+    """Return the device of a name, with `auto` a GPU if there is one.
+
+    Raises:
+        UserError: If this machine does not have it.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

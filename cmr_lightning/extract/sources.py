@@ -1,11 +1,13 @@
 """Sources of features: the pictures and the texts of a data set, as an encoder reads them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +23,55 @@ Whole = TypeVar("Whole", bound=Text)
 _CENTRE = (None,)
 _TEN = tuple((*place, mirrored) for mirrored in (0, 1) for place in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)))
 """Where to cut, see `square` of the image inputs: four corners and the middle, and their mirror images."""
+
+
+_TEN_CROPS, _ROTATIONS = ", mean over ten crops", ", at four rotations"
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often an encoder sees a picture: at one place or at ten, and upright or at four rotations, counter-clockwise.
+
+    Attributes:
+        side: Side of what is cut out, in pixels.
+        rotations: Whether a picture is seen at four rotations, which are kept beside each other.
+        ten_crop: Whether it is seen at ten places, whose features are averaged.
+    """
+
+    side: int
+    rotations: bool = False
+    ten_crop: bool = False
+
+    def __str__(self) -> str:
+        return f"{_TEN_CROPS if self.ten_crop else ''}{_ROTATIONS if self.rotations else ''}"
+
+    def cut(self, pictures: Iterable[Image.Image]) -> Tensor:
+        """Cut resized pictures to `(N, crops, 3, side, side)`, uint8, with the channels last in memory."""
+        places = _TEN if self.ten_crop else _CENTRE
+        crops = [np.stack([np.asarray(square(picture, place, self.side)) for place in places]) for picture in pictures]
+        return torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
+
+    def encode(self, encoder: nn.Module, crops: Tensor) -> Tensor:
+        """Encode what `cut` returns to `(N, D)`, or `(N, 4, D)` with rotations."""
+        turned = [
+            torch.stack([encoder(torch.rot90(crop, turn, dims=(2, 3))) for crop in crops.unbind(1)]).mean(0)
+            for turn in range(4 if self.rotations else 1)
+        ]
+        return torch.stack(turned, dim=1) if self.rotations else turned[0]
+
+
+def described(preprocessing: str) -> tuple[Pictures, Views] | None:
+    """Return the settings that the manifest of a store puts so into words, None where it is of another kind.
+
+    Examples:
+        >>> described("pictures, short side 256 (bicubic), centre crop 224, at four rotations")[1]
+        Views(side=224, rotations=True, ten_crop=False)
+    """
+    upright = preprocessing.removesuffix(_ROTATIONS)
+    pictures = Pictures.described(upright.removesuffix(_TEN_CROPS))
+    if pictures is None:
+        return None
+    return pictures, Views(pictures.crop, preprocessing.endswith(_ROTATIONS), upright.endswith(_TEN_CROPS))
 
 
 class Source(ABC, Generic[Whole]):
@@ -61,30 +112,20 @@ class PictureSource(Source[Tensor]):
                 "Features are extracted from pictures as they are: set data.image to Pictures, with augment none."
             )
         self.settings = data.image
-        self.turns = range(4) if rotations else range(1)
-        self.places: Sequence[Sequence[float] | None] = _TEN if ten_crop else _CENTRE
+        self.views = Views(data.image.crop, rotations, ten_crop)
         names = sorted({name for part in PARTS for name in data.listing(part).pictures})
         self.paths = [on_disk(data.root, name) for name in names]
         self.rows = Rows(names, [image_check(path) for path in self.paths])
-        crops = ", mean over ten crops" if ten_crop else ""
-        turns = ", at four rotations" if rotations else ""
-        self.preprocessing = f"{data.image.description(data.root)}{crops}{turns}"
+        self.preprocessing = f"{data.image.description(data.root)}{self.views}"
         self.processes = data.image.processes
 
     def read(self, rows: range) -> Tensor:
         """Decode pictures `(N, crops, 3, H, H)`, uint8, with the channels last in memory."""
-        resized = (load_resized(path, self.settings) for path in self.paths[rows.start : rows.stop])
-        side, places = self.settings.crop, self.places
-        crops = np.stack([np.stack([np.asarray(square(one, place, side)) for place in places]) for one in resized])
-        return torch.from_numpy(crops).permute(0, 1, 4, 2, 3)
+        return self.views.cut(load_resized(path, self.settings) for path in self.paths[rows.start : rows.stop])
 
     def encode(self, encoder: nn.Module, batch: Tensor) -> Tensor:
         """Encode pictures to `(N, D)`, or `(N, 4, D)` with rotations."""
-        turned = [
-            torch.stack([encoder(torch.rot90(crop, turn, dims=(2, 3))) for crop in batch.unbind(1)]).mean(0)
-            for turn in self.turns
-        ]
-        return turned[0] if len(turned) == 1 else torch.stack(turned, dim=1)
+        return self.views.encode(encoder, batch)
 
 
 class TextSource(Source[Tokens]):

@@ -11,7 +11,7 @@ import torch
 from cmr_lightning.batch import Words
 from cmr_lightning.errors import UserError
 from cmr_lightning.ranges import Name
-from datamodules.base import CrossModalData, PartName, Split, split_checksum
+from datamodules.base import CrossModalData, Inputs, PartName, Split, split_checksum
 from datamodules.inputs.image_inputs import ImageInput
 from datamodules.inputs.pictures import Pictures
 from datamodules.inputs.text_inputs import TextInput, WordTokens
@@ -93,6 +93,11 @@ class ListedData(CrossModalData):
         self.image.compare(self.root, learned["image"])
         self.text.restore(learned["text"])
         self._has_learned = True
+
+    def inputs(self, learned: Mapping[str, Any]) -> Inputs:
+        """Return the inputs that the config chooses, with what was learned."""
+        self.text.revive(learned["text"])
+        return Inputs(self.image, self.text)
 
     def words(self, length: int) -> Words:
         """Describe texts of at most `length` tokens."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,11 @@ from datamodules.reading.picture_files import Orientation, read_picture
 from datamodules.reading.published_files import on_disk
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+_DESCRIPTION = re.compile(
+    r"pictures(?P<upright>, upright by EXIF)?, (?P<side>short side|both sides) (?P<resize>\d+) "
+    r"\((?P<interpolation>bilinear|bicubic)\), centre crop (?P<crop>\d+)"
+)
 
 
 class Pictures(ImageInput):
@@ -86,6 +92,25 @@ class Pictures(ImageInput):
         side = "short side" if self.shape == "kept" else "both sides"
         return f"pictures{upright}, {side} {self.resize} ({self.interpolation}), centre crop {self.crop}{drawn}"
 
+    @classmethod
+    def described(cls, words: str) -> "Pictures | None":
+        """Return the settings that `description` puts so into words, None where it puts none so.
+
+        Examples:
+            >>> Pictures.described("pictures, short side 256 (bicubic), centre crop 224").crop
+            224
+        """
+        found = _DESCRIPTION.fullmatch(words)
+        if found is None:
+            return None
+        return cls(
+            crop=int(found["crop"]),
+            resize=int(found["resize"]),
+            interpolation=found["interpolation"],  # type: ignore[arg-type]  # one of the two
+            shape="kept" if found["side"] == "short side" else "squashed",
+            orientation="upright" if found["upright"] else "stored",
+        )
+
     @property
     def processes(self) -> int:
         """Processes that decode: `workers`, or a share of the cores where several processes train on this machine."""
@@ -108,6 +133,11 @@ class Pictures(ImageInput):
     def content(self, root: Path, pictures: Sequence[str], training: bool) -> Stored:
         """Return the files, to be decoded by row."""
         return PictureFiles(self, [on_disk(root, name) for name in pictures], drawn=training and self.augment != "none")
+
+    def of_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return the middles of resized pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
+        middles = [np.asarray(square(resize(picture, self), None, self.crop)) for picture in pictures]
+        return torch.from_numpy(np.stack(middles)).permute(0, 3, 1, 2)
 
     def _is_sound(self, path: Path) -> bool:
         try:
@@ -160,7 +190,11 @@ class PictureFiles(Stored):
 
 def load_resized(path: Path, settings: Pictures) -> Image.Image:
     """Decode a picture to RGB and resize its short side, or both, to `settings.resize`; see `read_picture`."""
-    picture = read_picture(path, settings.orientation or "stored")
+    return resize(read_picture(path, settings.orientation or "stored"), settings)
+
+
+def resize(picture: Image.Image, settings: Pictures) -> Image.Image:
+    """Resize the short side of a picture, or both, to `settings.resize`."""
     scale = settings.resize / min(picture.size)
     width, height = (max(settings.resize, round(side * scale)) for side in picture.size)
     if settings.shape == "squashed":

@@ -119,6 +119,9 @@ class StoredTexts(TextInput):
         """Raise UserError if something else made the features that a model was trained on."""
         _refuse_others(self._opened(), learned)
 
+    def revive(self, learned: Mapping[str, Any]) -> None:
+        """Take nothing: other texts have no rows in the store, which need not be there."""
+
     def content(self, listing: Listing) -> Stored:
         """Return rows of the store.
 

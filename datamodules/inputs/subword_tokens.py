@@ -1,6 +1,9 @@
 """Tokens of a pretrained text encoder."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cmr_lightning.batch import Tokens, Words
@@ -71,8 +74,8 @@ class SubwordTokens(TextInput):
         self.length = max(len(text) for text in texts)
 
     def learned(self) -> dict[str, Any]:
-        """Return the length of texts, and the checksum of the tokenizer."""
-        return {"length": self.length, "tokenizer": _checksum(self.tokenizer)}
+        """Return the length of texts, the checksum of the tokenizer, and its files."""
+        return {"length": self.length, "tokenizer": _checksum(self.tokenizer), "files": _files(self.tokenizer)}
 
     def restore(self, learned: Mapping[str, Any]) -> None:
         """Load the tokenizer, and take the length of an earlier training.
@@ -80,13 +83,25 @@ class SubwordTokens(TextInput):
         Raises:
             UserError: If the model was trained with another tokenizer.
         """
-        self.tokenizer, self.padding = _load(self.name)
-        self.length = learned["length"]
+        self.load(learned["length"])
         if (found := _checksum(self.tokenizer)) != learned["tokenizer"]:
             raise UserError(
                 f"The tokenizer {self.name} has the checksum {found}, but the model was trained with one that had "
                 f"{learned['tokenizer']}; give that one as {_OPTION}."
             )
+
+    def load(self, length: int) -> None:
+        """Load the tokenizer for texts of `length` tokens, without any training captions."""
+        self.tokenizer, self.padding = _load(self.name)
+        self.length = length
+
+    def revive(self, learned: Mapping[str, Any]) -> None:
+        """Make the tokenizer from its files of that training, wherever it was loaded from then."""
+        with TemporaryDirectory() as folder:
+            for name, content in learned["files"].items():
+                Path(folder, Path(name).name).write_bytes(content.encode("utf-8", "surrogateescape"))
+            self.tokenizer, self.padding = _load(folder)
+        self.length = learned["length"]
 
     def unknown_share(self, listing: Listing) -> float:
         """Return the share of tokens that are unknown."""
@@ -110,8 +125,19 @@ class SubwordTokens(TextInput):
 
 def _checksum(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return what changes when the tokenizer does: the start of the SHA-256 of its words and rules."""
-    rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
-    return short_checksum(rules.encode())
+    if not tokenizer.is_fast:
+        return short_checksum(str(sorted(tokenizer.get_vocab().items())).encode())
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    lengths = ("truncation", "padding")  # those of the last texts that it read
+    return short_checksum(json.dumps({key: rules[key] for key in rules if key not in lengths}).encode())
+
+
+def _files(tokenizer: "PreTrainedTokenizerBase") -> dict[str, str]:
+    """Return the files that the tokenizer can be loaded from, by their names; a byte that is no text is escaped."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+        return {path.name: path.read_bytes().decode("utf-8", "surrogateescape") for path in files}
 
 
 def _load(name: str) -> "tuple[PreTrainedTokenizerBase, int]":

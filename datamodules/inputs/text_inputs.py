@@ -68,6 +68,10 @@ class TextInput(Checked, ABC):
         """Take what was learned in an earlier training instead of learning it; see `learned`."""
         del learned
 
+    def revive(self, learned: Mapping[str, Any]) -> None:
+        """Take what was learned in a training of which no other file may be here; by default as `restore`."""
+        self.restore(learned)
+
     def check(self, train: Listing) -> None:
         """Refuse training captions that teach nothing about others; nothing is refused by default."""
         del train

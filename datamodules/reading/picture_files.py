@@ -20,10 +20,16 @@ _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """The exceptions that Pillow raises on damaged pictures and other files."""
 
 
-def read_picture(path: Path, orientation: Orientation) -> Image.Image:
-    """Decode a picture file to RGB.
+_OTHERWISE = ", or set data.image.damaged to skip to leave damaged pictures out"
 
-    Greys of 16 bits are scaled to 8, transparent places become white, and of several frames the first is taken.
+
+def read_picture(path: Path, orientation: Orientation, otherwise: str = _OTHERWISE) -> Image.Image:
+    """Decode a picture file to RGB, as `in_rgb` does; of several frames the first is taken.
+
+    Args:
+        path: The file.
+        orientation: How it is to be seen.
+        otherwise: What else to do about a damaged file than to get it again, which ends the message.
 
     Raises:
         UserError: If the file is no picture or damaged, or holds numbers whose range is not known.
@@ -33,11 +39,11 @@ def read_picture(path: Path, orientation: Orientation) -> Image.Image:
             if orientation == "upright":
                 ImageOps.exif_transpose(file, in_place=True)
             file.load()
-            return _in_rgb(file)
+            return in_rgb(file)
     except _DAMAGE as error:
         raise UserError(
             f"{path} cannot be read as a picture ({error}); get it again, as {', '.join(_FORMATS[:-1])} or "
-            f"{_FORMATS[-1]}, or set data.image.damaged to skip to leave damaged pictures out."
+            f"{_FORMATS[-1]}{otherwise}."
         ) from error
 
 
@@ -48,7 +54,12 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _in_rgb(picture: Image.Image) -> Image.Image:
+def in_rgb(picture: Image.Image) -> Image.Image:
+    """Convert a picture to RGB: greys of 16 bits are scaled to 8, and transparent places become white.
+
+    Raises:
+        ValueError: If it holds numbers whose range is not known.
+    """
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
         return _scaled_to_8_bits(picture).convert("RGB")
     if picture.mode in ("I", "F"):

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+import cmr_lightning
 from cmr_lightning.__main__ import main
-from cmr_lightning.batch import Batch, ComposedQuery, rows
-from cmr_lightning.embedding_model import Embeddings
+from cmr_lightning.batch import Batch, ComposedQuery, Pixels, rows
+from cmr_lightning.embedding_model import EmbeddingModel, Embeddings
 from cmr_lightning.game.alignments import ModalityAdversary, WassersteinAdversary
 from cmr_lightning.game.balance import GradientBalance
 from cmr_lightning.methods import METHODS
+from cmr_lightning.model import Model
 from cmr_lightning.retriever import Retriever
 from datamodules import CrossModalData
 from datamodules.families.composed_data import ComposedPart
@@ -337,10 +340,13 @@ def measured(run: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_life_of_a_run(method: str, no_pictures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fit`, which does not touch the test part, then more of it, then `test`, which leaves a record."""
+    """`fit`, which does not touch the test part, then more of it, then `test`, which leaves a record; what is loaded
+    then embeds as `test` did."""
     experiment, run = experiments_of(method)[-1], tmp_path / "run"
     part = create_autospec(CrossModalData.part, side_effect=CrossModalData.part)
     monkeypatch.setattr(CrossModalData, "part", part)
+    measure = create_autospec(EmbeddingModel._measure, side_effect=EmbeddingModel._measure)
+    monkeypatch.setattr(EmbeddingModel, "_measure", measure)
     command = ["fit", f"--config={experiment}", f"--run_dir={run}", *tiny(experiment)]
     assert main(command) == 0
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -353,6 +359,24 @@ def test_life_of_a_run(method: str, no_pictures: None, tmp_path: Path, monkeypat
     record = measured(run)
     assert record["method"] == method
     assert record["experiment"] == f"{experiment.parent.name}/{experiment.stem}"
+    tested = measure.call_args.args[0]
+    check_loaded(cmr_lightning.load(run), tested.trainer.datamodule, tested.embedded)
+
+
+def check_loaded(model: Model, data: CrossModalData, embedded: Embeddings) -> None:
+    """Give the test part to a model as people have it, or as the features that were published in its place."""
+    part, inputs = data.part("test"), data.inputs(model.trained_on.learned)
+    images: Any = take(part.image, torch.arange(part.num_images)).numpy()
+    if isinstance(model.trained_on.spec.image, Pixels):
+        images = [data.picture("test", row) for row in range(part.num_images)]
+    texts: Any = part.captions
+    if inputs.text is None or not inputs.text.reads_captions:
+        texts = take(part.text, torch.arange(part.num_texts)).numpy()
+    assert np.array_equal(model.embed_images(images), embedded.image.numpy())
+    if model.composed:
+        assert np.array_equal(model.embed_queries([images[row] for row in part.owner], texts), embedded.text.numpy())
+    else:
+        assert np.array_equal(model.embed_texts(texts), embedded.text.numpy())
 
 
 # On a GPU ------------------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch import Tensor
@@ -94,7 +96,8 @@ def test_prediction_is_float32_and_chooses_by_loader() -> None:
 def checkpoint_of(model: EmbeddingModel) -> dict[str, object]:
     checkpoint = {"state_dict": model.state_dict()}
     model.trained_on = {}
-    model.on_save_checkpoint(checkpoint)
+    with patch.object(EmbeddingModel, "protocols", Toy().protocols):  # there is no trainer
+        model.on_save_checkpoint(checkpoint)
     return checkpoint
 
 

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+import datamodules
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation import INSTANCE_LEVEL
 from datamodules import CrossModalData, Split
@@ -16,6 +17,13 @@ def test_a_batch_is_moved_only_where_it_is_not_yet() -> None:
     moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
     assert type(moved) is type(batch)
     assert {tensor.device.type for tensor in moved if tensor is not None} == {"meta"}
+
+
+def test_every_data_set_can_be_imported_by_its_name() -> None:
+    assert {"Shapes", "ShapesComposed", "Pairs", "Flickr8k", "Flickr30k"} <= set(datamodules.DATA_SETS)
+    assert all(getattr(datamodules, name) is data_set for name, data_set in datamodules.DATA_SETS.items())
+    with pytest.raises(ImportError, match="Nothing"):
+        from datamodules import Nothing  # noqa: F401
 
 
 class Undeclared(CrossModalData):

@@ -77,6 +77,17 @@ def test_pictures_of_other_modes_become_rgb(tmp_path, mode):
     assert picture.min() > 250
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"shape": "squashed"}, {"orientation": "upright"}, {"crop": 32, "resize": 36}]
+)
+def test_a_description_says_all_that_makes_a_picture(root, settings):
+    pictures = Pictures(**settings)
+    again = Pictures.described(pictures.description(root))
+    assert {**vars(again), "orientation": pictures.orientation} == vars(pictures)
+    assert again.orientation == (pictures.orientation or "stored")
+    assert Pictures.described("published histograms") is None
+
+
 def test_augmentation_follows_the_generator_and_training_alone(root):
     settings = Pictures(crop=20, resize=32, augment="crop-flip")
     rows = torch.arange(6)

@@ -1,6 +1,8 @@
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from cmr_lightning.batch import Words
@@ -36,6 +38,27 @@ def test_length_is_that_of_the_longest_training_caption() -> None:
 def test_length_is_bounded() -> None:
     assert learnt("a b c d", max_length=4).content(captioned("a b c d")).ids.shape == (1, 4)
     assert learnt("a " * 600).length == 512  # as the tokenizer says of its model
+
+
+def test_a_tokenizer_is_the_same_whatever_it_has_read() -> None:
+    tokens = learnt("a dog")
+    first = tokens.learned()
+    tokens.content(captioned("a dog runs"))
+    assert tokens.learned()["tokenizer"] == first["tokenizer"]
+    SubwordTokens(str(tiny_bert())).restore(first)  # it would refuse another
+    with pytest.raises(UserError, match=r"has the checksum .*, but the model was trained with one that had 0f"):
+        SubwordTokens(str(tiny_bert())).restore({**first, "tokenizer": "0f"})
+
+
+def test_a_tokenizer_comes_back_without_its_folder(tmp_path: Path) -> None:
+    write_tiny_bert(tmp_path / "bert")
+    tokens = SubwordTokens(str(tmp_path / "bert"))
+    tokens.learn(captioned("a dog!", "on it"))
+    shutil.rmtree(tmp_path / "bert")
+    again = SubwordTokens(str(tmp_path / "bert"))
+    again.revive(tokens.learned())
+    for one, other in zip(*(some.content(captioned("a Café", "on", "狗")) for some in (tokens, again)), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_form_fits_the_encoder() -> None:
