@@ -31,6 +31,7 @@ from cmr_lightning.losses import unit_slope_penalty
 from cmr_lightning.methods import METHODS
 from cmr_lightning.methods.daml import DAML
 from cmr_lightning.retriever import Retriever
+from datamodules.reading.regime import Regime
 from tests.building import EXPERIMENTS, build, method_of, sgd, trainer, without_dropout
 from tests.toy import Toy
 
@@ -110,9 +111,11 @@ def normalised(source: Any, dim: int) -> FeatureMLP:
     return FeatureMLP(source, dim, hidden=(16,), activation="tanh", input_norm="standardize")
 
 
-def toy(together: int, train_settings: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+def toy(
+    together: int, train_settings: dict[str, Any] | None = None, data: Toy | None = None, **settings: Any
+) -> dict[str, Any]:
     """DAML on the toy data, with encoders that standardise features over the batch."""
-    data = Toy(num_train=83)
+    data = data or Toy(num_train=83)
     pl.seed_everything(1, verbose=False)
     parts = {"image_encoder": normalised, "text_encoder": normalised, "dim": 8}
     optimizers = {"generator_optimizer": sgd(0.1), "discriminator_optimizer": sgd(0.1)}
@@ -137,6 +140,12 @@ def of_a_share(together: int) -> dict[str, Any]:
     return toy(together, alignment=adversary, **game)
 
 
+def of_few_pairs(together: int) -> dict[str, Any]:
+    """With a quarter of the pairs and their labels, and all other items for the adversary alone."""
+    few = Regime(paired=21, labels="paired", seed=0)
+    return toy(together, data=Toy(num_train=83, regime=few), alignment=ConditionalAdversary)
+
+
 def against_a_critic(together: int) -> dict[str, Any]:
     """With the same random points between the modalities in all processes."""
 
@@ -155,6 +164,7 @@ OTHERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "adam": lambda together: toy(together, generator_optimizer=torch.optim.Adam),
     "staged": staged,
     "of a share": of_a_share,
+    "of few pairs": of_few_pairs,
     "against a critic": against_a_critic,
 }
 """Trainings of one method in other ways."""
