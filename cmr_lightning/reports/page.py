@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.examples import Examples
@@ -15,6 +16,7 @@ from cmr_lightning.reports.board import Board, MeasuredRun
 from cmr_lightning.reports.charts import PLOT, draw, style
 from cmr_lightning.reports.claims import STANDINGS
 from cmr_lightning.reports.curves import ranking_charts, training_charts
+from cmr_lightning.reports.effects import draw_effects
 from cmr_lightning.reports.galleries import InlinedPictures, differing, gallery
 from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
 from cmr_lightning.reports.maps import SIZE, pca_map, tsne_map
@@ -45,6 +47,7 @@ def page(boards: Sequence[Board], notes: list[str]) -> str:
     environment.filters |= {function.__name__: function for function in formats}
     return environment.get_template("report.html").render(
         sections=sections,
+        effects=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in draw_effects(boards)],
         notes=list(dict.fromkeys(notes)),
         pictures=pictures.inlined,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
