@@ -4,15 +4,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cmr_lightning.errors import UserError
 from cmr_lightning.evaluation.game_state import figures_of
 from cmr_lightning.reports.ablations import Ablation
 from cmr_lightning.reports.board import Board, Row
 from cmr_lightning.reports.difference import Difference
+from cmr_lightning.runs.settings import look_up
 
 TWIN, ACTING = "_twin", "_acting"
 """Ends of the names of rows that a benchmark's `search` adds: with no weight, and with an adversary that acts."""
@@ -46,6 +49,7 @@ def effects(board: Board) -> list[Effect]:
     found = []
     for method, family in _families(list(rows)).items():
         plain = [rows[name] for name in family if not _aligned(rows[name]) and not name.endswith(TWIN)]
+        family = [name for name in family if plain and _terms(rows[name]) == _terms(plain[0])]  # none without a label
         for name in family:
             twin = rows.get(f"{name.removesuffix(ACTING)}{TWIN}")
             beside = [] if name.endswith((TWIN, ACTING)) or not _aligned(rows[name]) else plain[:1]
@@ -67,6 +71,12 @@ def _families(names: Sequence[str]) -> dict[str, list[str]]:
 def _aligned(row: Row) -> bool:
     """Tell whether something with a weight pulls the modalities together in a row."""
     return all(figures_of(run.record.game).share is not None for run in row.runs)
+
+
+def _terms(row: Row) -> dict[str, Any]:
+    """Return the weights of a method's own terms."""
+    weights = look_up(row.record.config, "model.weights") or {}
+    return {term: weight for term, weight in weights.items() if term not in ("alignment", "rotation")}
 
 
 def _effect(method: str, row: Row, other: Row, acting: bool) -> Effect | None:
@@ -117,8 +127,9 @@ def _svg(columns: Sequence[tuple[str, Sequence[Effect]]]) -> str:
             axis.set_title(regime.replace(", ", ",\n"), fontsize=8)
             axis.set_yticks(list(places.values()), [_name(line) for line in places])
             axis.grid(axis="y", linewidth=0.3)
+            axis.set_xlabel("difference")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
         axes[0].invert_yaxis()
-        figure.supxlabel("difference to the row without the term (blue) or to the twin without its weight (orange)")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
