@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 _CLASS = ("class_path", "init_args", "dict_kwargs")
+_CLASS_PATH = ".class_path"
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
@@ -41,22 +42,18 @@ def look_up(config: Any, key: str) -> Any:
     return config
 
 
-def dotted(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Write a config as values by their dotted names, as the command line takes them; what is null is left out.
+def dotted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a config for a logger: values by their dotted names, classes by their short names, nothing for null.
 
     Examples:
         >>> dotted({"model": {"class_path": "methods.DAML", "init_args": {"dim": 8, "hidden": [4, 2], "ramp": None}}})
         {'model': 'DAML', 'model.dim': 8, 'model.hidden': '[4, 2]'}
     """
-    if "class_path" in config:
-        named = {path: config["class_path"].rpartition(".")[2]}
-        return named | dotted({**config.get("init_args", {}), **config.get("dict_kwargs", {})}, path)
     found: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{path}.{key}" if path else key
-        if isinstance(value, Mapping):
-            found |= dotted(value, name)
-        elif value is not None:
+    for name, value in _leaves(config):
+        if name.endswith(_CLASS_PATH):
+            found[name.removesuffix(_CLASS_PATH)] = value.rpartition(".")[2]
+        elif value not in (None, {}):
             found[name] = value if isinstance(value, bool | int | float) else as_option(value)
     return found
 
@@ -84,19 +81,21 @@ def changes(before: Any, now: Any) -> dict[str, tuple[Any, Any]]:
         >>> changes(before, {"model": {"class_path": "DAML", "init_args": {"dim": 9, "ramp": True}}})
         {'model.dim': (8, 9)}
     """
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = ({name.removesuffix(_CLASS_PATH): value for name, value in _leaves(c)} for c in (before, now))
     keys = [key for key in (old | new) if old.get(key) != new.get(key)]
     return {key: (old.get(key), new.get(key)) for key in keys}
 
 
 def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of a config with their dotted names; a class stands under the name of its key."""
+    """Yield the values of a config with their dotted names, those of a class as `model.class_path` and `model.dim`."""
     if not isinstance(config, Mapping) or not config:
         yield path, config
         return
+    if "class_path" in config:
+        yield f"{path}{_CLASS_PATH}", config["class_path"]
+        config = {**(config.get("init_args") or {}), **(config.get("dict_kwargs") or {})}
     for name, value in config.items():
-        skipped = name == "class_path" or (name == "init_args" and "class_path" in config)
-        yield from _leaves(value, path if skipped else f"{path}.{name}" if path else str(name))
+        yield from _leaves(value, f"{path}.{name}" if path else str(name))
 
 
 def _scope(config: Any, name: str) -> Any:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cmr_lightning.runs.settings import look_up, put
+from cmr_lightning.runs.settings import changes, dotted, look_up, put
 
 
 @pytest.fixture
@@ -51,3 +51,13 @@ def test_values_come_among_the_arguments_of_their_class(config: dict[str, Any]) 
     assert arguments["optimizer"] == {"class_path": "SGD", "init_args": {"lr": 0.5}}
     assert arguments["discriminator"] == {"class_path": "ModalityClassifier", "init_args": {"hidden": [4]}}
     assert config["data"] == {"class_path": "Toy", "init_args": {"batch_size": 3}}
+
+
+def test_a_class_is_written_by_its_short_name_and_compared_by_its_whole_one(config: dict[str, Any]) -> None:
+    config["model"] |= {"class_path": "mine.DAML", "dict_kwargs": {"extra": None, "own": [1, 2]}}
+    config["data"]["init_args"] = {}
+    written = {"model": "DAML", "model.own": "[1, 2]", "model.optimizer": "Adam", "data": "Toy"}
+    assert written.items() <= dotted(config).items()
+    assert not {"model.extra", "model.class_path", "model.init_args", "data.init_args"} & set(dotted(config))
+    other = {**config, "model": {**config["model"], "class_path": "theirs.DAML"}, "data": {"class_path": "Shapes"}}
+    assert changes(config, other) == {"model": ("mine.DAML", "theirs.DAML"), "data": ("Toy", "Shapes")}
