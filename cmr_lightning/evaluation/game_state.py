@@ -29,20 +29,21 @@ IDLE_SHARE = 0.01
 """Share of the gradient below which an adversary is idle: those that changed nothing had up to .009, and at .028 a term
 moved the probe by .10 (measured)."""
 
-UNTRAINED_LEAD = 0.1
-"""A probe that is so far ahead of a discriminator at chance shows that there was something to learn (choice)."""
+PROBE_LEAD = 0.1
+"""Accuracy by which a probe must be ahead of a discriminator to show that there was more to learn (choice)."""
 
 OVERRUN_KNOWLEDGE = 1 / 3
-"""Part of what a probe tells beyond chance below which the encoders are ahead of a discriminator. Of 33 runs below it
-on Wikipedia and Pascal Sentence, 4 brought the centroids nearer than their twins without the adversary had them, and 20
-drove them apart; of 82 above it, 50 did the one and 19 the other. It was chosen by seed 0; of other seeds 1 and 6 of 11
-runs below it, and 18 and 5 of 28 above (measured)."""
+"""A discriminator that knows less than this part of what the probe knows beyond chance is overrun, if the probe has its
+lead. On Wikipedia and Pascal Sentence 33 runs were below it: compared with their twins without the adversary, 4 ended
+with the centroids nearer and 20 with them farther apart. Of 82 runs above it, 50 ended nearer and 19 farther apart. It
+was chosen on seed 0; with other seeds, 1 of 11 runs below it ended nearer and 6 farther apart, and of 28 above it 18
+nearer and 5 farther apart (measured)."""
 
 SATURATED_ACCURACY = 0.95
 """Accuracy above which the gradients of `reversal` and `entropy` are near 0 on almost all items (choice)."""
 
 DEVIATIONS = 2
-"""Null deviations that a difference must exceed to be one: about the 95 % interval of a normal law (choice)."""
+"""Null deviations by which two accuracies must differ to count as different: the 95 % interval of a normal law."""
 
 _VANISHING = ("reversal", "entropy")
 
@@ -89,10 +90,10 @@ def state_of(figures: Figures, twin_probe: float | None = None) -> State:
     chance, margin = 1 / figures.views, DEVIATIONS * null_deviation(figures.items, figures.views)
     if share < IDLE_SHARE:
         return "idle"
-    if abs(accuracy - chance) <= margin and probe > accuracy + UNTRAINED_LEAD:
+    if abs(accuracy - chance) <= margin and probe > accuracy + PROBE_LEAD:
         return "untrained"
-    ahead = probe > accuracy + UNTRAINED_LEAD and accuracy - chance < OVERRUN_KNOWLEDGE * (probe - chance)
-    if accuracy < chance - margin or ahead:
+    behind = probe > accuracy + PROBE_LEAD and accuracy - chance < OVERRUN_KNOWLEDGE * (probe - chance)
+    if accuracy < chance - margin or behind:
         return "overrun"
     if accuracy > SATURATED_ACCURACY and figures.mode in _VANISHING:
         return "saturated"

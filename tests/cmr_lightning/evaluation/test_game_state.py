@@ -1,9 +1,23 @@
+import re
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 
-from cmr_lightning.evaluation.game_state import ACTS, MEANINGS, Figures, State, null_deviation, state_of
+from cmr_lightning.evaluation.game_state import (
+    ACTS,
+    DEVIATIONS,
+    IDLE_SHARE,
+    MEANINGS,
+    OVERRUN_KNOWLEDGE,
+    PROBE_LEAD,
+    SATURATED_ACCURACY,
+    Figures,
+    State,
+    null_deviation,
+    state_of,
+)
+from tests.building import ROOT
 
 PLAYING = Figures(share=0.2, accuracy=0.62, probe=0.65, items=200, mode="flipped")
 MARGIN = 2 * null_deviation(200)
@@ -60,3 +74,17 @@ def test_what_an_adversary_does_is_told_by_its_twin() -> None:
 def test_words_are_explained_in_the_order_in_which_they_are_tried() -> None:
     assert tuple(MEANINGS) == get_args(State)
     assert tuple(MEANINGS)[-3:] == ACTS
+
+
+def test_the_readme_states_the_words_and_their_limits() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Does the adversary act?")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\S+) \| (.*?) \|", section, flags=re.MULTILINE))
+    assert [*rows] == ["game", *("`–`" if state == "none" else state for state in MEANINGS)]
+    limits = {
+        "idle": f"share below {IDLE_SHARE}",
+        "untrained": f"probe {PROBE_LEAD} better",
+        "overrun": f"probe {PROBE_LEAD} better, and over {1 / OVERRUN_KNOWLEDGE:g} times as far above chance",
+        "saturated": f"accuracy above {SATURATED_ACCURACY}",
+    }
+    assert not [state for state, limit in limits.items() if limit not in rows[state]]
+    assert f"{DEVIATIONS * null_deviation(1):.1f} / √n" in section
