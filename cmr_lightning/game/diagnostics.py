@@ -77,7 +77,8 @@ class AdversarialDiagnostics(Checked, pl.Callback):
             values = held_out_figures(pl_module)
         if values:
             pl_module.game.figures = {key: values[key] for key in values if key != "critic_gap"}
-            numbers = {key: float(value) for key, value in values.items() if isinstance(value, float)}
+            # shares are means here, and are logged update by update
+            numbers = {k: value for k, value in values.items() if isinstance(value, float) and not k.endswith("_share")}
             _log(trainer, {**numbers, "epoch": trainer.current_epoch})
 
 
