@@ -72,7 +72,7 @@ class ModalityAdversary(Adversary):
 
     def discriminate(self, points: Tensor, classes: Tensor | None) -> Tensor:
         """Return the discriminator's logits `(N,)` for points `(N, D)` of classes `(N, C)`."""
-        return self.discriminator(points)
+        return self.judge(points)
 
     def outputs(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> tuple[Tensor, Tensor]:
         """Return the logits of images `(N,)` and of texts `(M,)`: positive means image."""
@@ -145,7 +145,7 @@ class ConditionalAdversary(ModalityAdversary):
 
     def discriminate(self, points: Tensor, classes: Tensor | None) -> Tensor:
         """Return the discriminator's logits `(N,)` for points `(N, D)` of classes `(N, C)`."""
-        return self.discriminator(conditioned(points, classes, self.condition))
+        return self.judge(conditioned(points, classes, self.condition))
 
 
 class WassersteinAdversary(Adversary):
@@ -194,7 +194,7 @@ class WassersteinAdversary(Adversary):
     def discriminate(self, points: Tensor, classes: Tensor | None) -> Tensor:
         """Return the critic's scores `(N,)` of points `(N, D)` of classes `(N, C)`."""
         told = self.class_source is not None
-        return self.discriminator(conditioned(points, classes, "product") if told else points)
+        return self.judge(conditioned(points, classes, "product") if told else points)
 
     def outputs(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> tuple[Tensor, Tensor]:
         """Return the scores of images `(N,)` and of texts `(M,)`."""

@@ -71,6 +71,10 @@ class Adversary(Alignment):
         """
         return super().placed(points) * (self.dim**0.5 if self.space == "unit" else 1.0)
 
+    def judge(self, inputs: Tensor) -> Tensor:
+        """Return what the discriminator says of its inputs `(N, ...)`, in the precision of its weights, `(N,)`."""
+        return self.discriminator(inputs.to(next(self.discriminator.parameters()).dtype))
+
     @abstractmethod
     def discriminator_losses(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> dict[str, Tensor]:
         """Compute the terms whose sum the discriminator minimises, on detached points, as `placed` them."""

@@ -65,6 +65,29 @@ def test_the_penalty_teaches_the_discriminator_alone(make: Callable[..., Adversa
     assert adversary.discriminator.layers[0].weight.grad.any()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(ModalityAdversary, r1=1.0),
+        partial(ConditionalAdversary, r1=1.0),
+        partial(ConditionalAdversary, condition="concatenation"),
+        partial(WassersteinAdversary, classes="labels"),
+    ],
+)
+def test_weights_in_half_precision_play_as_those_in_full(make: Callable[..., Adversary]) -> None:
+    told: Any = tuple(p.bfloat16() for p in TOLD)
+    half, points = made(make).bfloat16(), tuple(points.bfloat16() for points in sample())
+    full = made(make).bfloat16().double()
+    torch.manual_seed(1)
+    found = half.discriminator_losses(*points, told)
+    torch.manual_seed(1)
+    expected = full.discriminator_losses(*(p.double() for p in points), tuple(p.double() for p in told))  # type: ignore[arg-type]
+    for name, loss in found.items():
+        loss.backward()
+        assert loss.item() == pytest.approx(expected[name].item(), rel=0.05, abs=0.02)
+    assert all(p.grad.isfinite().all() for p in half.discriminator.parameters())
+
+
 @pytest.mark.parametrize("mode", ["reversal", "flipped", "entropy"])
 def test_a_linear_discriminator_that_is_told_classes_is_one_for_each_class(mode: AdversarialMode) -> None:
     adversary = made(ConditionalAdversary, mode=mode)
