@@ -12,6 +12,7 @@ from cmr_lightning.errors import UserError
 from cmr_lightning.experiment import data_checksum, resolved_config
 from cmr_lightning.runs.planned_run import Job, PlannedRun
 from cmr_lightning.runs.pool import Outcome
+from cmr_lightning.runs.progress import RunsProgress
 
 Found = TypeVar("Found")
 
@@ -29,8 +30,10 @@ def find_jobs(plan: Sequence[PlannedRun]) -> tuple[list[Job], list[Outcome]]:
     for planned in plan:
         groups[planned.experiment, planned.options, planned.variant is None].append(planned)
     configs: dict[Path, dict[str, Any] | UserError] = {}
-    for runs in groups.values():
-        configs.update(zip((planned.run.path for planned in runs), _resolve(runs), strict=True))
+    with RunsProgress("settings", len(plan)) as progress:  # which take seconds for each experiment
+        for runs in groups.values():
+            configs.update(zip((planned.run.path for planned in runs), _resolve(runs), strict=True))
+            progress.update(completed=len(configs))
     checksum = cache(lambda data: _attempt(data_checksum, json.loads(data)))  # once for all runs on the same data
     jobs: list[Job] = []
     outcomes: list[Outcome] = []

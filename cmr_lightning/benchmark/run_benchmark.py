@@ -46,6 +46,7 @@ def _run(benchmark: Benchmark, jobs: int, cluster: str | None, dry_run: bool) ->
     """Run what is left and report it; return how all runs of the plan ended."""
     winners, failed = ({}, {}) if dry_run else _tuned(benchmark, jobs)
     plan = benchmark.plan(winners, None if dry_run else _searched(benchmark, jobs, cluster))
+    print(f"Reading the settings of {len(plan)} runs.", flush=True)
     todo, outcomes = find_jobs([planned for planned in plan if planned.experiment not in failed])
     outcomes += [Outcome(p, 0.0, failed[p.experiment]) for p in plan if p.experiment in failed]
     print(f"{len(todo)} of {len(todo) + len(outcomes)} runs to do in {benchmark.runs}.", flush=True)

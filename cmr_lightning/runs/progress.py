@@ -36,7 +36,7 @@ class PhaseReporter(pl.Callback):
 
 
 class RunsProgress:
-    """A bar of the runs that have ended, with what the others are doing; lines where the output is not a terminal."""
+    """A bar of the runs that are done, with what the others are doing; lines where the output is not a terminal."""
 
     def __init__(self, title: str, total: int, completed: int = 0) -> None:
         console = Console()
