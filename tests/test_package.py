@@ -81,8 +81,8 @@ MAY_IMPORT = {
     "encoders": "batch errors files ranges",
     "embedding_model": "batch errors evaluation parallel ranges",
     "game": "batch discriminators embedding_model errors evaluation losses parallel ranges",
-    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors game losses "
-    "ranges retriever",
+    "methods": "batch closed_form composed_retriever discriminators embedding_model encoders errors game "
+    "informed_retriever losses ranges retriever",
     "runs": "__main__ errors evaluation files",
     "reports": "errors evaluation files runs",
     "datamodules": "batch errors evaluation files ranges store",

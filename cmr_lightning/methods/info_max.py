@@ -17,8 +17,8 @@ u'_ijl = T'(t_i, m_jl) their scores, f the softplus:
 
 or, with `estimator: nce` or `dv`, the other terms are those of `noise_contrastive` or `donsker_varadhan`.
 
-The critics are no adversaries: they minimise what the encoders minimise, in one optimizer.
-Retrieval goes by the cosine of the embeddings, without the critics.
+The critics are no adversaries: they minimise what the encoders minimise, in one optimizer. Retrieval goes by the cosine
+of the embeddings, without the critics.
 
 Where this differs from the papers. Deep InfoMax's: estimators and critics, whose JSD and dot product are our defaults.
 Gu et al.'s: that such terms stand beside a metric loss, one between text and image, one with a low layer of the image
@@ -30,73 +30,38 @@ of the critics an item's own partner is its one positive.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmr_lightning.batch import Batch
-from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import TimmEncoder, with_maps
-from cmr_lightning.losses import Estimator, mutual_information
+from cmr_lightning.informed_retriever import InformedRetriever
 from cmr_lightning.methods.triplet import Triplet
-from cmr_lightning.ranges import CountFromZero
 
 
-class InfoMax(Triplet):
+class InfoMax(InformedRetriever, Triplet):
     """Two encoders trained by a triplet loss and, with critics, by the mutual information of what they make.
 
-    A critic is there only where its term has a weight.
-
     Args:
-        critic: Class and arguments of both critics.
-        estimator: Estimator of mutual information: `jsd`, `nce` or `dv`.
-        level: The low-level map of the image encoder, by timm's number: 1 to 4 are `layer1` to `layer4` of a ResNet.
-        **kwargs: Options of `Triplet`.
+        **kwargs: Options of `InformedRetriever` and `Triplet`.
 
     Raises:
         UserError: If `text_map` has a weight and the image encoder makes no feature maps.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"triplet": 1.0, "text_image": 0.1, "text_map": 0.0}
-    built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "text_map")
-
-    def __init__(
-        self, critic: Critic = DotProductCritic, estimator: Estimator = "jsd", level: CountFromZero = 2, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.estimator: Estimator = estimator
-        self.level = level
-        self.text_image = critic(self.dim, self.dim) if self.weights["text_image"] != 0 else None
-        self.text_map = (
-            critic(self.dim, self._mapped_encoder.channels(self.level)) if self.weights["text_map"] != 0 else None
-        )
-
-    @property
-    def _mapped_encoder(self) -> TimmEncoder:
-        need = "InfoMax's term text_map needs a"
-        remedy = "set model.weights.text_map to 0, or model.image_encoder to TimmEncoder with a CNN"
-        return with_maps(self.image_encoder, need, remedy)
+    informed: ClassVar[Mapping[str, tuple[str, str]]] = {"text_image": ("text", "image"), "text_map": ("text", "map")}
+    built_on_demand: ClassVar[tuple[str, ...]] = tuple(informed)
 
     def embed(self, batch: Batch) -> Embeddings:
         """Embed the pairs of a batch, and keep the `map` `(N, C, h, w)` of each image for its critic."""
         if self.text_map is None:
             return super().embed(batch)
-        images, low = self._mapped_encoder.with_map(batch.image, self.level)
+        images, low = self.mapped_encoder.with_map(batch.image, self.level)
         return Embeddings(images, self.embed_texts(batch.text), {"map": low})
-
-    def after_gathering(self) -> list[nn.Module]:
-        """List the discriminator and the critics."""
-        critics = [self.text_image, self.text_map]
-        return super().after_gathering() + [critic for critic in critics if critic is not None]
 
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the terms of the objective that have a weight."""
         losses, negatives = super().generator_losses(batch, embeddings), ~self.related(batch)
-        if self.text_image is not None:
-            scores = self.text_image(embeddings.text, embeddings.image)
-            losses["text_image"] = mutual_information(scores, negatives, self.estimator)
-        if self.text_map is not None:
-            scores = self.text_map(embeddings.text, embeddings.extra["map"])
-            losses["text_map"] = mutual_information(scores, negatives, self.estimator)
-        return losses
+        return {**losses, **self.information(embeddings, negatives)}

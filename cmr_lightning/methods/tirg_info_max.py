@@ -30,58 +30,35 @@ the 56 x 56 of the first it takes seventeen times as long.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmr_lightning.batch import Batch, ComposedQuery
-from cmr_lightning.discriminators import Critic, DotProductCritic
 from cmr_lightning.embedding_model import Embeddings
-from cmr_lightning.encoders import TimmEncoder, with_maps
-from cmr_lightning.losses import Estimator, mutual_information
+from cmr_lightning.informed_retriever import InformedRetriever
 from cmr_lightning.methods.tirg import TIRG
-from cmr_lightning.ranges import CountFromZero
 
 
-class TIRGInfoMax(TIRG):
+class TIRGInfoMax(InformedRetriever, TIRG):
     """TIRG with two critics, which tell it how much its parts know of each other.
 
-    A critic is there only where its term has a weight.
-
     Args:
-        critic: Class and arguments of both critics.
-        estimator: Estimator of mutual information: `jsd`, `nce` or `dv`.
         informed_of: The image that the text is to tell of.
-        level: The low-level map of the image encoder, by timm's number: 1 to 4 are `layer1` to `layer4` of a ResNet.
-        **kwargs: Options of `TIRG`.
+        **kwargs: Options of `InformedRetriever` and `TIRG`.
 
     Raises:
         UserError: If `image_query` has a weight and the image encoder makes no feature maps.
     """
 
     terms: ClassVar[Mapping[str, float]] = {"metric": 1.0, "text_image": 0.1, "image_query": 0.1}
-    built_on_demand: ClassVar[tuple[str, ...]] = ("text_image", "image_query")
+    informed: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "text_image": ("words", "picture"),
+        "image_query": ("text", "map"),
+    }
+    built_on_demand: ClassVar[tuple[str, ...]] = tuple(informed)
 
-    def __init__(
-        self,
-        critic: Critic = DotProductCritic,
-        estimator: Estimator = "jsd",
-        informed_of: Literal["target", "source"] = "target",
-        level: CountFromZero = 2,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, informed_of: Literal["target", "source"] = "target", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.estimator: Estimator = estimator
         self.informed_of = informed_of
-        self.level = level
-        self.text_image = critic(self.dim, self.dim) if self.weights["text_image"] != 0 else None
-        self.image_query = (
-            critic(self.dim, self._mapped_encoder.channels(self.level)) if self.weights["image_query"] != 0 else None
-        )
-
-    @property
-    def _mapped_encoder(self) -> TimmEncoder:
-        need = "TIRGInfoMax's term image_query needs a"
-        remedy = "set model.weights.image_query to 0, or model.image_encoder to TimmEncoder with a CNN"
-        return with_maps(self.image_encoder, need, remedy)
 
     def embed(self, batch: Batch[ComposedQuery]) -> Embeddings:
         """Embed the targets and queries of a batch, and keep what the critics see.
@@ -94,23 +71,12 @@ class TIRGInfoMax(TIRG):
         if self.image_query is None:
             targets = self.embed_images(batch.image)
         else:
-            targets, extra["map"] = self._mapped_encoder.with_map(batch.image, self.level)
+            targets, extra["map"] = self.mapped_encoder.with_map(batch.image, self.level)
         extra["words"] = self.embed_texts(texts)
         extra["picture"] = targets if self.informed_of == "target" else self.embed_images(sources)
         return Embeddings(targets, self.fuse(sources, extra["words"]), extra)
 
-    def after_gathering(self) -> list[nn.Module]:
-        """List the discriminator and the critics."""
-        critics = [self.text_image, self.image_query]
-        return super().after_gathering() + [critic for critic in critics if critic is not None]
-
     def generator_losses(self, batch: Batch, embeddings: Embeddings) -> dict[str, Tensor]:
         """Compute the terms of the objective that have a weight."""
         losses, negatives = super().generator_losses(batch, embeddings), self.negatives(batch)
-        if self.text_image is not None:
-            scores = self.text_image(embeddings.extra["words"], embeddings.extra["picture"])
-            losses["text_image"] = mutual_information(scores, negatives, self.estimator)
-        if self.image_query is not None:
-            scores = self.image_query(embeddings.text, embeddings.extra["map"])
-            losses["image_query"] = mutual_information(scores, negatives, self.estimator)
-        return losses
+        return {**losses, **self.information(embeddings, negatives)}
