@@ -23,8 +23,7 @@ negatives), as a mean over the batch, so that lambda means the same in batches o
 since the triplet loss and retrieval do; the generator plays `reversal`, or `flipped`; what the stages are, and how
 long; and class-level data, of which the paper has none.
 
-What the adversary adds is the difference to the same settings with `weights.alignment: 0`, the baseline of the paper;
-`Triplet` and `VSEpp` as they are committed have encoders and rates of their own search.
+What the adversary adds is the difference to the same settings with `weights.alignment: 0`, the baseline of the paper.
 """
 
 from typing import Any
