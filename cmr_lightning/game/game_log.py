@@ -21,7 +21,7 @@ NO_GAME: dict[str, Any] = {
     "mode": None,
     "state": "none",
 }
-"""The figures of a model that nobody plays against, all None where they were not measured."""
+"""What every record says of its game, where nothing was measured: that of a model which is not trained by gradients."""
 
 
 class OwnGame(NamedTuple):

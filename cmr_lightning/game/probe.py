@@ -8,8 +8,8 @@ cross-fitted: five times it learns four fifths of them and is asked for the fift
   for, the probe meets almost the same point with the other answer, and errs more often than chance: at a correlation of
   0.9 it is right for 19 to 35 % of 50 to 500 pairs of one law. In folds of whole items it is right for 50 %.
 - **Classifier:** ridge regression on indicators of the views, in closed form. It answers as scikit-learn's logistic
-  regression does, beside which it stands in `python -m tests.benchmarks.probe`, and takes a tenth of its time where
-  pairs are few; there a whole epoch takes no longer than a logistic regression, and there are two probes to an epoch.
+  regression does, with which `python -m tests.benchmarks.probe` compares it, and takes a tenth of its time where pairs
+  are few. There a logistic regression takes as long as a whole epoch, which has two probes.
 - **Limits:** it is blind to a difference in spread alone; and with few items it finds less than there is, so that
   probes are compared at equal numbers of items only.
 """
@@ -58,7 +58,7 @@ def probe(views: Tensor) -> float:
     """
     views = views.detach().float().cpu()
     items, number, _ = views.shape
-    told, order = 0, torch.randperm(items, generator=torch.Generator().manual_seed(0))  # classes follow on one another
+    told, order = 0, torch.randperm(items, generator=torch.Generator().manual_seed(0))  # items may be sorted by class
     for held_out in order.tensor_split(min(FOLDS, items)):
         training = torch.ones(items, dtype=torch.bool)
         training[held_out] = False

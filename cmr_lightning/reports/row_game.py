@@ -93,8 +93,8 @@ def _twin_of(records: Sequence[Record], rows: Mapping[str, Sequence[Record]], te
     """Find the row in which a term has no share, and every run its like: of the same settings, seed and split."""
     wanted = {_like(record, term) for record in records}
     for name, others in rows.items():
-        idle = all(figures_of(other.game, term).share is None for other in others)
-        if idle and wanted <= {_like(other, term) for other in others}:
+        without = all(figures_of(other.game, term).share is None for other in others)
+        if without and wanted <= {_like(other, term) for other in others}:
             return name
     return None
 
