@@ -59,7 +59,7 @@ class AdversarialDiagnostics(Checked, pl.Callback):
         self._measured = update
         embeddings, terms = pl_module.stake
         values = {"batch_gap": modality_gap(embeddings.detach()).item()}
-        points = [embeddings.tensors()[name] for name in pl_module.points if name in embeddings.tensors()]
+        points = pl_module.points_of(embeddings)
         own = [loss for term, loss in terms.items() if term not in pl_module.aligning_terms]
         for term in (term for term in pl_module.aligning_terms if term in terms):  # those that have a weight by now
             share = gradient_share(points, terms[term], own).item()

@@ -204,9 +204,14 @@ class TwoPlayerModel(OptimizedModel):
         self, terms: Sequence[str], embeddings: Embeddings, losses: Mapping[str, Tensor]
     ) -> tuple[dict[str, float], float]:
         """Measure the gradients of terms at the embeddings, and that of the method's own terms with their weights."""
-        points = [embeddings.tensors()[name] for name in self.points if name in embeddings.tensors()]
+        points = self.points_of(embeddings)
         own = [self.weight(name) * loss for name, loss in losses.items() if name not in self.aligning_terms]
         return {t: gradient_norm(points, [losses[t]]).item() for t in terms}, gradient_norm(points, own).item()
+
+    def points_of(self, embeddings: Embeddings) -> list[Tensor]:
+        """List the tensors at which gradients are measured, those of `points` that a batch has."""
+        tensors = embeddings.tensors()
+        return [tensors[name] for name in self.points if name in tensors]
 
     def _step_generator(self) -> None:
         optimizer = self._optimizers()[0]
