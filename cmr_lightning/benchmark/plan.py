@@ -13,7 +13,7 @@ from typing import Any
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.files.yaml_file import read_yaml
-from cmr_lightning.runs.planned_run import PlannedRun, row_name
+from cmr_lightning.runs.planned_run import SEARCHED, PlannedRun, row_name
 from cmr_lightning.runs.run import Run
 from cmr_lightning.runs.settings import as_options, look_up
 
@@ -69,6 +69,7 @@ class Case:
         settings: What the variant sets.
         regime: The regime's name, if the benchmark has any.
         laid: What the regime and a search set.
+        prefix: What stands before the experiment's name.
     """
 
     file: Path
@@ -76,9 +77,10 @@ class Case:
     settings: dict[str, Any]
     regime: str | None = None
     laid: dict[str, Any] = field(default_factory=dict)
+    prefix: str = ""
 
     def __str__(self) -> str:
-        return row_name(self.file, self.variant)
+        return row_name(self.file, self.variant, self.prefix)
 
     def named(self, suffix: str, settings: Mapping[str, Any]) -> "Case":
         """Return a row beside this one, with other settings, and a suffix at its name."""
@@ -151,8 +153,13 @@ class Benchmark:
         folders = sorted({file.parent.name for file in files})
         if unknown := [f"splits.{folder}" for folder in self.splits if folder not in folders]:
             raise UserError(f"{', '.join(unknown)} is no folder of the experiments; there are {', '.join(folders)}.")
-        cases = [Case(file, None, {}) for file in files]
-        cases += [Case(file, name, values) for name in self.variants for file, values in self._variant(name, files)]
+        prefix = SEARCHED if self.search else ""
+        cases = [Case(file, None, {}, prefix=prefix) for file in files]
+        cases += [
+            Case(file, name, values, prefix=prefix)
+            for name in self.variants
+            for file, values in self._variant(name, files)
+        ]
         self._check_names([str(case) for case in cases])
         if not self.regimes:
             return cases
@@ -203,7 +210,9 @@ class Benchmark:
     ) -> PlannedRun:
         run = Run(folder / (case.regime or "") / str(case) / name)
         options, laid = tuple(as_options({**self.overrides, **case.settings})), tuple(case.laid.items())
-        return PlannedRun(tuned.get(case.file, case.file), seed, options, run, case.variant, split, laid=laid)
+        return PlannedRun(
+            tuned.get(case.file, case.file), seed, options, run, case.variant, split, case.prefix, laid=laid
+        )
 
     def _variant(self, name: str, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
         found: set[Path] = set()

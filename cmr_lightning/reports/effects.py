@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+from xml.sax.saxutils import unescape
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -15,7 +16,14 @@ from cmr_lightning.evaluation.game_state import figures_of
 from cmr_lightning.reports.ablations import Ablation
 from cmr_lightning.reports.board import Board, Row
 from cmr_lightning.reports.difference import Difference
+from cmr_lightning.runs.planned_run import SEARCHED
 from cmr_lightning.runs.settings import look_up
+
+EFFECTS_LEGEND = (
+    "Each method with a term, less the same method without it (blue) or less its twin, in which the term has no weight "
+    "and nothing else differs (orange); with 95 % intervals for other seeds and queries, one at a time. Beside each "
+    "stands whether the adversary acted."
+)
 
 TWIN, ACTING = "_twin", "_acting"
 """Ends of the names of rows that a benchmark's `search` adds: with no weight, and with an adversary that acts."""
@@ -104,11 +112,22 @@ def draw_effects(boards: Sequence[Board]) -> list[tuple[str, str]]:
         (pair for pair in found if pair[1]), key=lambda pair: (pair[0].conditions.dataset, pair[0].conditions.features)
     ):
         columns = [(board.conditions.regime or "all pairs, all labels", of_board) for board, of_board in group]
-        figures.append((f"{dataset}; {features}", _svg(columns)))
+        title = f"{dataset}; {features}"
+        figures.append((title, _svg(columns, title)))
     return figures
 
 
-def _svg(columns: Sequence[tuple[str, Sequence[Effect]]]) -> str:
+def title_of(svg: str) -> str:
+    """Read what a figure shows from its SVG.
+
+    Examples:
+        >>> title_of("<svg><dc:title>Toys; features &amp; words</dc:title></svg>")
+        'Toys; features & words'
+    """
+    return unescape(svg.partition("<dc:title>")[2].partition("</dc:title>")[0])
+
+
+def _svg(columns: Sequence[tuple[str, Sequence[Effect]]], title: str) -> str:
     """Draw intervals of the effects, a column a regime, as the text of an SVG picture."""
     lines = list(dict.fromkeys((e.method, e.term, e.acting) for _, of_regime in columns for e in of_regime))
     places = {line: place for place, line in enumerate(sorted(lines))}
@@ -131,10 +150,10 @@ def _svg(columns: Sequence[tuple[str, Sequence[Effect]]]) -> str:
             axis.xaxis.set_major_locator(MaxNLocator(4))
         axes[0].invert_yaxis()
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None, "Title": title})
     return text.getvalue()
 
 
 def _name(line: tuple[str, str, bool]) -> str:
     method, term, acting = line
-    return f"{method.rpartition('/')[2]}, {term}{', acting' if acting else ''}"
+    return f"{method.rpartition('/')[2].removeprefix(SEARCHED)}, {term}{', acting' if acting else ''}"

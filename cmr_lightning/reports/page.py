@@ -16,7 +16,7 @@ from cmr_lightning.reports.board import Board, MeasuredRun
 from cmr_lightning.reports.charts import PLOT, draw, style
 from cmr_lightning.reports.claims import STANDINGS
 from cmr_lightning.reports.curves import ranking_charts, training_charts
-from cmr_lightning.reports.effects import draw_effects
+from cmr_lightning.reports.effects import EFFECTS_LEGEND, draw_effects
 from cmr_lightning.reports.galleries import InlinedPictures, differing, gallery
 from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
 from cmr_lightning.reports.maps import SIZE, pca_map, tsne_map
@@ -47,6 +47,7 @@ def page(boards: Sequence[Board], notes: list[str]) -> str:
     environment.filters |= {function.__name__: function for function in formats}
     return environment.get_template("report.html").render(
         sections=sections,
+        effects_legend=EFFECTS_LEGEND,
         effects=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in draw_effects(boards)],
         notes=list(dict.fromkeys(notes)),
         pictures=pictures.inlined,

@@ -1,7 +1,8 @@
 """`results`: committed records of finished runs, and the tables that are written from them.
 
 `experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so a diff shows which
-results changed. Beside it `<benchmark>.differences.json` holds what tables need of the ranks, which are not kept.
+results changed. Beside it `<benchmark>.differences.json` holds what tables need of the ranks, which are not kept, and
+`<benchmark>.effects<n>.svg` draws what terms add.
 `experiments/README.md` and the table in the project's README are written from these files alone.
 """
 
@@ -19,9 +20,10 @@ from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.names import check_name
 from cmr_lightning.files.whole_file import whole_file, write_whole
 from cmr_lightning.reports.ablations import KeptDifference, ablations
-from cmr_lightning.reports.board import Conditions, MeasuredRun, boards, find_runs
+from cmr_lightning.reports.board import Conditions, MeasuredRun, boards, find_runs, regime_of
 from cmr_lightning.reports.claims import CLAIMS, read_claims
 from cmr_lightning.reports.difference import Difference
+from cmr_lightning.reports.effects import draw_effects, title_of
 from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
 from cmr_lightning.runs.run import Run
 
@@ -29,7 +31,7 @@ RESULTS = Path("experiments/results")
 TABLES = Path("experiments/README.md")
 README = Path("README.md")
 
-_DIFFERENCES = ".differences.json"
+_DIFFERENCES, _EFFECTS = ".differences.json", ".effects{}.svg"
 
 _DIGITS = 6
 
@@ -61,7 +63,7 @@ def written(root: Path) -> dict[Path, str]:
     """Make the files that belong to the committed records in the project's folder `root`."""
     claims = read_claims(root / CLAIMS) if (root / CLAIMS).is_dir() else []
     tables, kept = boards(read_results(root / RESULTS), claims), read_differences(root / RESULTS)
-    files = {root / TABLES: all_tables(tables, claims, kept)}
+    files = {root / TABLES: all_tables(tables, claims, kept, figures(root / RESULTS))}
     readme = root / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if BEGIN in text and END in text:
@@ -87,14 +89,25 @@ def keep(runs: Path, path: Path) -> int:
     with whole_file(path) as file:
         for record in sorted((run.record for run in measured), key=_identity):
             file.write((json.dumps(_portable(record), ensure_ascii=False) + "\n").encode())
+    tables = boards(measured, [])
     found = [
         asdict(KeptDifference(board.conditions, ablation.method.experiment, ablation.variant.experiment, directions))
-        for board in boards(measured, [])
+        for board in tables
         for ablation in ablations(board)
         if (directions := ablation.measured)
     ]
     write_whole(path.with_suffix(_DIFFERENCES), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    for old in path.parent.glob(path.stem + _EFFECTS.format("*")):
+        old.unlink()
+    for number, (_, svg) in enumerate(draw_effects(tables)):
+        write_whole(path.with_suffix(_EFFECTS.format(number)), svg)
     return len(measured)
+
+
+def figures(folder: Path) -> dict[str, str]:
+    """List the figures of what terms add by their paths from `TABLES`, with what each shows."""
+    found = sorted(folder.glob("*" + _EFFECTS.format("*")))
+    return {f"{folder.name}/{path.name}": title_of(path.read_text(encoding="utf-8")) for path in found}
 
 
 def read_differences(folder: Path) -> dict[tuple[Conditions, str, str], dict[str, Difference]]:
@@ -133,7 +146,7 @@ def _identity(record: Record) -> tuple[Any, ...]:
     encoders = record.encoders
     return (
         *(record.dataset, record.protocol, str(encoders["features"]), record.experiment, record.method),
-        *(str(encoders["image"]), str(encoders["text"]), record.seed, record.split["name"]),
+        *(str(encoders["image"]), str(encoders["text"]), record.seed, record.split["name"], regime_of(record)),
     )
 
 

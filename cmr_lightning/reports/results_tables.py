@@ -21,6 +21,7 @@ from cmr_lightning.reports.board_tables import (
 from cmr_lightning.reports.claims import COMPOSED, STANDINGS, Claim
 from cmr_lightning.reports.claims import DIRECTIONS as CLAIMED
 from cmr_lightning.reports.difference import Difference
+from cmr_lightning.reports.effects import EFFECTS_LEGEND
 from cmr_lightning.reports.game_table import GAME_HEADER, GAME_NOTE, game_lines
 from cmr_lightning.reports.row_game import GAME_LEGEND
 
@@ -41,10 +42,16 @@ Kept = Mapping[tuple[Conditions, str, str], Mapping[str, Difference]]
 """What was computed from ranks: the differences by conditions, method and variant."""
 
 
-def all_tables(boards: Sequence[Board], claims: Sequence[Claim], kept: Kept) -> str:
-    """Write the whole of `experiments/README.md`, with those claims that are on the boards' data sets."""
+def all_tables(boards: Sequence[Board], claims: Sequence[Claim], kept: Kept, figures: Mapping[str, str]) -> str:
+    """Write the whole of `experiments/README.md`, with those claims that are on the boards' data sets.
+
+    Figures, by their paths, show what terms add.
+    """
     standings = "\n".join(f"- *{standing}*: {meaning}" for standing, meaning in STANDINGS.items())
     blocks = [_HEAD.read_text(encoding="utf-8").rstrip(), standings, GAME_LEGEND]
+    if figures:
+        shown = [f"{cell(title)}\n\n![What the terms add, with intervals]({path})" for path, title in figures.items()]
+        blocks += ["## What the terms add", EFFECTS_LEGEND, *shown]
     for dataset in sorted({board.conditions.dataset for board in boards}):
         of_dataset = [board for board in boards if board.conditions.dataset == dataset]
         beside_ours = [published.claim for board in of_dataset for row in board.rows for published in row.published]

@@ -14,6 +14,9 @@ from cmr_lightning.runs.run import Run
 from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_option, as_options, put
 
+SEARCHED = "searched_"
+"""Stands before the name of an experiment that a benchmark's `search` gave other settings than those of its file."""
+
 _NAMES = ("run_dir", "experiment")
 
 
@@ -26,6 +29,7 @@ class PlannedRun:
         laid: Settings beside these, by their dotted names, that put other values in the place of those there are.
         variant: The variant's name, if it is one of the experiment's variants.
         split: The split of the data; None for that of the experiment's file.
+        prefix: What stands before the experiment's name, where it runs with other settings than its file has.
         tested: Whether it is measured on the test part, too.
     """
 
@@ -35,13 +39,19 @@ class PlannedRun:
     run: Run
     variant: str | None = None
     split: Any = None
+    prefix: str = ""
     tested: bool = True
     laid: tuple[tuple[str, Any], ...] = ()
 
     @property
     def experiment_name(self) -> str:
         """The experiment as boards call it, e.g. `wikipedia/daml` or `wikipedia/daml_no_adversary`."""
-        return row_name(self.experiment, self.variant)
+        return row_name(self.experiment, self.variant, self.prefix)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether boards call it by another name than that of its file."""
+        return bool(self.variant or self.prefix)
 
     @property
     def name(self) -> str:
@@ -58,7 +68,7 @@ class PlannedRun:
             *self.options,
             *as_options(dict(self.laid)),
             *([] if self.split is None else [f"--data.init_args.split={as_option(self.split)}"]),
-            *([] if self.variant is None else [f"--experiment={self.experiment_name}"]),
+            *([f"--experiment={self.experiment_name}"] if self.renamed else []),
             f"--run_dir={self.run.path}",
         ]
 
@@ -74,7 +84,7 @@ class PlannedRun:
             put(config, key, value)
         if self.split is not None:
             put(config, "data.split", self.split)
-        name = {} if self.variant is None else {"experiment": self.experiment_name}
+        name = {"experiment": self.experiment_name} if self.renamed else {}
         return {**config, "seed_everything": self.seed, "run_dir": str(self.run.path), **name}
 
 
@@ -119,12 +129,15 @@ def without_names(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in _NAMES}
 
 
-def row_name(file: Path, variant: str | None) -> str:
+def row_name(file: Path, variant: str | None, prefix: str = "") -> str:
     """Name an experiment on a board, with its variant behind it.
 
     Examples:
         >>> row_name(Path("experiments/wikipedia/daml.yaml"), "no_adversary")
         'wikipedia/daml_no_adversary'
+        >>> row_name(Path("experiments/wikipedia/daml.yaml"), None, "searched_")
+        'wikipedia/searched_daml'
     """
-    name = experiment_name([file])
+    folder, slash, name = experiment_name([file]).rpartition("/")
+    name = f"{folder}{slash}{prefix}{name}"
     return name if variant is None else check_name(f"{name}_{variant}", "variant")

@@ -210,8 +210,8 @@ def test_rows_run_under_each_regime_in_folders_of_their_own() -> None:
     plan = read(SEARCH).plan()
     assert len(plan) == 2 * 2 * 3
     assert [run.run.path.parts[3] for run in plan[:6]] == ["whole"] * 3 + ["few"] * 3
-    assert plan[5].run.path == Path("runs/benchmarks/small/few/wikipedia/daml_small/seed0")
-    assert plan[5].experiment_name == "wikipedia/daml_small"
+    assert plan[5].run.path == Path("runs/benchmarks/small/few/wikipedia/searched_daml_small/seed0")
+    assert plan[5].experiment_name == "wikipedia/searched_daml_small"
     assert plan[5].options == ("--model.dim=8",)
     assert plan[5].laid == (("data.regime.paired", 40),)
 
@@ -220,7 +220,11 @@ def test_every_row_tries_the_same_settings_as_far_as_it_has_them_and_is_not_test
     benchmark = read(SEARCH)
     assert benchmark.search is not None
     trials = benchmark.trials(benchmark.search)
-    assert [str(case) for case, _ in trials] == ["wikipedia/cca", "wikipedia/daml", "wikipedia/daml_small"] * 2
+    assert [str(case) for case, _ in trials] == [
+        "wikipedia/searched_cca",
+        "wikipedia/searched_daml",
+        "wikipedia/searched_daml_small",
+    ] * 2
     case, (first, second) = trials[-1]
     assert case.regime == "few"
     assert first.laid == (("data.regime.paired", 40), ("data.split", "tuning"))
@@ -228,7 +232,7 @@ def test_every_row_tries_the_same_settings_as_far_as_it_has_them_and_is_not_test
     assert not any(key == "trainer.max_epochs" for key, _ in second.laid)
     assert not any(key == "model.margin" for trial in trials[0][1] for key, _ in trial.laid)
     assert {(trial.seed, trial.tested) for _, of_case in trials for trial in of_case} == {(9, False)}
-    assert second.run.path == Path("runs/benchmarks/small/search/few/wikipedia/daml_small/trial1")
+    assert second.run.path == Path("runs/benchmarks/small/search/few/wikipedia/searched_daml_small/trial1")
 
 
 def test_settings_within_what_a_variant_sets_are_its_own() -> None:

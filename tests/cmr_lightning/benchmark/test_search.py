@@ -41,24 +41,24 @@ def rows(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, *found: tuple[fl
 
 def test_the_best_is_run_with_its_twin_where_it_acts(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
     found = rows(benchmark, monkeypatch, (0.2, "idle"), (0.4, "neutral"), (0.3, "closing"))
-    assert found == {"toy/daml": 0.3, "toy/daml_twin": 0.3}
+    assert found == {"toy/searched_daml": 0.3, "toy/searched_daml_twin": 0.3}
 
 
 def test_where_the_best_does_not_act_the_best_that_acts_is_run_too(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = rows(benchmark, monkeypatch, (0.4, "idle"), (0.2, "neutral"), (0.3, "circling"))
-    assert found == {"toy/daml": None, "toy/daml_acting": 0.5, "toy/daml_twin": 0.5}
+    assert found == {"toy/searched_daml": None, "toy/searched_daml_acting": 0.5, "toy/searched_daml_twin": 0.5}
 
 
 def test_without_one_that_acts_there_is_no_twin(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rows(benchmark, monkeypatch, (0.4, "idle"), (0.5, "overrun"), (0.3, "none")) == {"toy/daml": 0.3}
+    assert rows(benchmark, monkeypatch, (0.4, "idle"), (0.5, "overrun"), (0.3, "none")) == {"toy/searched_daml": 0.3}
 
 
 def test_a_row_whose_trials_all_failed_is_named(benchmark: Benchmark) -> None:
     assert benchmark.search is not None
     trials = dict.fromkeys(benchmark.trials(benchmark.search)[0][1], "no memory")
-    with pytest.raises(UserError, match="All trials of toy/daml failed: no memory"):
+    with pytest.raises(UserError, match="All trials of toy/searched_daml failed: no memory"):
         chosen(benchmark, benchmark.search, trials)
 
 

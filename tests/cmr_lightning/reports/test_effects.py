@@ -9,6 +9,7 @@ import pytest
 from cmr_lightning.reports.board import boards, find_runs
 from cmr_lightning.reports.effects import draw_effects, effects
 from cmr_lightning.reports.page import page
+from cmr_lightning.reports.results import figures, keep, written
 from tests.cmr_lightning.reports.made_runs import make_run
 from tests.cmr_lightning.reports.test_row_game import GAME, OFF
 
@@ -81,3 +82,17 @@ def test_a_figure_has_a_column_for_each_regime_and_stands_on_the_page(folder: Pa
     html = page(tables, [])
     assert "What the terms add" in html
     assert svg[svg.index("<svg") :] in html
+
+
+def test_figures_are_kept_beside_the_records_and_shown_in_the_tables(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("experiments/results/toys.jsonl")
+    path.parent.mkdir(parents=True)
+    path.with_suffix(".effects7.svg").write_text("of an earlier time")
+    assert keep(folder, path) == 2 * len(ROWS) * 2  # the same rows and seeds under two regimes are not taken for one
+    assert figures(path.parent) == {"results/toys.effects0.svg": "Toys; toy features"}
+    page = written(Path())[Path("experiments/README.md")]
+    assert "![What the terms add, with intervals](results/toys.effects0.svg)" in page
+    assert "trained with paired 40" in page

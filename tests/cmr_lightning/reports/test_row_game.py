@@ -111,10 +111,10 @@ def test_every_table_says_the_state_and_the_detailed_ones_the_figures(board: Boa
     }
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(terminal(board))
-    for text in (console.export_text(), markdown([board]), all_tables([board], [], {}), page([board], [])):
+    for text in (console.export_text(), markdown([board]), all_tables([board], [], {}, {}), page([board], [])):
         assert "closing" in text
     detailed = ["toys/daml", "closing", "0.100", "0.600", "0.650", "0.800", "0.700", "0.500", "1.500", "200"]
-    assert f"| {' | '.join(detailed).replace('_', chr(92) + '_')} |" in all_tables([board], [], {})
+    assert f"| {' | '.join(detailed).replace('_', chr(92) + '_')} |" in all_tables([board], [], {}, {})
     cells = "".join(f'<td class="n">{cell}</td>' for cell in detailed[2:])
     assert f"<td>closing</td>{cells}" in page([board], [])
     write_csv([board], tmp_path / "report.csv")
@@ -131,5 +131,5 @@ def test_every_table_says_the_state_and_the_detailed_ones_the_figures(board: Boa
 
 
 def test_words_are_explained_in_one_line(board: Board) -> None:
-    for text in (markdown([board]), all_tables([board], [], {}), page([board], [])):
+    for text in (markdown([board]), all_tables([board], [], {}, {}), page([board], [])):
         assert text.count("circling, it acts, and the modalities are farther apart than without it") == 1
