@@ -4,7 +4,7 @@ import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -92,7 +92,7 @@ class Case:
         for name, value in self.settings.items():
             if key == name or key.startswith(f"{name}."):
                 return key == name or look_up(value, key.removeprefix(f"{name}.")) is not None
-        return look_up(read_yaml(self.file, "experiment"), key) is not None
+        return look_up(_written(self.file), key) is not None
 
 
 @dataclass(frozen=True)
@@ -390,6 +390,16 @@ def matching(pattern: str) -> Sequence[Path]:
 
 def _changes(settings: dict[str, Any], file: Path) -> bool:
     """Return True if an experiment's file has a value for each of these settings, but not the same ones."""
-    experiment = read_yaml(file, "experiment")
+    experiment = _written(file)
     written = {key: look_up(experiment, key) for key in settings}
     return None not in written.values() and written != settings
+
+
+def _written(file: Path) -> Any:
+    """Read an experiment's file, once for all rows and settings."""
+    return _read(file.resolve(), file.stat().st_mtime_ns)
+
+
+@cache
+def _read(file: Path, modified: int) -> Any:
+    return read_yaml(file, "experiment")
