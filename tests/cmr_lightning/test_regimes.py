@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmr_lightning.discriminators import DotProductCritic
 from cmr_lightning.game.alignments import (
     MMD,
     AlignmentFactory,
@@ -25,7 +26,8 @@ from datamodules.reading.regime import Regime
 from tests.building import trainer
 from tests.toy import CLASSES, Toy, toy_model
 
-SETTINGS: dict[str, dict[str, Any]] = {"DSCMR": {"width": 8}, "SSAL": {"turns": False}}
+CRITIC = partial(DotProductCritic, units=8)
+SETTINGS: dict[str, dict[str, Any]] = {"DSCMR": {"width": 8}, "SSAL": {"turns": False}, "InfoMax": {"critic": CRITIC}}
 ON_VECTORS = sorted(
     name
     for name, method in METHODS.items()
@@ -61,7 +63,7 @@ def _shuffled(values: Tensor, draw: torch.Generator) -> Tensor:
 def weights(data: Toy, name: str, alignment: AlignmentFactory | None) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = toy_model(METHODS[name], data, alignment=alignment, **SETTINGS.get(name, {}))  # type: ignore[type-var]
-    trainer(max_epochs=2).fit(model, datamodule=data)
+    trainer(max_steps=8).fit(model, datamodule=data)
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
@@ -81,21 +83,19 @@ def two_trainings(
     return weights(data, name, alignment), weights(shuffled, name, alignment)
 
 
-@pytest.mark.parametrize("labels", ["all", "paired"])
-@pytest.mark.parametrize("name", ON_VECTORS)
+@pytest.mark.parametrize(("name", "labels"), [*((name, "paired") for name in ON_VECTORS), ("DAML", "all")])
 def test_nothing_that_is_not_told_reaches_a_weight(monkeypatch: pytest.MonkeyPatch, name: str, labels: str) -> None:
     assert equal(*two_trainings(monkeypatch, name, ModalityAdversary, paired=20, labels=labels))
 
 
-@pytest.mark.parametrize("labels", ["all", "paired"])
 @pytest.mark.parametrize(
-    "alignment",
+    ("alignment", "labels"),
     [
-        partial(ConditionalAdversary, classes="predicted"),
-        ConditionalAdversary,
-        ClassCentring,
-        MMD,
-        partial(WassersteinAdversary, classes="labels"),
+        (partial(ConditionalAdversary, classes="predicted"), "all"),
+        (ConditionalAdversary, "paired"),
+        (ClassCentring, "all"),
+        (MMD, "paired"),
+        (partial(WassersteinAdversary, classes="labels"), "paired"),
     ],
 )
 def test_nor_by_way_of_an_alignment(monkeypatch: pytest.MonkeyPatch, alignment: AlignmentFactory, labels: str) -> None:
@@ -114,7 +114,7 @@ def test_an_alignment_sees_items_that_no_pair_has() -> None:
 
 
 @pytest.mark.parametrize("name", ON_VECTORS)
-@pytest.mark.parametrize("settings", [{"paired": 0}, {"labels": "none"}, {"pair_noise": 0.5, "label_noise": 0.2}])
+@pytest.mark.parametrize("settings", [{"paired": 0}, {"labels": "none", "pair_noise": 0.5}])
 def test_every_method_trains_on_what_is_left(name: str, settings: dict[str, Any]) -> None:
     trained = weights(Toy(regime=Regime(**{"seed": 0, **settings})), name, MMD)
     assert all(value.isfinite().all() for value in trained.values())
