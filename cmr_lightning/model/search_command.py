@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         _print(index, queries, answers)
     if options.html is not None:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
         write_whole(options.html, page(index, queries, answers))
         if not options.json:
             print(f"Wrote {options.html}.")
