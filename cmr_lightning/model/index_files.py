@@ -58,7 +58,7 @@ class Item:
 
     def line(self) -> str:
         """Return the item as a line of JSON."""
-        return json.dumps(asdict(self)) + "\n"  # in ASCII, as names of files may hold halves of characters
+        return json.dumps(vars(self)) + "\n"  # in ASCII, as names of files may hold halves of characters
 
 
 @dataclass(frozen=True)

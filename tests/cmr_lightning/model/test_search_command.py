@@ -93,7 +93,9 @@ def test_a_folder_in_the_terminal_and_on_a_page(
 
 def test_a_composed_model_takes_pictures_with_texts(tmp_path: Path) -> None:
     data = ShapesComposed(num_train=12, num_val=6, num_test=4, modifications=5)
-    model = Model.of(TIRG(data.spec, partial(TimmEncoder, model="test_resnet"), WordRNN), data)
+    model = Model.of(
+        TIRG(spec=data.spec, image_encoder=partial(TimmEncoder, model="test_resnet"), text_encoder=WordRNN), data
+    )
     for name in ("red", "green", "blue"):
         paint(tmp_path / "pictures" / f"{name}.png", name)
     index = model.index(tmp_path / "pictures", tmp_path / "index")
