@@ -245,7 +245,7 @@ def _embedded(
 
 def _of_unit_length(points: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.where(norms > 0, norms, np.float32(1))
+    return (points / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
 def _keep(folder: Path, entry: _Entry, jpeg: bytes) -> None:

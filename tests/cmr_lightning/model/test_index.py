@@ -62,6 +62,8 @@ def test_refusals(index: Index, tmp_path: Path) -> None:
         shard.write_bytes(content)
         with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
             index.search(red)
+        with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
+            index.points("images")[:]
     np.save(shard, np.zeros((2, 3)))
     with pytest.raises(UserError, match=r"holds float64 of shape \(2, 3\), and not float32"):
         index.search(red)
