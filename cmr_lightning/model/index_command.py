@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     counts = " and ".join(f"{gallery.count:,} {kind}" for kind, gallery in galleries.items())
     print(
         f"{options.output} holds {counts}: {changes.embedded:,} embedded, {changes.kept:,} known, "
-        f"{changes.dropped:,} dropped, {len(changes.damaged):,} damaged pictures left out, in {seconds:.3g} s."
+        f"{changes.dropped:,} dropped, {len(changes.damaged):,} damaged and left out, in {seconds:.3g} s."
     )
     if options.faiss is not None:
         for kind, made in add_approximate(options.output, options.faiss, options.faiss_parameters).items():

@@ -76,7 +76,7 @@ def test_a_folder_in_the_terminal_and_on_a_page(
     (pictures / "<b>.png").write_text("no picture")
     said()
     assert main(["index", str(run), str(pictures), f"--output={tmp_path / 'index'}"]) == 0
-    assert "holds 3 images: 3 embedded, 0 known, 0 dropped, 1 damaged pictures left out" in said()
+    assert "holds 3 images: 3 embedded, 0 known, 0 dropped, 1 damaged and left out" in said()
     (answer,) = found(tmp_path / "index", pictures / "red.png")
     assert {one["id"] for one in answer["results"]} == {"green.jpg", "blue.png"}
     (pictures / "blue.png").unlink()
