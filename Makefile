@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEMO := runs/benchmarks/quickstart
 
 .PHONY: help install demo test lint format speed
 
@@ -17,8 +18,11 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/pip install --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED) ## train and compare seven methods on generated pictures, and write a report
+demo: $(INSTALLED) ## train and compare seven methods on generated pictures, write a report, and index the pictures
 	@$(BIN)/python -m cmr_lightning benchmark --config experiments/benchmarks/quickstart.yaml --jobs 2
+	@$(BIN)/python -m cmr_lightning index $(DEMO)/shapes/daml/seed0 --part test --output $(DEMO)/index
+	@echo "Search the pictures with words of your own, and look at page.html:"
+	@echo '  $(BIN)/python -m cmr_lightning search $(DEMO)/index "a large red circle" --html page.html'
 
 test: $(INSTALLED) ## run all tests that need no GPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu"

@@ -33,7 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "measure it on the test part, write RUN/record.json: --config RUN/config.yaml",
     ),
     "predict": ("command_line.experiment_command", "write the test part's embeddings: --config RUN/config.yaml"),
-    "search": ("model.search", "find the nearest items of every query: RUN/embeddings.npz"),
+    "index": ("model.index_command", "embed pictures and texts to be searched: RUN FOLDER|TABLE --output INDEX"),
+    "search": ("model.search_command", "find what is in an index: INDEX 'two dogs on a beach', or INDEX photo.jpg"),
     "benchmark": (
         "benchmark.benchmark_command",
         "run many experiments with several seeds: --config experiments/benchmarks/<name>.yaml",

@@ -1,7 +1,7 @@
 """Shapes: an embedded data set of small pictures with five captions each, drawn on the spot."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -106,7 +106,7 @@ class DrawnData(CrossModalData):
 class _SizeOfDrawings(Pictures):
     """Anybody's pictures in the size of drawn ones."""
 
-    def of_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def of_pictures(self, pictures: Iterable[Image.Image]) -> Tensor:
         """Return uint8 `(N, 3, H, H)`, in memory as drawn pictures are: convolutions round by it."""
         return super().of_pictures(pictures).contiguous()
 

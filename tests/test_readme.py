@@ -58,13 +58,17 @@ def test_python_commands_run_in_their_order(
             assert {"--print_config", "--list"} & set(command)
             assert exit_.code == 0
         ran.append(command[3])
-    assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep"} <= set(ran)
+    assert {"fit", "test", "report", "prepare", "extract", "benchmark", "sweep", "index", "search"} <= set(ran)
     assert (tmp_path / "runs/shapes/daml/seed0/record.json").exists()
     section = (ROOT / "README.md").read_text().partition("## In Python\n")[2].partition("\n## ")[0]
     loading, training = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     found: dict[str, Any] = {}
     exec(loading, found)
     assert (found["texts"].shape, found["images"].shape) == ((2, found["model"].dim), (1, found["model"].dim))
+    section = (ROOT / "README.md").read_text().partition("## Search\n")[2].partition("\n## ")[0]
+    (searching,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    exec(searching, found)
+    assert found["found"].item.path.endswith(".png")
     exec(training, found)
     assert found["module"].global_step > 0
 

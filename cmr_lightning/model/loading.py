@@ -16,7 +16,7 @@ from cmr_lightning.model.readers import readers
 from cmr_lightning.model.trained_model import Model
 from cmr_lightning.runs.checkpoint_files import Trained, read_checkpoint
 from cmr_lightning.runs.run import Run
-from datamodules import TrainedOn
+from datamodules import CrossModalData, TrainedOn
 
 
 def load(
@@ -67,7 +67,26 @@ def load(
         place,
         config["trainer"]["precision"] if precision is None else precision,
         data.eval_batch_size,
+        str(source),
     )
+
+
+def trained_data(source: str | Path, trust: bool = False) -> CrossModalData:
+    """Return the data set that a model was trained on, with the words and whatever else it had learned.
+
+    Args:
+        source: Folder of a run, or a checkpoint.
+        trust: As for `load`.
+
+    Raises:
+        UserError: As for `load`, or if the data set has changed since in what the model reads.
+    """
+    trained = Trained.read(find_checkpoint(Path(source)))
+    if not trust:
+        refuse_strangers(trained.config["data"], trained.path)
+    data = build_data(trained.config["data"])
+    data.restore(TrainedOn.from_plain(trained.trained_on).learned)
+    return data
 
 
 def find_checkpoint(source: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -30,6 +30,16 @@ Whole = TypeVar("Whole", bound=Text)
 class Reader(ABC, Generic[Item, Whole]):
     """Makes the input of an encoder from items as people have them, in two steps; the first needs no device."""
 
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What it does, in words."""
+
+    @property
+    def orientation(self) -> Orientation:
+        """How pictures are seen."""
+        return "stored"
+
     @abstractmethod
     def read(self, items: Sequence[Item]) -> Whole:
         """Read a batch; a thread does it while the model embeds the batch before.
@@ -49,9 +59,19 @@ class PictureReader(Reader[Picture, Tensor]):
     def __init__(self, settings: Pictures) -> None:
         self.settings = settings
 
-    def read(self, items: Sequence[Picture]) -> Tensor:
-        """Return pictures `(N, 3, crop, crop)`, uint8."""
-        return self.settings.of_pictures([open_picture(item, self.settings.orientation or "stored") for item in items])
+    @property
+    def description(self) -> str:
+        """Size, crop and orientation."""
+        return self.settings.description(Path())
+
+    @property
+    def orientation(self) -> Orientation:
+        """As in the training."""
+        return self.settings.orientation or "stored"
+
+    def read(self, items: Iterable[Picture]) -> Tensor:
+        """Return pictures `(N, 3, crop, crop)`, uint8; each is open only until it is resized."""
+        return self.settings.of_pictures(open_picture(item, self.orientation) for item in items)
 
 
 class TextReader(Reader[str, Text]):
@@ -60,6 +80,11 @@ class TextReader(Reader[str, Text]):
     def __init__(self, settings: TextInput) -> None:
         self.settings = settings
         self._lock = Lock()  # no tokenizer may work in two threads at once
+
+    @property
+    def description(self) -> str:
+        """What becomes of words."""
+        return self.settings.description
 
     def read(self, items: Sequence[str]) -> Text:
         """Return tokens `(N, L)`, cut at the length of the longest training text, or word weights `(N, size)`."""
@@ -82,6 +107,11 @@ class NoReader(Reader[Any, Text]):
         self.what = what
         self.dataset = dataset
         self.form = form
+
+    @property
+    def description(self) -> str:
+        """What the encoder was trained on."""
+        return f"{self.form} of {self.dataset}"
 
     def read(self, items: Sequence[Any]) -> Text:
         """Raise UserError."""

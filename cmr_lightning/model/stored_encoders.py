@@ -23,6 +23,7 @@ from cmr_lightning.extract.sources import Views, described
 from cmr_lightning.model.preprocessing import Picture, Reader, listed, open_picture, warn_of_unknown_words
 from datamodules.inputs import SubwordTokens
 from datamodules.inputs.pictures import Pictures, resize
+from datamodules.reading.picture_files import Orientation
 
 _TEXTS = re.compile(r"tokens of (?P<tokenizer>.+), at most (?P<length>\d+) of a text")
 
@@ -44,6 +45,16 @@ class StoredPictureReader(Reader[Picture, Tensor]):
         self.turned = turned
         self.weights = weights
         self.device = device
+
+    @property
+    def description(self) -> str:
+        """The encoder, and what it saw."""
+        return f"{self.made_by['preprocessing']}, features of {self.made_by['encoder']} {self.made_by['weights']}"
+
+    @property
+    def orientation(self) -> Orientation:
+        """As when the store was made."""
+        return self._settings[0].orientation or "stored"
 
     @cached_property
     def _settings(self) -> tuple[Pictures, Views]:
@@ -84,6 +95,11 @@ class StoredTextReader(Reader[str, Tokens]):
         self.weights = weights
         self.device = device
         self._lock = Lock()  # no tokenizer may work in two threads at once
+
+    @property
+    def description(self) -> str:
+        """The encoder, and what it read."""
+        return f"{self.made_by['preprocessing']}, features of {self.made_by['encoder']} {self.made_by['weights']}"
 
     @cached_property
     def _tokens(self) -> SubwordTokens:

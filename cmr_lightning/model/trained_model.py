@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -16,10 +17,15 @@ from cmr_lightning.batch import ComposedQuery, Features, Items, Pixels, Text, co
 from cmr_lightning.embedding_model import EmbeddingModel, Modality
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.extract_features import named_device, weights_checksum
+from cmr_lightning.model.index import Index
+from cmr_lightning.model.index_items import IndexItems, PartItems, items_of
+from cmr_lightning.model.index_update import update_index
 from cmr_lightning.model.precision import Precision
 from cmr_lightning.model.preprocessing import Picture
 from cmr_lightning.model.readers import Readers, readers
 from datamodules import CrossModalData, TrainedOn
+from datamodules.base import PartName
+from datamodules.reading.picture_files import Orientation
 from datamodules.reading.reading_ahead import ReadingAhead
 
 _SHOWN = 300
@@ -46,6 +52,7 @@ class Model:
         device: Where it computes.
         precision: The type of numbers that it computes with, as Lightning names them.
         batch_size: Items embedded at once; `test` takes `eval_batch_size` of the data.
+        source: Where it was loaded from; empty where it was trained in this process.
 
     Attributes:
         module: The Lightning module, in evaluation mode.
@@ -62,7 +69,9 @@ class Model:
         device: torch.device = CPU,
         precision: str | int | None = None,
         batch_size: int = 256,
+        source: str = "",
     ) -> None:
+        self.source = source
         self.trained_on = trained_on
         self.protocol = protocol
         self.device = device
@@ -106,6 +115,16 @@ class Model:
     def composed(self) -> bool:
         """Whether the model answers composed queries, with `embed_queries`."""
         return self.trained_on.spec.relevance == "composed"
+
+    @property
+    def preprocessing(self) -> dict[str, str]:
+        """How pictures and texts are prepared, in words."""
+        return {"images": self._readers.pictures.description, "texts": self._readers.texts.description}
+
+    @property
+    def orientation(self) -> Orientation:
+        """How pictures are seen."""
+        return self._readers.pictures.orientation
 
     @cached_property
     def dim(self) -> int:
@@ -178,6 +197,28 @@ class Model:
             return ComposedQuery(source, text)
 
         return self._embed("text", rows, read, encode, batch_size)
+
+    def index(
+        self, items: str | Path | CrossModalData | IndexItems, folder: str | Path, part: PartName = "test"
+    ) -> Index:
+        """Make an index of pictures and texts, or bring it up to date; only what is new or has changed is embedded.
+
+        Args:
+            items: A folder of pictures, a table in CSV, JSON lines or Parquet with columns `image`, `text` or both, or
+                a data set with the words of the training.
+            folder: Folder of the index.
+            part: The part of a data set.
+
+        Raises:
+            UserError: If there is nothing to index, or the folder holds the index of another model.
+        """
+        folder = Path(folder).expanduser()
+        if isinstance(items, str | Path):
+            items = items_of(Path(items), folder)
+        elif isinstance(items, CrossModalData):
+            items = PartItems(items, part)
+        update_index(folder, items, self)
+        return Index(folder)
 
     def _picture_steps(self, images: Any) -> tuple[Callable, Callable]:
         form = self.trained_on.spec.image

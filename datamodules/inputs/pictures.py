@@ -5,7 +5,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -134,7 +134,7 @@ class Pictures(ImageInput):
         """Return the files, to be decoded by row."""
         return PictureFiles(self, [on_disk(root, name) for name in pictures], drawn=training and self.augment != "none")
 
-    def of_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def of_pictures(self, pictures: Iterable[Image.Image]) -> Tensor:
         """Return the middles of resized pictures `(N, 3, crop, crop)`, uint8, with the channels last in memory."""
         middles = [np.asarray(square(resize(picture, self), None, self.crop)) for picture in pictures]
         return torch.from_numpy(np.stack(middles)).permute(0, 3, 1, 2)

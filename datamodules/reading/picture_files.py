@@ -54,6 +54,13 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Return the endings of names of picture files, in small letters with their dots."""
+    formats = _formats()  # which makes Pillow know all of its endings
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
 def in_rgb(picture: Image.Image) -> Image.Image:
     """Convert a picture to RGB: greys of 16 bits are scaled to 8, and transparent places become white.
 
