@@ -73,7 +73,8 @@ class Adversary(Alignment):
 
     def judge(self, inputs: Tensor) -> Tensor:
         """Return what the discriminator says of its inputs `(N, ...)`, in the precision of its weights, `(N,)`."""
-        return self.discriminator(inputs.to(next(self.discriminator.parameters()).dtype))
+        weight = next(self.discriminator.parameters(), inputs)  # there may be none
+        return self.discriminator(inputs.to(weight.dtype))
 
     @abstractmethod
     def discriminator_losses(self, images: Tensor, texts: Tensor, classes: Classes | None = None) -> dict[str, Tensor]:
