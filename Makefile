@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/benchmarks/quickstart
 
-.PHONY: help install demo test lint format speed
+.PHONY: test-exhaustive help install demo test lint format speed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,10 @@ demo: $(INSTALLED) ## train and compare seven methods on generated pictures, wri
 	@echo "Search the pictures with words of your own, and look at page.html:"
 	@echo '  $(BIN)/python -m cmr_lightning search $(DEMO)/index "a large red circle" --html page.html'
 
-test: $(INSTALLED) ## run all tests that need no GPU
+test: $(INSTALLED) ## run the tests of continuous integration, which need no GPU
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu and not exhaustive"
+
+test-exhaustive: $(INSTALLED) ## run all tests that need no GPU
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu"
 
 lint: $(INSTALLED) ## check format, style and types

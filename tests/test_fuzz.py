@@ -9,6 +9,7 @@ from tests.fuzz.kinds import KINDS
 from tests.fuzz.outcomes import table
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("no_pictures")
 def test_no_odd_input_ends_in_a_traceback_or_in_a_wrong_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

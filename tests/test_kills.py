@@ -9,6 +9,7 @@ import pytest
 from tests.building import ROOT
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_nothing_is_lost_doubled_or_mixed() -> None:
     command = [sys.executable, "-m", "tests.kills", "--kills=4", "--only", "test", "extract"]

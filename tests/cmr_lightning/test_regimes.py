@@ -113,6 +113,7 @@ def test_an_alignment_sees_items_that_no_pair_has() -> None:
     assert not equal(weights(Toy(regime=few), "ACMR", None), weights(Toy(regime=few), "ACMR", MMD))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ON_VECTORS)
 @pytest.mark.parametrize("settings", [{"paired": 0}, {"labels": "none", "pair_noise": 0.5}])
 def test_every_method_trains_on_what_is_left(name: str, settings: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ def test_a_row_whose_trials_all_failed_is_named(benchmark: Benchmark) -> None:
         chosen(benchmark, benchmark.search, trials)
 
 
+@pytest.mark.exhaustive
 def test_trials_are_trained_and_the_rows_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
