@@ -143,7 +143,7 @@ SLURM = {f"SLURM_{name}": value for name, value in {**JOB, "NODEID": "0", "LOCAL
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [9, 12, 18])
+@pytest.mark.parametrize("batch", [12, *(pytest.param(batch, marks=pytest.mark.exhaustive) for batch in (9, 18))])
 def test_job_that_slurm_starts_again_continues_where_it_was(batch: int, toy: Path, tmp_path: Path) -> None:
     """The same command is run again, as SLURM does, and ends bit for bit like an undisturbed training."""
     (tmp_path / "bin").mkdir()
