@@ -39,12 +39,17 @@ class Labelled(NamedTuple):
     Attributes:
         points: Their points in the common space, `(N, D)`.
         label: Their labels, as `Batch.label`, or the classes that a method makes of them.
-        same: Which of them are of one class or, on instance-level data, of one image, `(N, N)` bool.
+        kin: What relates them: their labels in the data or, on instance-level data, their images' ids.
     """
 
     points: Tensor
     label: Tensor
-    same: Tensor
+    kin: Tensor
+
+    @property
+    def same(self) -> Tensor:
+        """Which of them are of one class or, on instance-level data, of one image, `(N, N)` bool."""
+        return same_class(self.kin, self.kin)
 
 
 class Retriever(TwoPlayerModel):
@@ -147,9 +152,10 @@ class Retriever(TwoPlayerModel):
         """Compute `label_losses` on all items of a batch whose labels are known."""
         if not self.labels_told:
             return {}
-        target = self.targets(batch)
-        if batch.loose is None or self.spec.relevance != "label":  # where the class of an item would be its link
-            return self.label_losses(*(Labelled(points, target, self.related(batch)) for points in embeddings.pair))
+        target, by_label = self.targets(batch), self.spec.relevance == "label"
+        if batch.loose is None or not by_label:  # elsewhere the class of a loose item would be its link
+            kin = batch.label if by_label else batch.image_id
+            return self.label_losses(*(Labelled(points, target, kin) for points in embeddings.pair))
         both = zip(embeddings.pair, embeddings.loose.pair, _labels(batch), strict=True)
         return self.label_losses(*(_told(points, target, loose, label) for points, loose, label in both))
 
@@ -329,7 +335,7 @@ def _told(points: Tensor, target: Tensor, loose: Tensor, label: Tensor) -> Label
     if label.ndim == 1:
         loose, label = loose[label >= 0], label[label >= 0]
     label = torch.cat([target, label])
-    return Labelled(torch.cat([points, loose]), label, same_class(label, label))
+    return Labelled(torch.cat([points, loose]), label, label)
 
 
 def _labels(batch: Batch) -> tuple[Tensor, Tensor]:

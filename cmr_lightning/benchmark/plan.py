@@ -49,14 +49,11 @@ class Search:
         settings: What is tried: settings by their dotted names. A row leaves out what it does not have.
         seed: Seed of the trials, of none of the runs.
         overrides: Settings of the trials by the folder of the experiments, such as a split that no test part touches.
-        acting: Whether rows also run with the best of those settings with which their adversary acts, and, as its
-            twin, with these and no weight.
     """
 
     settings: tuple[dict[str, Any], ...]
     seed: int
     overrides: dict[str, dict[str, Any]]
-    acting: bool = True
 
 
 @dataclass(frozen=True)
@@ -320,7 +317,7 @@ def _search(content: Any, seeds: Sequence[int]) -> Search | None:
         raise UserError(f"search.seed is {content['seed']}, but must be a whole number that is none of the seeds.")
     if not all(isinstance(values, dict) for values in overrides.values()):
         raise UserError("search.overrides must have settings below the name of a folder of experiments.")
-    return Search(tuple(settings), content["seed"], overrides, bool(content.get("acting", True)))
+    return Search(tuple(settings), content["seed"], overrides)
 
 
 def _checked_seeds(seeds: Any) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def _rows_of(case: Case, search: Search, found: Mapping[int, Tried]) -> list[Cas
     best = _best(found)
     rows = [with_settings(best, "", {})]
     acting = {number: trial for number, trial in found.items() if trial.state in ACTS}
-    if not search.acting or not acting:
+    if not acting:
         return rows
     if found[best].state not in ACTS:
         best = _best(acting)

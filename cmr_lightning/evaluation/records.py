@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,14 +127,14 @@ class Record:
         return read_json(path, cls, _REMEDY)._checked(f"The record {path}")
 
     @classmethod
-    def parse(cls, line: str, place: str) -> Record:
-        """Read a record from one line of JSON that stands in a `place`, without its config if that was left out.
+    def kept(cls, content: Mapping[str, Any], place: str) -> Record:
+        """Make a record from what was kept of it in a `place`, without its config if that was left out.
 
         Raises:
-            UserError: The line is no record.
+            UserError: It is no record.
         """
-        content = {"config": {}, **parse_json(line, dict[str, Any], place, "keep the records again by `results`")}
-        return parse_json(json.dumps(content), cls, place, "keep the records again by `results`")._checked(place)
+        text = json.dumps({"config": {}, **content})
+        return parse_json(text, cls, place, "keep the records again by `results`")._checked(place)
 
     def _checked(self, place: str) -> Record:
         """Return the record itself, if it has the numbers that tables show."""

@@ -39,7 +39,7 @@ from cmr_lightning.model.thumbnails import OpenedPictures, thumbnail, write_thum
 from datamodules.reading.picture_files import Orientation
 
 _ROWS = 4096
-"""IndexItems of a shard: what is embedded anew after a kill, at most, and some MB of points."""
+"""Items of a shard: what is embedded anew after a kill, at most, and some MB of points."""
 
 
 class Embedder(Protocol):
@@ -87,9 +87,9 @@ class Changes:
     """What an update has done.
 
     Attributes:
-        embedded: IndexItems that were embedded.
-        kept: IndexItems whose points were there.
-        dropped: IndexItems of the index before that are gone, or were replaced.
+        embedded: Items that were embedded.
+        kept: Items whose points were there.
+        dropped: Items of the index before that are gone, or were replaced.
         damaged: Pictures that cannot be read.
     """
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import cmr_lightning.encoders as encoders
-from cmr_lightning.batch import Input, Pixels, Text, Tokens
+from cmr_lightning.batch import Input, Pixels, Tokens
 from cmr_lightning.errors import UserError
 from cmr_lightning.extract.extract_features import bare, computing_as, weights_checksum
 from cmr_lightning.extract.sources import Views, described
-from cmr_lightning.model.preprocessing import Picture, Reader, listed, open_picture, warn_of_unknown_words
+from cmr_lightning.model.preprocessing import Item, Picture, Reader, Whole, listed, open_picture, warn_of_unknown_words
 from datamodules.inputs import SubwordTokens
 from datamodules.inputs.pictures import Pictures, resize
 from datamodules.reading.picture_files import Orientation
@@ -28,7 +28,33 @@ from datamodules.reading.picture_files import Orientation
 _TEXTS = re.compile(r"tokens of (?P<tokenizer>.+), at most (?P<length>\d+) of a text")
 
 
-class StoredPictureReader(Reader[Picture, Tensor]):
+class _StoredReader(Reader[Item, Whole]):
+    """Items for a model on stored features, made by the encoder that made the store.
+
+    Args:
+        made_by: What made the store, as the model keeps it.
+        weights: Where the encoder's weights are; None for where they usually are.
+        device: Where it computes.
+    """
+
+    def __init__(self, made_by: Mapping[str, str], weights: str | Path | None, device: torch.device) -> None:
+        self.made_by = made_by
+        self.weights = weights
+        self.device = device
+
+    @property
+    def description(self) -> str:
+        """What the encoder was given, and which it is."""
+        return f"{self.made_by['preprocessing']}, features of {self.made_by['encoder']} {self.made_by['weights']}"
+
+    def _as_stored(self, encode: Callable[[Whole], Tensor], batch: Whole) -> Tensor:
+        """Return features in the precision in which the store was made, and rounded as there."""
+        with computing_as(self.made_by["precision"], self.device):
+            features = encode(batch)
+        return features.to(getattr(torch, self.made_by["dtype"])).float()
+
+
+class StoredPictureReader(_StoredReader[Picture, Tensor]):
     """Pictures for a model on stored features: seen by the encoder that made the store.
 
     Args:
@@ -41,15 +67,8 @@ class StoredPictureReader(Reader[Picture, Tensor]):
     def __init__(
         self, made_by: Mapping[str, str], turned: bool, weights: str | Path | None, device: torch.device
     ) -> None:
-        self.made_by = made_by
+        super().__init__(made_by, weights, device)
         self.turned = turned
-        self.weights = weights
-        self.device = device
-
-    @property
-    def description(self) -> str:
-        """The encoder, and what it saw."""
-        return f"{self.made_by['preprocessing']}, features of {self.made_by['encoder']} {self.made_by['weights']}"
 
     @property
     def orientation(self) -> Orientation:
@@ -77,11 +96,10 @@ class StoredPictureReader(Reader[Picture, Tensor]):
 
     def encode(self, batch: Tensor) -> Tensor:
         """Return features `(N, D)`, or `(N, 4, D)` at four rotations, rounded as in the store."""
-        encode = partial(self._settings[1].encode, self._encoder)
-        return _as_stored(self.made_by, encode, batch, self.device)
+        return self._as_stored(partial(self._settings[1].encode, self._encoder), batch)
 
 
-class StoredTextReader(Reader[str, Tokens]):
+class StoredTextReader(_StoredReader[str, Tokens]):
     """Texts for a model on stored features: read by the encoder that made the store.
 
     Args:
@@ -91,15 +109,8 @@ class StoredTextReader(Reader[str, Tokens]):
     """
 
     def __init__(self, made_by: Mapping[str, str], weights: str | Path | None, device: torch.device) -> None:
-        self.made_by = made_by
-        self.weights = weights
-        self.device = device
+        super().__init__(made_by, weights, device)
         self._lock = Lock()  # no tokenizer may work in two threads at once
-
-    @property
-    def description(self) -> str:
-        """The encoder, and what it read."""
-        return f"{self.made_by['preprocessing']}, features of {self.made_by['encoder']} {self.made_by['weights']}"
 
     @cached_property
     def _tokens(self) -> SubwordTokens:
@@ -125,15 +136,7 @@ class StoredTextReader(Reader[str, Tokens]):
 
     def encode(self, batch: Tokens) -> Tensor:
         """Return features `(N, D)`, rounded as in the store."""
-        return _as_stored(self.made_by, self._encoder, batch, self.device)
-
-
-def _as_stored(
-    made_by: Mapping[str, str], encode: Callable[[Any], Tensor], batch: Text, device: torch.device
-) -> Tensor:
-    with computing_as(made_by["precision"], device):
-        features = encode(batch)
-    return features.to(getattr(torch, made_by["dtype"])).float()
+        return self._as_stored(self._encoder, batch)
 
 
 def _built(made_by: Mapping[str, str], source: Input, arguments: Mapping[str, Any], option: str) -> nn.Module:

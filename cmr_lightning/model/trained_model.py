@@ -20,7 +20,7 @@ from cmr_lightning.extract.extract_features import named_device, weights_checksu
 from cmr_lightning.model.index import Index
 from cmr_lightning.model.index_items import IndexItems, PartItems, items_of
 from cmr_lightning.model.index_update import update_index
-from cmr_lightning.model.precision import Precision
+from cmr_lightning.model.precision import named_precision
 from cmr_lightning.model.preprocessing import Picture
 from cmr_lightning.model.readers import Readers, readers
 from datamodules import CrossModalData, TrainedOn
@@ -76,8 +76,8 @@ class Model:
         self.protocol = protocol
         self.device = device
         self.batch_size = batch_size
-        self._precision = Precision.named(precision, device)
-        self.module = self._precision.convert_module(module).to(device).eval()
+        self._precision = named_precision(precision, device)
+        self.module: EmbeddingModel = self._precision.convert_module(module).to(device).eval()  # type: ignore[assignment]
         self._readers = readers
 
     @classmethod
@@ -261,8 +261,8 @@ class Model:
         """Embed the items from number `first` on."""
         position = torch.arange(first, first + count(content))
         labels = torch.zeros_like(position)  # nobody reads them
-        with self._precision.computing(self.device):
-            items = Items(self._precision.convert(content), labels, position, position)
+        with torch.inference_mode(), self._precision.forward_context():
+            items = Items(self._precision.convert_input(content), labels, position, position)
             return self.module.embed_items(items, modality).float()
 
 

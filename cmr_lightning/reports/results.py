@@ -1,14 +1,15 @@
 """`results`: committed records of finished runs, and the tables that are written from them.
 
-`experiments/results/<benchmark>.jsonl` holds a line for each run, always in the same order, so a diff shows which
-results changed. Beside it `<benchmark>.differences.json` holds what tables need of the ranks, which are not kept, and
-`<benchmark>.effects<n>.svg` draws what terms add.
+`experiments/results/<benchmark>.jsonl` holds a line for each row of a table, see `kept_records`, always in the same
+order, so a diff shows which results changed. Beside it `<benchmark>.differences.json` holds what tables need of the
+ranks, which are not kept, and `<benchmark>.effects<n>.svg` draws what terms add.
 `experiments/README.md` and the table in the project's README are written from these files alone.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from cmr_lightning.evaluation import Record
 from cmr_lightning.files.file_lock import locked_in_turn
 from cmr_lightning.files.json_file import read_json
 from cmr_lightning.files.names import check_name
-from cmr_lightning.files.whole_file import whole_file, write_whole
+from cmr_lightning.files.whole_file import write_whole
 from cmr_lightning.reports.ablations import KeptDifference, ablations
 from cmr_lightning.reports.board import Conditions, MeasuredRun, boards, find_runs, regime_of
 from cmr_lightning.reports.claims import CLAIMS, read_claims
 from cmr_lightning.reports.difference import Difference
 from cmr_lightning.reports.effects import draw_effects, title_of
+from cmr_lightning.reports.kept_records import KeptRow, read_row
 from cmr_lightning.reports.results_tables import BEGIN, END, all_tables, insert, overview
 from cmr_lightning.runs.run import Run
 
@@ -86,9 +88,10 @@ def keep(runs: Path, path: Path) -> int:
     for note in notes:
         print(f"Note: {note}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        for record in sorted((run.record for run in measured), key=_identity):
-            file.write((json.dumps(_portable(record), ensure_ascii=False) + "\n").encode())
+    of_rows: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for record in sorted((run.record for run in measured), key=_identity):
+        of_rows[_row_of(record)].append(_portable(record))
+    write_whole(path, "".join(KeptRow.of(runs).line() for runs in of_rows.values()))
     tables = boards(measured, [])
     found = [
         asdict(KeptDifference(board.conditions, ablation.method.experiment, ablation.variant.experiment, directions))
@@ -134,20 +137,27 @@ def read_results(folder: Path) -> list[MeasuredRun]:
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             place = f"{path}, line {number}"
-            record = Record.parse(line, place)
-            if (first := places.setdefault(_identity(record), place)) is not place:
-                raise UserError(f"{place}: {record.experiment} seed {record.seed} is already in {first}; keep one.")
-            runs.append(MeasuredRun(Run(Path("runs") / record.experiment / f"seed{record.seed}"), record, None))
+            for content in read_row(line, place):
+                record = Record.kept(content, place)
+                if (first := places.get(_identity(record))) is not None:
+                    raise UserError(f"{place}: {record.experiment} seed {record.seed} is already in {first}; keep one.")
+                places[_identity(record)] = place
+                runs.append(MeasuredRun(Run(Path("runs") / record.experiment / f"seed{record.seed}"), record, None))
     return runs
 
 
-def _identity(record: Record) -> tuple[Any, ...]:
-    """Return what distinguishes a run from all others, which also orders the lines of a file."""
+def _row_of(record: Record) -> tuple[Any, ...]:
+    """Return what the runs of a row of a table share."""
     encoders = record.encoders
     return (
         *(record.dataset, record.protocol, str(encoders["features"]), record.experiment, record.method),
-        *(str(encoders["image"]), str(encoders["text"]), record.seed, record.split["name"], regime_of(record)),
+        *(str(encoders["image"]), str(encoders["text"]), regime_of(record)),
     )
+
+
+def _identity(record: Record) -> tuple[Any, ...]:
+    """Return what distinguishes a run from all others, which also orders the rows of a file and the runs of a row."""
+    return *_row_of(record), record.seed, record.split["name"]
 
 
 def _portable(record: Record) -> dict[str, Any]:
@@ -155,8 +165,10 @@ def _portable(record: Record) -> dict[str, Any]:
     content = asdict(record)
     del content["config"]
     content["hardware"].pop("system", None)
-    content["metrics"] = {
-        protocol: {direction: round(value, _DIGITS) for direction, value in values.items()}
-        for protocol, values in record.metrics.items()
-    }
+    content["metrics"] = {protocol: _rounded(values) for protocol, values in record.metrics.items()}
+    content["game"] = _rounded(record.game)
     return content
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, _DIGITS) if isinstance(value, float) else value for name, value in values.items()}

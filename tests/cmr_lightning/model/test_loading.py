@@ -33,21 +33,28 @@ from tests.datamodules.album import Album as AlbumData
 from tests.toy import Toy, toy_model
 from tests.trained_album import Album
 
-PIXELS = """\
-model:
-  class_path: InfoNCE
-  init_args:
-    dim: 8
-    image_encoder: {class_path: TimmEncoder, init_args: {model: test_resnet}}
-    text_encoder: {class_path: TextTransformer, init_args: {model: ROOT/bert, pooling: pooler}}
+ALBUM = """\
 data:
   class_path: tests.datamodules.album.Album
   init_args:
     root: ROOT
     image: {class_path: Pictures, init_args: {crop: 32, resize: 36}}
     text: {class_path: SubwordTokens, init_args: {tokenizer: ROOT/bert}}
+"""
+PIXELS = (
+    """\
+model:
+  class_path: InfoNCE
+  init_args:
+    dim: 8
+    image_encoder: {class_path: TimmEncoder, init_args: {model: test_resnet}}
+    text_encoder: {class_path: TextTransformer, init_args: {model: ROOT/bert, pooling: pooler}}
+"""
+    + ALBUM
+    + """\
 trainer: {max_epochs: 1, limit_train_batches: 2, num_sanity_val_steps: 0, accelerator: cpu, precision: bf16-mixed}
 """
+)
 STORED = """\
 model:
   class_path: InfoNCE
@@ -63,19 +70,18 @@ data:
     text: {class_path: StoredTexts, init_args: {encoder: tiny, folder: ROOT/features/album}}
 trainer: {max_epochs: 1, limit_train_batches: 2, num_sanity_val_steps: 0, accelerator: cpu}
 """
-EXTRACT = """\
+EXTRACT = (
+    """\
 name: tiny
 folder: ROOT/features/album
 image: {class_path: TimmEncoder, init_args: {model: test_resnet}}
 text: {class_path: TextTransformer, init_args: {model: ROOT/bert}}
-data:
-  class_path: tests.datamodules.album.Album
-  init_args:
-    root: ROOT
-    image: {class_path: Pictures, init_args: {crop: 32, resize: 36}}
-    text: {class_path: SubwordTokens, init_args: {tokenizer: ROOT/bert}}
+"""
+    + ALBUM
+    + """\
 device: cpu
 """
+)
 
 
 class Trained:

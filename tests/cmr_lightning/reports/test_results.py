@@ -62,7 +62,7 @@ def test_kept_records_hold_all_that_tables_say_and_nothing_of_the_machine(projec
     assert keep(Path("runs/small"), path) == keep(Path("runs/other"), Path("other.jsonl")) == 4
     text = path.read_text()
     assert text == Path("other.jsonl").read_text(), "records are kept in one order, whatever their folders"
-    assert [json.loads(line)["seed"] for line in text.splitlines()] == [2, 10, 2, 10]
+    assert [json.loads(line)["each"]["seed"] for line in text.splitlines()] == [[2, 10], [2, 10]]
     assert str(project) not in text
     assert "this-machine" not in text
     first = read_results(RESULTS)[0].record
@@ -195,9 +195,14 @@ def test_what_cannot_be_kept_or_read_is_said() -> None:
     main(["results", "runs/small"])
     with pytest.raises(UserError, match=r"toys/daml seed 0 is already in .*other\.jsonl, line 1; keep one"):
         main(["results", "runs/small", "--name", "other"])
-    (RESULTS / "other.jsonl").write_text('{"experiment": 1}\n')
-    with pytest.raises(UserError, match=r"other\.jsonl, line 1 is damaged: experiment: "):
-        main(["results"])
+    for line, reason in (
+        ('{"experiment": 1}', "runs: Field required"),
+        ('{"runs": 1, "same": {"experiment": 1}, "each": {}}', "experiment: "),
+        ('{"runs": 2, "same": {}, "each": {"seed": [0]}}', "its values are not those of 2 runs"),
+    ):
+        (RESULTS / "other.jsonl").write_text(f"{line}\n")
+        with pytest.raises(UserError, match=rf"other\.jsonl, line 1 is damaged: {reason}"):
+            main(["results"])
 
 
 def test_committed_tables_are_those_of_the_committed_records() -> None:
