@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec, Features, Pixels, Text, Words, one_hot
+from cmr_lightning.batch import Batch, DataSpec, Features, Loose, Pixels, Text, Words, one_hot
 from cmr_lightning.embedding_model import Embeddings
 from cmr_lightning.encoders.backbone import BackboneEncoder
 from cmr_lightning.errors import UserError
@@ -244,6 +244,10 @@ class Retriever(TwoPlayerModel):
         """Embed the pairs of a batch."""
         return Embeddings(self.embed_images(batch.image), self.embed_texts(batch.text))
 
+    def embed_loose(self, loose: Loose) -> dict[str, Tensor]:
+        """Embed items that are no pairs, as `loose_image` and `loose_text`, both `(M, D)`."""
+        return {"loose_image": self.embed_images(loose.image), "loose_text": self.embed_texts(loose.text)}
+
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed images, as `Batch.image`, as points `(N, D)`."""
         return self._encode(self.image_encoder, images)
@@ -279,9 +283,13 @@ class Retriever(TwoPlayerModel):
 
         Images and texts themselves are not gathered: what reads them belongs in `embed`.
         """
-        embeddings, loose = self.embed(batch), batch.loose
-        if loose is not None:
-            points = {"loose_image": self.embed_images(loose.image), "loose_text": self.embed_texts(loose.text)}
+        loose = batch.loose
+        if loose is None:
+            embeddings = self.embed(batch)
+        else:
+            points = self.embed_loose(loose)
+            none = Embeddings(points["loose_image"][:0], points["loose_text"][:0])
+            embeddings = self.embed(batch) if len(batch.label) else none  # encoders may take no empty batch
             embeddings = replace(embeddings, extra={**embeddings.extra, **points})
         if self.trainer.world_size == 1:
             return batch, embeddings

@@ -28,7 +28,7 @@ def find_jobs(plan: Sequence[PlannedRun]) -> tuple[list[Job], list[Outcome]]:
     """
     groups: dict[Any, list[PlannedRun]] = defaultdict(list)
     for planned in plan:
-        groups[planned.experiment, planned.options, planned.renamed].append(planned)
+        groups[planned.experiment, planned.options, planned.row is None].append(planned)
     configs: dict[Path, dict[str, Any] | UserError] = {}
     with RunsProgress("settings", len(plan)) as progress:  # which take seconds for each experiment
         for runs in groups.values():

@@ -13,8 +13,9 @@ from typing import Any
 from cmr_lightning.errors import UserError
 from cmr_lightning.files.names import check_name, check_path
 from cmr_lightning.files.yaml_file import read_yaml
-from cmr_lightning.runs.planned_run import SEARCHED, PlannedRun, row_name
+from cmr_lightning.runs.planned_run import SEARCHED, PlannedRun
 from cmr_lightning.runs.run import Run
+from cmr_lightning.runs.run_of_command import experiment_name
 from cmr_lightning.runs.settings import as_options, look_up
 
 
@@ -77,7 +78,9 @@ class Case:
     prefix: str = ""
 
     def __str__(self) -> str:
-        return row_name(self.file, self.variant, self.prefix)
+        folder, slash, name = experiment_name([self.file]).rpartition("/")
+        name = f"{folder}{slash}{self.prefix}{name}"
+        return name if self.variant is None else check_name(f"{name}_{self.variant}", "variant")
 
     def named(self, suffix: str, settings: Mapping[str, Any]) -> "Case":
         """Return a row beside this one, with other settings, and a suffix at its name."""
@@ -207,9 +210,8 @@ class Benchmark:
     ) -> PlannedRun:
         run = Run(folder / (case.regime or "") / str(case) / name)
         options, laid = tuple(as_options({**self.overrides, **case.settings})), tuple(case.laid.items())
-        return PlannedRun(
-            tuned.get(case.file, case.file), seed, options, run, case.variant, split, case.prefix, laid=laid
-        )
+        row = str(case) if case.variant or case.prefix else None
+        return PlannedRun(tuned.get(case.file, case.file), seed, options, run, row, split, laid=laid)
 
     def _variant(self, name: str, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
         found: set[Path] = set()

@@ -44,7 +44,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmr_lightning.batch import Batch, DataSpec, Features, Items
+from cmr_lightning.batch import Batch, DataSpec, Features, Items, Loose
 from cmr_lightning.discriminators import Discriminator, RotationClassifier
 from cmr_lightning.embedding_model import MODALITIES, Embeddings
 from cmr_lightning.errors import UserError
@@ -110,14 +110,25 @@ class SSAL(Retriever):
         self._turned: list[Tensor] = []
 
     def embed(self, batch: Batch) -> Embeddings:
-        """Embed the pairs of a batch and, for the rotation head, images `turned` by 90 to 270°, `(N, 3, D)`."""
+        """Embed the pairs of a batch and, for the rotation head, images `turned` by 90 to 270°, `(N, 3, D)`.
+
+        Where there are loose images, those are turned.
+        """
         pairs = super().embed(batch)
-        if self.rotation_head is None:
+        if self.rotation_head is None or batch.loose is not None:
             return pairs
-        _, *turned = quarter_turns(batch.image if batch.loose is None else batch.loose.image)
+        return Embeddings(*pairs.pair, {"turned": self._turned_points(batch.image)})
+
+    def embed_loose(self, loose: Loose) -> dict[str, Tensor]:
+        """Embed items that are no pairs and, for the rotation head, their images `turned`."""
+        points = super().embed_loose(loose)
+        return points if self.rotation_head is None else {**points, "turned": self._turned_points(loose.image)}
+
+    def _turned_points(self, images: Tensor) -> Tensor:
+        _, *turned = quarter_turns(images)
         with untracked(self.image_encoder):
             points = self.embed_images(torch.cat(turned)).chunk(len(turned))
-        return Embeddings(*pairs.pair, {"turned": torch.stack(points, dim=1)})
+        return torch.stack(points, dim=1)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed upright images, also of those that come at four angles, as points `(N, D)`."""

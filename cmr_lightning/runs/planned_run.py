@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cmr_lightning.errors import UserError
-from cmr_lightning.files.names import check_name
 from cmr_lightning.files.yaml_file import read_yaml
 from cmr_lightning.runs.conditions import record_of
 from cmr_lightning.runs.run import Run
@@ -27,9 +26,8 @@ class PlannedRun:
     Attributes:
         options: What is set besides the file, the seed and the split, as on the command line.
         laid: Settings beside these, by their dotted names, that put other values in the place of those there are.
-        variant: The variant's name, if it is one of the experiment's variants.
+        row: What boards call it; None for the name of its file.
         split: The split of the data; None for that of the experiment's file.
-        prefix: What stands before the experiment's name, where it runs with other settings than its file has.
         tested: Whether it is measured on the test part, too.
     """
 
@@ -37,21 +35,15 @@ class PlannedRun:
     seed: int
     options: tuple[str, ...]
     run: Run
-    variant: str | None = None
+    row: str | None = None
     split: Any = None
-    prefix: str = ""
     tested: bool = True
     laid: tuple[tuple[str, Any], ...] = ()
 
     @property
     def experiment_name(self) -> str:
         """The experiment as boards call it, e.g. `wikipedia/daml` or `wikipedia/daml_no_adversary`."""
-        return row_name(self.experiment, self.variant, self.prefix)
-
-    @property
-    def renamed(self) -> bool:
-        """Whether boards call it by another name than that of its file."""
-        return bool(self.variant or self.prefix)
+        return self.row or experiment_name([self.experiment])
 
     @property
     def name(self) -> str:
@@ -68,7 +60,7 @@ class PlannedRun:
             *self.options,
             *as_options(dict(self.laid)),
             *([] if self.split is None else [f"--data.init_args.split={as_option(self.split)}"]),
-            *([f"--experiment={self.experiment_name}"] if self.renamed else []),
+            *([] if self.row is None else [f"--experiment={self.row}"]),
             f"--run_dir={self.run.path}",
         ]
 
@@ -84,7 +76,7 @@ class PlannedRun:
             put(config, key, value)
         if self.split is not None:
             put(config, "data.split", self.split)
-        name = {"experiment": self.experiment_name} if self.renamed else {}
+        name = {} if self.row is None else {"experiment": self.row}
         return {**config, "seed_everything": self.seed, "run_dir": str(self.run.path), **name}
 
 
@@ -127,17 +119,3 @@ def _config_of(run: Run) -> dict[str, Any]:
 def without_names(config: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of a config what a run is called and where it is kept."""
     return {key: value for key, value in config.items() if key not in _NAMES}
-
-
-def row_name(file: Path, variant: str | None, prefix: str = "") -> str:
-    """Name an experiment on a board, with its variant behind it.
-
-    Examples:
-        >>> row_name(Path("experiments/wikipedia/daml.yaml"), "no_adversary")
-        'wikipedia/daml_no_adversary'
-        >>> row_name(Path("experiments/wikipedia/daml.yaml"), None, "searched_")
-        'wikipedia/searched_daml'
-    """
-    folder, slash, name = experiment_name([file]).rpartition("/")
-    name = f"{folder}{slash}{prefix}{name}"
-    return name if variant is None else check_name(f"{name}_{variant}", "variant")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cmr_lightning.batch import Batch, Loose
+from cmr_lightning.batch import rows as of_rows
 from cmr_lightning.errors import UserError
 from datamodules.reading.content import Content
 from datamodules.reading.loaders import EpochOf, PairLoader, Part
@@ -52,7 +53,8 @@ class PartlyPairedLoader(PairLoader):
         def rows(batch: int) -> tuple[Tensor, ...]:
             of_pairs, of_loose = (slice(batch * n, (batch + 1) * n) for n in (pairs, size))
             paired = linked[of_pairs]
-            return self.part.owner[paired], paired, images[of_loose], texts[of_loose]
+            of_items = images[of_loose], texts[of_loose]
+            return of_items if pairs == 0 else (*of_items, self.part.owner[paired], paired)
 
         return rows
 
@@ -68,13 +70,18 @@ class PartlyPairedLoader(PairLoader):
         return torch.cat([rows[:0], *orders])[: number * self.world_size][self.rank :: self.world_size]
 
     def _contents(self) -> Sequence[Content]:
-        return self.part.image, self.part.text, self.part.image, self.part.text
+        items = self.part.image, self.part.text
+        return items if self.pairs == 0 else items * 2
 
     def _batch(self, rows: tuple[Tensor, ...], read: list[Any]) -> Batch:
-        owner, _, images, texts = rows
-        image, text, loose_image, loose_text = read
         label, text_label = self.part.label, self.part.text_label
         if text_label is None:
             raise TypeError("a part whose pairs are not all told has labels of its texts")
+        images, texts, *paired = rows
+        loose_image, loose_text, *of_pairs = read
         loose = Loose(loose_image, loose_text, label[images], text_label[texts])
+        if not paired:
+            none = images[:0]
+            return Batch(loose_image[:0], of_rows(loose_text, none), label[none], none, loose)
+        owner, (image, text) = paired[0], of_pairs
         return Batch(image, text, label[owner], owner, loose)

@@ -18,12 +18,15 @@ from cmr_lightning.game.alignments import (
     WassersteinAdversary,
 )
 from cmr_lightning.methods import METHODS
+from cmr_lightning.methods.ssal import SSAL
 from cmr_lightning.retriever import Retriever
+from datamodules import Shapes
 from datamodules.base import PartName
 from datamodules.reading import regime as regimes
 from datamodules.reading.loaders import Part
 from datamodules.reading.regime import Regime
 from tests.building import trainer
+from tests.cmr_lightning.methods.reach import picture_method
 from tests.toy import CLASSES, Toy, toy_model
 
 CRITIC = partial(DotProductCritic, units=8)
@@ -119,3 +122,15 @@ def test_an_alignment_sees_items_that_no_pair_has() -> None:
 def test_every_method_trains_on_what_is_left(name: str, settings: dict[str, Any]) -> None:
     trained = weights(Toy(regime=Regime(**{"seed": 0, **settings})), name, MMD)
     assert all(value.isfinite().all() for value in trained.values())
+
+
+@pytest.mark.parametrize("paired", [0, 8])
+def test_networks_that_take_no_empty_batch_train_without_pairs(paired: int) -> None:
+    few = Regime(paired=paired, seed=0)
+    sizes = {"num_train": 40, "num_val": 20, "num_test": 20, "picture_size": 32, "batch_size": 20}
+    data = Shapes(**sizes, epoch_of="images", regime=few)  # type: ignore[arg-type]
+    model = picture_method(SSAL, data)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    trainer(max_epochs=1).fit(model, datamodule=data)
+    still = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
+    assert still == []

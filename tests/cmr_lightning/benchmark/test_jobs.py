@@ -30,18 +30,18 @@ class Splits(Toy):
         super().__init__(batch_size, **kwargs)
 
 
-def plan(folder: Path, dropout: str = "0.1", variant: str | None = None, splits: Any = (None,) * 4) -> list[PlannedRun]:
+def plan(folder: Path, dropout: str = "0.1", row: str | None = None, splits: Any = (None,) * 4) -> list[PlannedRun]:
     """Four runs of one experiment."""
     toy = write_toy(folder / "toy.yaml")
     text = toy.read_text().replace("dropout: 0.1", f"dropout: {dropout}").replace("tests.toy.Toy", f"{__name__}.Splits")
     toy.write_text(text)
     options = ("--trainer.max_epochs=1", "--model.image_encoder.init_args.hidden=[4]")
-    return [PlannedRun(toy, n, options, Run(folder / f"run{n}"), variant, split) for n, split in enumerate(splits)]
+    return [PlannedRun(toy, n, options, Run(folder / f"run{n}"), row, split) for n, split in enumerate(splits)]
 
 
 @pytest.mark.parametrize(
     ("changes", "times"),
-    [({}, 2), ({"variant": "small"}, 2), ({"splits": (0, "odd", 2, 1)}, 2), ({"dropout": '"0.${seed_everything}"'}, 6)],
+    [({}, 2), ({"row": "small"}, 2), ({"splits": (0, "odd", 2, 1)}, 2), ({"dropout": '"0.${seed_everything}"'}, 6)],
     ids=["seeds", "variant", "splits", "computed from the seed"],
 )
 def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
@@ -59,7 +59,7 @@ def test_configs_are_those_of_the_runs_and_resolved_once_where_they_can_be(
 
 def test_what_is_laid_over_a_config_is_what_the_command_line_would_set(tmp_path: Path, resolving: Mock) -> None:
     laid = (("model.image_encoder.hidden", [8, 8]), ("data.regime.paired", 20), ("model.weights", {"label": 0.5}))
-    varied = [replace(run, variant=f"v{n}", laid=laid[:n]) for n, run in enumerate(plan(tmp_path))]
+    varied = [replace(run, row=f"toy_v{n}", laid=laid[:n]) for n, run in enumerate(plan(tmp_path))]
     todo, outcomes = find_jobs(varied)
     assert (resolving.call_count, outcomes) == (2, [])
     for job, run in zip(todo, varied, strict=True):

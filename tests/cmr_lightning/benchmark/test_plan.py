@@ -131,7 +131,7 @@ def test_no_two_rows_have_one_name() -> None:
 )
 def test_a_variant_is_of_all_experiments_that_have_its_settings(variant: str, rows: list[str]) -> None:
     plan = read(f"{ALL}variants: {{small: {variant}}}").plan()
-    assert sorted(" ".join((run.experiment_name, *run.options)) for run in plan if run.variant) == rows
+    assert sorted(" ".join((run.experiment_name, *run.options)) for run in plan if run.row) == rows
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
@@ -142,7 +142,7 @@ def test_benchmarks_of_the_project_can_be_planned(path: Path, monkeypatch: pytes
     plan = benchmark.plan()
     assert {run.seed for run in plan} == set(benchmark.seeds)
     # one run of each experiment
-    for run in {run.experiment: run for run in plan if run.variant == "no_adversary"}.values():
+    for run in {run.experiment: run for run in plan if run.experiment_name.endswith("_no_adversary")}.values():
         weights = resolved_config(run.fit)["model"]["init_args"]["weights"]
         assert {weights[term] for term in ("alignment", "rotation") if term in weights} == {0}, run.name
 
